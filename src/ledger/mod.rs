@@ -1,0 +1,1 @@
+//! How history is chained and proven. Pure.

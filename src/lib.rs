@@ -1,0 +1,8 @@
+//! Countersign: the human-in-the-loop approval broker for AI agents' tool calls.
+
+pub mod call;
+pub mod ledger;
+pub mod mcp;
+pub mod policy;
+pub mod store;
+pub mod telemetry;

@@ -1,0 +1,2 @@
+//! Command line to exit code.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Logs and metrics: one field name per thing, never arguments, tokens or results.
