@@ -4,14 +4,18 @@
 //! before it. Whoever holds a signed head can tell whether anything before it was touched.
 
 mod chain;
+mod commitment;
 mod entry;
 mod event;
+pub mod export;
 mod head;
 pub mod merkle;
 mod permit;
 pub mod segment;
+mod verify;
 
 pub use chain::{Chain, ZERO, leaf_hash};
+pub use commitment::{commitment, commitments};
 pub use entry::{Malformed, Placed, decode, encode};
 pub use event::{
     AgentEvent, BrokerEvent, Entry, Fact, PolicyEvent, ReviewerEvent, Segment, ServerEvent, StopEvent,
@@ -19,3 +23,4 @@ pub use event::{
 };
 pub use head::{Head, HeadError, key_id};
 pub use permit::{Pass, Permit};
+pub use verify::{Bad, Report, Verifier};
