@@ -3,11 +3,19 @@
 //! An entry is an event with its place: number, stream, version, moment, and the hash of the entry
 //! before it. Whoever holds a signed head can tell whether anything before it was touched.
 
+mod chain;
+mod entry;
 mod event;
+mod head;
+pub mod merkle;
 mod permit;
+pub mod segment;
 
+pub use chain::{Chain, ZERO, leaf_hash};
+pub use entry::{Malformed, Placed, decode, encode};
 pub use event::{
     AgentEvent, BrokerEvent, Entry, Fact, PolicyEvent, ReviewerEvent, Segment, ServerEvent, StopEvent,
     StopScope, Stream,
 };
+pub use head::{Head, HeadError, key_id};
 pub use permit::{Pass, Permit};
