@@ -34,9 +34,10 @@ impl Identity {
             .map(|(name, settings)| Ok((name.clone(), self.configured_row(name, settings)?)))
             .collect::<Result<Vec<_>, IdentityError>>()?;
         for (i, (name, row)) in wanted.iter().enumerate() {
-            if wanted[..i].iter().any(|(other, before)| {
-                other == name || (row.hash.is_some() && row.hash == before.hash)
-            }) {
+            if wanted[..i]
+                .iter()
+                .any(|(other, before)| other == name || (row.hash.is_some() && row.hash == before.hash))
+            {
                 return Err(IdentityError::Invalid(format!("grants.{name}: name or token is there twice")));
             }
         }
@@ -45,7 +46,7 @@ impl Identity {
             let done = if facts.is_empty() {
                 self.read(true).await
             } else {
-                self.commit(Stream::Agents, facts, puts, now, true).await
+                self.commit(self.agents_now(), facts, puts, now, true).await
             };
             match done {
                 Err(error) if is_conflict(&error) => {}
@@ -110,8 +111,11 @@ impl Identity {
                 source: Source::Store,
                 settings: grant.settings.clone(),
             };
-            let event =
-                AgentEvent::AgentRotated { agent: name.to_owned(), token: secret.id.clone(), by: by.to_owned() };
+            let event = AgentEvent::AgentRotated {
+                agent: name.to_owned(),
+                token: secret.id.clone(),
+                by: by.to_owned(),
+            };
             Ok((event, rows::put(rows::AGENTS, name, &row)?))
         })
         .await?;
@@ -139,13 +143,18 @@ impl Identity {
         let configured = self.writing.lock().await;
         for _ in 0..ATTEMPTS {
             let (event, put) = decide()?;
-            let done = self.commit(Stream::Agents, vec![Fact::Agent(event)], vec![put], now, *configured).await;
+            let done =
+                self.commit(self.agents_now(), vec![Fact::Agent(event)], vec![put], now, *configured).await;
             match done {
                 Err(error) if is_conflict(&error) => {}
                 done => return done,
             }
         }
         Err(busy())
+    }
+
+    fn agents_now(&self) -> (Stream, u64) {
+        (Stream::Agents, self.directory.load().agents_version)
     }
 
     fn stored_agent(&self, name: &str) -> Result<std::sync::Arc<Grant>, IdentityError> {

@@ -44,8 +44,11 @@ impl Identity {
     /// # Errors
     /// When the store cannot be read.
     pub async fn open(store: Arc<dyn Store>) -> Result<Arc<Self>, IdentityError> {
-        let identity =
-            Self { store, directory: ArcSwap::from_pointee(Directory::default()), writing: Mutex::new(false) };
+        let identity = Self {
+            store,
+            directory: ArcSwap::from_pointee(Directory::default()),
+            writing: Mutex::new(false),
+        };
         identity.reload().await?;
         Ok(Arc::new(identity))
     }
@@ -91,21 +94,16 @@ impl Identity {
         Ok(())
     }
 
-    /// One entry or more with the rows they are about, at the version of the present snapshot. Answers
-    /// after the commit and the swap; `Conflict` leaves a fresh snapshot, to decide again.
+    /// One entry or more with the rows they are about, at the version that was decided on. Answers after
+    /// the commit and the swap; `Conflict` leaves a fresh snapshot, to decide again.
     async fn commit(
         &self,
-        stream: Stream,
+        (stream, expected): (Stream, u64),
         facts: Vec<Fact>,
         puts: Vec<Put>,
         at: Timestamp,
         configured: bool,
     ) -> Result<(), IdentityError> {
-        let directory = self.directory.load();
-        let expected = match stream {
-            Stream::Agents => directory.agents_version,
-            _ => directory.reviewers_version,
-        };
         let write = Write { stream, expected: Some(expected), facts, call: None, deadline: None };
         let batch = Batch { at, writes: vec![write], puts, ..Batch::default() };
         let appended = self.store.append(batch).await;

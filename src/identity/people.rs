@@ -33,11 +33,8 @@ impl Identity {
         let person = Person { token: secret.id.clone(), ..person };
         let name = person.name.clone();
         let row = ReviewerRow { hash: token::key(&secret.hash), person: person.clone() };
-        let link_row = LinkRow {
-            reviewer: name.clone(),
-            credential: secret.id,
-            expires_at: now.plus(LINK_TTL),
-        };
+        let link_row =
+            LinkRow { reviewer: name.clone(), credential: secret.id, expires_at: now.plus(LINK_TTL) };
         let puts = vec![
             rows::put(rows::REVIEWERS, name.clone(), &row)?,
             rows::put(rows::LINKS, token::key(&link.hash), &link_row)?,
@@ -88,7 +85,8 @@ impl Identity {
         now: Timestamp,
         configured: bool,
     ) -> Result<(), IdentityError> {
-        self.commit(Stream::Reviewers, vec![Fact::Reviewer(event)], puts, now, configured).await
+        let reviewers = (Stream::Reviewers, self.directory.load().reviewers_version);
+        self.commit(reviewers, vec![Fact::Reviewer(event)], puts, now, configured).await
     }
 
     /// Deletes whatever speaks for `name`.

@@ -60,11 +60,7 @@ impl Identity {
     ///
     /// # Errors
     /// The store's. A link that is unknown, spent or too old is `None`.
-    pub async fn spend_link(
-        &self,
-        token: &str,
-        now: Timestamp,
-    ) -> Result<Option<SignedIn>, IdentityError> {
+    pub async fn spend_link(&self, token: &str, now: Timestamp) -> Result<Option<SignedIn>, IdentityError> {
         let key = token::key(&token::hash(token));
         let configured = self.writing.lock().await;
         for _ in 0..ATTEMPTS {
@@ -89,11 +85,7 @@ impl Identity {
     ///
     /// # Errors
     /// The store's. A token that is no reviewer's is `None`.
-    pub async fn sign_in(
-        &self,
-        bearer: &str,
-        now: Timestamp,
-    ) -> Result<Option<SignedIn>, IdentityError> {
+    pub async fn sign_in(&self, bearer: &str, now: Timestamp) -> Result<Option<SignedIn>, IdentityError> {
         let configured = self.writing.lock().await;
         for _ in 0..ATTEMPTS {
             let Some(person) = self.bearer(bearer) else { return Ok(None) };
