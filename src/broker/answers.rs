@@ -34,10 +34,17 @@ pub(super) struct Arrivals {
 
 enum Source {
     Json(BytesBody),
-    Events { body: BytesBody, splitter: Splitter, ready: std::collections::VecDeque<Bytes> },
+    Events {
+        body: BytesBody,
+        splitter: Splitter,
+        ready: std::collections::VecDeque<Bytes>,
+    },
     Messages(Messages),
     /// Not the status that a response comes with.
-    Status { code: http::StatusCode, body: Option<BytesBody> },
+    Status {
+        code: http::StatusCode,
+        body: Option<BytesBody>,
+    },
     Over,
 }
 
@@ -47,10 +54,14 @@ impl Arrivals {
         let kind = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let source = match body {
             ReplyBody::Messages(messages) => Source::Messages(messages),
-            ReplyBody::Bytes(body) if status.as_u16() != 200 => Source::Status { code: status, body: Some(body) },
-            ReplyBody::Bytes(body) if kind.starts_with("text/event-stream") => {
-                Source::Events { body, splitter: Splitter::new(cap), ready: std::collections::VecDeque::new() }
+            ReplyBody::Bytes(body) if status.as_u16() != 200 => {
+                Source::Status { code: status, body: Some(body) }
             }
+            ReplyBody::Bytes(body) if kind.starts_with("text/event-stream") => Source::Events {
+                body,
+                splitter: Splitter::new(cap),
+                ready: std::collections::VecDeque::new(),
+            },
             ReplyBody::Bytes(body) => Source::Json(body),
             ReplyBody::Empty => Source::Status { code: status, body: None },
         };
@@ -76,10 +87,13 @@ impl Arrivals {
 
     /// A message is the response when it answers the request's id; everything else is on its way.
     fn sort(&self, message: Bytes) -> Arrival {
-        let response = json(&message).and_then(|json| Message::of(json).ok()).and_then(|message| match message {
-            Message::Response(response) => Some((response.id.as_str().to_owned(), is_error(response.raw))),
-            Message::Request(_) | Message::Notification(_) => None,
-        });
+        let response =
+            json(&message).and_then(|json| Message::of(json).ok()).and_then(|message| match message {
+                Message::Response(response) => {
+                    Some((response.id.as_str().to_owned(), is_error(response.raw)))
+                }
+                Message::Request(_) | Message::Notification(_) => None,
+            });
         match response {
             Some((id, is_error)) if id.as_bytes() == &*self.id => Arrival::Response { message, is_error },
             Some(_) | None => Arrival::Message(message),
@@ -89,7 +103,9 @@ impl Arrivals {
     async fn json(&self, body: BytesBody) -> Arrival {
         match body.collect().await {
             Ok(message) => match self.sort(message) {
-                Arrival::Message(_) => Arrival::Lost("the server's answer is not an answer to this call".into()),
+                Arrival::Message(_) => {
+                    Arrival::Lost("the server's answer is not an answer to this call".into())
+                }
                 other => other,
             },
             Err(error) => Arrival::Lost(error.to_string()),
@@ -115,10 +131,13 @@ impl Arrivals {
             let Some(chunk) = frame.data_ref() else { continue };
             match splitter.push(chunk) {
                 Ok(events) => {
-                    let data = events.into_iter().filter_map(|event| event.data).filter(|data| !data.is_empty());
+                    let data =
+                        events.into_iter().filter_map(|event| event.data).filter(|data| !data.is_empty());
                     ready.extend(data.map(Bytes::from));
                 }
-                Err(error) => return Arrival::Lost(format!("the server sent {error} (at most {})", self.cap)),
+                Err(error) => {
+                    return Arrival::Lost(format!("the server sent {error} (at most {})", self.cap));
+                }
             }
         }
     }

@@ -46,8 +46,9 @@ impl Broker {
                 Ok((reply, recording))
             }
             Err(error) => {
-                if let (SendError::NotSent(_), Some(taken)) = (&error, taken) {
-                    self.inner.limits().give_back(taken);
+                if let SendError::NotSent(_) = &error {
+                    recording.nothing_sent();
+                    self.inner.limits().give_back(taken.unwrap_or_default());
                 }
                 Err(error)
             }
@@ -58,7 +59,12 @@ impl Broker {
     ///
     /// # Errors
     /// As `Upstreams::relay`.
-    pub async fn relay(&self, right: Passthrough, link: &Link, outbound: Outbound) -> Result<Reply, SendError> {
+    pub async fn relay(
+        &self,
+        right: Passthrough,
+        link: &Link,
+        outbound: Outbound,
+    ) -> Result<Reply, SendError> {
         self.inner.upstreams.relay(right, link, outbound).await
     }
 
@@ -184,7 +190,9 @@ impl Inner {
             Beside { payloads: kept.then_some(payload).into_iter().collect(), fingerprint: None }
         };
         match self.record(id, |_, _| command.clone(), beside).await {
-            Ok(recorded) => Outcome { call: Some(self.brief(&recorded.call)), end: End::Completed { message } },
+            Ok(recorded) => {
+                Outcome { call: Some(self.brief(&recorded.call)), end: End::Completed { message } }
+            }
             Err(RecordError::Refused(refusal)) => {
                 tracing::error!(call.id = %id, ?refusal, "an answer came that the ledger does not take");
                 self.late_answer(id, answer, bytes, is_error).await

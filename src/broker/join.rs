@@ -17,7 +17,9 @@ use crate::{
 pub(super) enum Joined {
     Submission(Box<Submission>),
     /// A call of its own; `twin` waits already.
-    New { twin: Option<CallId> },
+    New {
+        twin: Option<CallId>,
+    },
 }
 
 impl Inner {
@@ -50,7 +52,8 @@ impl Inner {
     fn is_owed(&self, call: &Call) -> bool {
         let fresh = call.settled_at.is_some_and(|at| self.clock.now().since(at) < self.settings.redelivery);
         let denied_by_person = matches!(call.state, State::Denied { by: By::Reviewer { .. }, .. });
-        let told_at_once = call.terms.is_none() && !matches!(call.state, State::Completed { .. } | State::Lost { .. });
+        let told_at_once =
+            call.terms.is_none() && !matches!(call.state, State::Completed { .. } | State::Lost { .. });
         fresh && !told_at_once && (call.delivered.is_none() || denied_by_person)
     }
 
@@ -82,7 +85,9 @@ impl Inner {
         };
         match self.record(call.id, |_, _| attach.clone(), alone).await {
             Ok(recorded) => Ok(self.waiter(attachment, recorded)),
-            Err(RecordError::Refused(Refusal::AlreadyWaiting | Refusal::Settled { .. } | Refusal::TooLate)) => Ok(None),
+            Err(RecordError::Refused(
+                Refusal::AlreadyWaiting | Refusal::Settled { .. } | Refusal::TooLate,
+            )) => Ok(None),
             Err(RecordError::Refused(Refusal::State { .. })) => self.listen(attachment, call).await,
             Err(RecordError::Refused(refusal)) => {
                 tracing::warn!(call.id = %call.id, ?refusal, "a repeated call could not join");
@@ -93,7 +98,11 @@ impl Inner {
     }
 
     /// A call that is under way needs no second waiter on the ledger: who comes now hears how it ends.
-    async fn listen(self: &Arc<Self>, attachment: Attachment, call: &Call) -> Result<Option<Waiter>, StoreError> {
+    async fn listen(
+        self: &Arc<Self>,
+        attachment: Attachment,
+        call: &Call,
+    ) -> Result<Option<Waiter>, StoreError> {
         let seat = self.seats.take(attachment, Arc::new(call.clone()));
         let newest = self.store.call(call.id).await?.unwrap_or_else(|| call.clone());
         self.seats.publish(&Arc::new(newest));

@@ -4,7 +4,10 @@ use std::sync::{Arc, atomic::Ordering};
 
 use super::{Inner, Rejection, seats::Seat};
 use crate::{
-    call::{Attachment, Call, CallId, Command, Event, Fingerprint, Refusal, Timestamp, decide, evolve, next_deadline},
+    call::{
+        Attachment, Call, CallId, Command, Event, Fingerprint, Refusal, Timestamp, decide, evolve,
+        next_deadline,
+    },
     identity::Directory,
     ledger::{Entry, Fact, Stream},
     store::{Batch, Payload, StoreError, Write},
@@ -86,11 +89,16 @@ impl Inner {
                 }
             }
         }
-        Err(RecordError::Store(StoreError::Unavailable("the call changes faster than it can be recorded".into())))
+        Err(RecordError::Store(StoreError::Unavailable(
+            "the call changes faster than it can be recorded".into(),
+        )))
     }
 
     /// The transaction for these events, with the guards that the command needs.
-    #[expect(clippy::too_many_arguments, reason = "the parts of one transaction; a struct of them would be used once")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the parts of one transaction; a struct of them would be used once"
+    )]
     fn batch(
         &self,
         id: CallId,
@@ -105,7 +113,9 @@ impl Inner {
         let beside = beside(&events, expected + 1);
         let after = events.iter().fold(before, |call, event| evolve(id, call, event, now));
         let Some(after) = after else {
-            return Err(RecordError::Store(StoreError::Damaged(format!("the events of call {id} do not fold"))));
+            return Err(RecordError::Store(StoreError::Damaged(format!(
+                "the events of call {id} do not fold"
+            ))));
         };
         let deadline = next_deadline(&after, self.settings.detach_grace, self.settings.skew);
         let mut writes = vec![Write {
@@ -159,12 +169,28 @@ impl Inner {
     /// The only caller of `Store::append`. The first write that fails closes the gate for all calls.
     pub(super) async fn append(&self, batch: Batch) -> Result<Vec<Entry>, StoreError> {
         let appended = self.store.append(batch).await;
-        if let Err(StoreError::Unavailable(why) | StoreError::Damaged(why)) = &appended
+        self.close_on_failure(&appended);
+        appended
+    }
+
+    /// A batch of allowed calls; a failure closes the gate as any other.
+    pub(super) async fn append_segment(
+        &self,
+        at: Timestamp,
+        leaves: Vec<Vec<u8>>,
+        from: Timestamp,
+    ) -> Result<(), StoreError> {
+        let appended = self.store.append_segment(at, leaves, from, at).await;
+        self.close_on_failure(&appended);
+        appended.map(|_| ())
+    }
+
+    fn close_on_failure<T>(&self, appended: &Result<T, StoreError>) {
+        if let Err(StoreError::Unavailable(why) | StoreError::Damaged(why)) = appended
             && self.open.swap(false, Ordering::SeqCst)
         {
             tracing::error!(%why, "the ledger cannot be written: nothing is forwarded until a restart");
         }
-        appended
     }
 
     /// Everyone in this process who waits for news of the call.

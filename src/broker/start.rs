@@ -101,12 +101,17 @@ impl Broker {
     ///
     /// # Errors
     /// The ledger cannot be written.
-    pub async fn set_rules(&self, mut rules: Rules, facts: Vec<crate::ledger::PolicyEvent>) -> Result<(), StoreError> {
+    pub async fn set_rules(
+        &self,
+        mut rules: Rules,
+        facts: Vec<crate::ledger::PolicyEvent>,
+    ) -> Result<(), StoreError> {
         let before = self.inner.rules.load().version;
         rules.version = before + facts.len() as u64;
         if !facts.is_empty() {
             let facts = facts.into_iter().map(Fact::Policy).collect();
-            let write = Write { stream: Stream::Policies, expected: Some(before), facts, call: None, deadline: None };
+            let write =
+                Write { stream: Stream::Policies, expected: Some(before), facts, call: None, deadline: None };
             let batch = Batch { at: self.inner.clock.now(), writes: vec![write], ..Batch::default() };
             self.inner.append(batch).await?;
         }

@@ -80,7 +80,9 @@ impl Inner {
                 Ok(()) | Err(_) => Path::Review(terms),
             },
             Verdict::Allow { rule } => match self.reserve(&evaluation.reservations) {
-                Ok((taken, durable)) => Path::Allow { rule, taken, durable: durable || self.allowed_durably() },
+                Ok((taken, durable)) => {
+                    Path::Allow { rule, taken, durable: durable || self.allowed_durably() }
+                }
                 Err(hit) if hit.review => review(Reason {
                     rule: hit.rule,
                     text: hit.on_deny.unwrap_or_else(|| "over the limit: a person decides".into()),
@@ -105,7 +107,8 @@ impl Inner {
     /// Allowed: a place in the next segment, and off it goes.
     async fn admit(&self, ask: Ask, rule: String, taken: Option<Taken>) -> Submission {
         let id = self.new_id();
-        match self.segments.admit(id, ask, rule, &self.clock).await {
+        let policy = self.rules.load().digest(&ask.grant.name, &ask.server);
+        match self.segments.admit(id, ask, rule, policy, &self.clock).await {
             Some((pass, recording)) => Submission::Allowed(Allowed { pass, recording, taken }),
             None => Submission::Settled(Outcome::unrecorded(End::Unavailable)),
         }
@@ -224,7 +227,13 @@ impl Inner {
         })
     }
 
-    pub(super) fn digest(&self, parcel: &Parcel, rule: &str, policy: &str, round: u32) -> crate::call::Digest {
+    pub(super) fn digest(
+        &self,
+        parcel: &Parcel,
+        rule: &str,
+        policy: &str,
+        round: u32,
+    ) -> crate::call::Digest {
         let ask = &parcel.ask;
         digest(&DigestParts {
             nonce: &parcel.nonce,

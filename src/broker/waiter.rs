@@ -89,7 +89,12 @@ impl Drop for Waiter {
 
 impl Inner {
     /// The call after it, or `None` when the detachment was refused: there was nothing to detach any more.
-    pub(super) async fn detach(&self, id: CallId, attachment: Attachment, why: DetachReason) -> Option<Arc<Call>> {
+    pub(super) async fn detach(
+        &self,
+        id: CallId,
+        attachment: Attachment,
+        why: DetachReason,
+    ) -> Option<Arc<Call>> {
         let command = Command::Detach { attachment, why };
         match self.record(id, |_, _| command.clone(), alone).await {
             Ok(recorded) => Some(recorded.call),
