@@ -3,6 +3,8 @@
 //! `append` is the only write of facts. It is atomic over streams, compares and swaps each stream's
 //! version, chains and numbers the entries, and answers after the commit is on the disk.
 
+pub mod sqlite;
+
 use std::{future::Future, pin::Pin};
 
 use tokio::sync::watch;

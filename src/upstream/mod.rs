@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 pub use link::{Conversation, Link, Proof};
 pub use outbound::{Outbound, Verb};
-pub use reply::{BrokenReply, Reply, ReplyBody, SendError, cannot_have_run};
+pub use reply::{BrokenReply, BytesBody, Messages, Reply, ReplyBody, SendError, cannot_have_run};
 pub use server::Server;
 pub use settings::{ServerSettings, SettingsError, UpstreamSettings};
 
