@@ -83,7 +83,7 @@ fn readdress(message: &Bytes, asker: &Asker) -> Bytes {
         return message.clone();
     }
     let mut edits = Edits::of(json);
-    edits.set(&["id"], asker.id().to_owned());
+    edits.set(&["id"], asker.id());
     edits.apply().into()
 }
 

@@ -3,13 +3,12 @@
 //! So that one call which waits for a person does not hold the others.
 
 use axum::{
-    body::Body,
+    body::{Body, to_bytes},
     response::{IntoResponse as _, Response},
 };
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use http::{HeaderMap, StatusCode, header};
-use http_body_util::BodyExt as _;
 
 use super::{
     answer,
@@ -82,7 +81,7 @@ async fn as_events(
     if kind.is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream")) {
         return response.into_body().into_data_stream().boxed();
     }
-    let whole = response.into_body().collect().await;
-    let event = whole.map(|whole| reply::event(&whole.to_bytes()));
+    let whole = to_bytes(response.into_body(), usize::MAX).await;
+    let event = whole.map(|whole| reply::event(&whole));
     stream::once(std::future::ready(event)).boxed()
 }

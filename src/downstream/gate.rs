@@ -151,12 +151,13 @@ async fn submit(visit: Visit, wanted: Wanted, body: Bytes) -> Response {
             let out = Outbound::post(body).with_headers_of(&visit.headers);
             let sent = door.broker.pass(allowed, &visit.link(), out).await;
             match sent {
-                Ok(reply) => reply::pass_on(&visit, reply, Some(&asker)).await,
-                Err(error) => wait::settled(&visit, &answer::unsent(error), &asker),
+                Ok((reply, recording)) => reply::pass_on(&visit, reply, Some(&asker), Some(recording)).await,
+                Err(error) => wait::told_at_once(&visit, &answer::unsent(error), &asker),
             }
         }
         Submission::Hidden => answer::json_with(StatusCode::OK, answer::unknown_tool(&name, &asker)),
-        Submission::Settled(outcome) => wait::settled(&visit, &outcome, &asker),
+        Submission::Settled(outcome) => wait::told_at_once(&visit, &outcome, &asker),
+        Submission::Recalled(outcome) => wait::recalled(&visit, &outcome, &asker),
         Submission::Waiting(waiter) => {
             drop((body, name));
             live.headers = going_up(&visit.headers);

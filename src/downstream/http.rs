@@ -45,7 +45,7 @@ impl Visit {
             Some(session) => session.link.clone(),
             None => {
                 let conversation = Conversation::Shared { grant: self.grant.name.clone() };
-                self.door.inner.upstreams.link(&self.server, conversation)
+                self.door.inner.broker.upstreams().link(&self.server, conversation)
             }
         }
     }
@@ -90,7 +90,7 @@ fn admit(door: Door, server: &str, headers: HeaderMap, peer: Option<Peer>) -> Re
         refusal.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         return Err(refusal.into());
     };
-    let found = door.inner.upstreams.server(server).filter(|_| grant.reaches(server));
+    let found = door.inner.broker.upstreams().server(server).filter(|_| grant.reaches(server));
     let Some(server) = found else {
         let text = format!("there is no server {server:?} for this token");
         return Err(answer::refuse(StatusCode::NOT_FOUND, &text).into());

@@ -30,7 +30,7 @@ pub use peer::{Connected, Peer};
 pub use settings::{DoorSettings, Patience, Until};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{broker::Broker, mcp::Limits, upstream::Upstreams};
+use crate::{broker::Broker, mcp::Limits};
 
 /// The agents' door. A cheap handle.
 #[derive(Clone)]
@@ -40,7 +40,6 @@ pub struct Door {
 
 struct Inner {
     broker: Broker,
-    upstreams: Upstreams,
     settings: DoorSettings,
     sessions: session::Sessions,
     lines: lines::Lines,
@@ -52,13 +51,12 @@ struct Inner {
 
 impl Door {
     #[must_use]
-    pub fn new(broker: Broker, upstreams: Upstreams, settings: DoorSettings) -> Self {
+    pub fn new(broker: Broker, settings: DoorSettings) -> Self {
         let idle = Duration::from_secs(settings.session_idle_s);
         let sessions = session::Sessions::new(settings.max_sessions, idle);
         Self {
             inner: Arc::new(Inner {
                 broker,
-                upstreams,
                 sessions,
                 settings,
                 lines: lines::Lines::default(),

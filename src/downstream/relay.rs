@@ -29,7 +29,7 @@ pub(super) async fn message(
     asker: Option<Asker>,
 ) -> Response {
     match send(&visit, pass, &visit.link(), body).await {
-        Ok(reply) => reply::pass_on(&visit, reply, asker.as_ref()).await,
+        Ok(reply) => reply::pass_on(&visit, reply, asker.as_ref(), None).await,
         Err(why) => unreachable(&visit, asker.as_ref(), &why),
     }
 }
@@ -43,32 +43,30 @@ pub(super) async fn initialize(
     client: ClientInfo,
 ) -> Response {
     let asker = Asker { id, modern: false };
-    let link = visit.door.inner.upstreams.link(&visit.server, Conversation::Session);
+    let link = visit.door.inner.broker.upstreams().link(&visit.server, Conversation::Session);
     let reply = match send(&visit, pass, &link, body).await {
         Ok(reply) => reply,
         Err(why) => return unreachable(&visit, Some(&asker), &why),
     };
     let given = text(&reply.headers, header::SESSION_ID).map(str::to_owned);
-    let mut response = reply::pass_on(&visit, reply, Some(&asker)).await;
+    let mut response = reply::pass_on(&visit, reply, Some(&asker), None).await;
     if !response.status().is_success() {
         return response;
     }
-    match given {
-        Some(id) if open(&visit, &id, link, client) => response,
-        None if visit.is_stdio() => {
-            let id = uuid::Uuid::new_v4().to_string();
-            if !open(&visit, &id, link, client) {
-                return too_many(&asker);
-            }
-            if let Ok(value) = HeaderValue::from_str(&id) {
-                response.headers_mut().insert(header::SESSION_ID, value);
-            }
-            response
-        }
-        // A server without sessions has none here either.
-        None => response,
-        Some(_) => too_many(&asker),
+    let minted = given.is_none();
+    // A server without sessions has none here either; a child's conversation is always one.
+    let id = match given {
+        Some(id) => id,
+        None if visit.is_stdio() => uuid::Uuid::new_v4().to_string(),
+        None => return response,
+    };
+    if !open(&visit, &id, link, client) {
+        return too_many(&asker);
     }
+    if let Some(value) = HeaderValue::from_str(&id).ok().filter(|_| minted) {
+        response.headers_mut().insert(header::SESSION_ID, value);
+    }
+    response
 }
 
 fn open(visit: &Visit, id: &str, link: Link, client: ClientInfo) -> bool {
@@ -112,7 +110,7 @@ pub(super) async fn listen(visit: Visit) -> Response {
             });
             reply::events(headers, reply::each_as_event(messages, None))
         }
-        Ok(reply) => reply::pass_on(&visit, reply, None).await,
+        Ok(reply) => reply::pass_on(&visit, reply, None, None).await,
         Err(why) => unreachable(&visit, None, &why),
     }
 }
@@ -125,7 +123,7 @@ pub(super) async fn end(visit: Visit) -> Response {
         }
         let out = Outbound::delete().with_headers_of(&visit.headers);
         return match relay(&visit, Passthrough::without_body(), &visit.link(), out).await {
-            Ok(reply) => reply::pass_on(&visit, reply, None).await,
+            Ok(reply) => reply::pass_on(&visit, reply, None, None).await,
             Err(why) => unreachable(&visit, None, &why),
         };
     };
@@ -147,7 +145,7 @@ async fn send(visit: &Visit, pass: Passthrough, link: &Link, body: Bytes) -> Res
 }
 
 async fn relay(visit: &Visit, pass: Passthrough, link: &Link, out: Outbound) -> Result<Reply, SendError> {
-    visit.door.inner.upstreams.relay(pass, link, out).await
+    visit.door.inner.broker.relay(pass, link, out).await
 }
 
 fn unreachable(visit: &Visit, asker: Option<&Asker>, why: &SendError) -> Response {

@@ -1,12 +1,17 @@
 //! An upstream's reply on its way down: bytes as they arrive, or, from a child's pipe, as a streamable
 //! HTTP server would have sent its messages.
 
-use std::time::Duration;
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use axum::{body::Body, response::Response};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _, stream};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
+use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use tokio::time::timeout;
 
 use super::{
@@ -14,12 +19,19 @@ use super::{
     http::Visit,
 };
 use crate::{
+    broker::Recording,
     mcp::{self, Answer, Limits, Message, sse, strict},
-    upstream::{BrokenReply, Reply, ReplyBody},
+    upstream::{BrokenReply, BytesBody, Reply, ReplyBody},
 };
 
-/// The answer to a POST; `asker` is the request it answers, if it was one.
-pub(super) async fn pass_on(visit: &Visit, reply: Reply, asker: Option<&Asker>) -> Response {
+/// The answer to a POST; `asker` is the request it answers, if it was one; an allowed call's `recording`
+/// ends with the body.
+pub(super) async fn pass_on(
+    visit: &Visit,
+    reply: Reply,
+    asker: Option<&Asker>,
+    mut recording: Option<Recording>,
+) -> Response {
     if reply.status == StatusCode::NOT_FOUND
         && let Some(session) = &visit.session
     {
@@ -27,8 +39,19 @@ pub(super) async fn pass_on(visit: &Visit, reply: Reply, asker: Option<&Asker>) 
     }
     match reply.body {
         ReplyBody::Empty => respond(reply.status, reply.headers, Body::empty()),
-        ReplyBody::Bytes(body) => respond(reply.status, reply.headers, Body::new(body)),
+        ReplyBody::Bytes(body) => {
+            let body = match recording {
+                Some(recording) => Body::new(Recorded { body, recording }),
+                None => Body::new(body),
+            };
+            respond(reply.status, reply.headers, body)
+        }
         ReplyBody::Messages(messages) => {
+            let messages = messages.inspect(move |message| {
+                if let (Some(recording), Ok(message)) = (&mut recording, message) {
+                    recording.sent(message.len());
+                }
+            });
             spell(messages, reply.headers, asker.cloned(), visit.door.inner.settings.grace()).await
         }
     }
@@ -39,6 +62,38 @@ pub(super) fn respond(status: StatusCode, headers: HeaderMap, body: Body) -> Res
     *response.status_mut() = status;
     *response.headers_mut() = headers;
     response
+}
+
+/// The answer of an allowed call, counted on its way down; its record ends with it.
+struct Recorded {
+    body: BytesBody,
+    recording: Recording,
+}
+
+impl HttpBody for Recorded {
+    type Data = Bytes;
+    type Error = BrokenReply;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BrokenReply>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(context);
+        if let Poll::Ready(Some(Ok(frame))) = &polled
+            && let Some(part) = frame.data_ref()
+        {
+            self.recording.sent(part.len());
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
 }
 
 /// A response of server-sent events.

@@ -15,7 +15,7 @@ use super::{
 use crate::{
     broker::Rules,
     mcp::{
-        Answer, Json, Limits, Message,
+        Answer, Json, Message,
         patch::Edits,
         sse::{self, Splitter},
     },
@@ -42,7 +42,7 @@ impl Sieve {
     pub(super) async fn pass_on(self, visit: &Visit, reply: Reply, asker: Asker) -> Response {
         let Reply { status, mut headers, body } = reply;
         if !status.is_success() {
-            return reply::pass_on(visit, Reply { status, headers, body }, Some(&asker)).await;
+            return reply::pass_on(visit, Reply { status, headers, body }, Some(&asker), None).await;
         }
         headers.remove(header::CONTENT_LENGTH);
         match body {

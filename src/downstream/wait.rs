@@ -4,7 +4,7 @@
 //! stream begins. Whoever drops the stream leaves the call, which stays as it is. There is no task and
 //! no buffer per waiting call: its connection's task polls `Wait`, and that is all of it.
 
-use std::{future::Future, pin::Pin, time::Duration};
+use std::time::Duration;
 
 use axum::{body::Body, response::Response};
 use bytes::Bytes;
@@ -49,9 +49,7 @@ struct Wait {
 enum Stage {
     /// For people.
     Waiting(Box<Waiter>),
-    /// The permit is being spent.
-    Claiming(Pin<Box<dyn Future<Output = Exchange> + Send>>),
-    /// The server works on it.
+    /// The permit is being spent, or the server works on it.
     Running(Exchange),
     /// The answer was given, and this call's delivery is to be watched.
     Answered(Option<CallId>),
@@ -80,14 +78,18 @@ struct Beats {
     progress: f64,
 }
 
-/// A call that is settled already: its answer, whose delivery is watched when it is an old call's.
-pub(super) fn settled(visit: &Visit, outcome: &Outcome, asker: &Asker) -> Response {
-    let door = &visit.door;
-    let body = answer::tell(outcome, asker, door.inner.broker.clock().now());
-    if let Some(call) = to_deliver(outcome) {
-        watch(door.clone(), call, HowDelivered::Recall, visit.peer.clone(), None);
-    }
+/// A call that never waited.
+pub(super) fn told_at_once(visit: &Visit, outcome: &Outcome, asker: &Asker) -> Response {
+    let body = answer::tell(outcome, asker, visit.door.inner.broker.clock().now());
     answer::json_with(StatusCode::OK, body)
+}
+
+/// The outcome of the same call, made before: its agent had left without it.
+pub(super) fn recalled(visit: &Visit, outcome: &Outcome, asker: &Asker) -> Response {
+    if let Some(call) = to_deliver(outcome) {
+        watch(visit.door.clone(), call, HowDelivered::Recall, visit.peer.clone(), None);
+    }
+    told_at_once(visit, outcome, asker)
 }
 
 /// Waits with the agent.
@@ -231,7 +233,7 @@ impl Wait {
     async fn give_up(&mut self) -> News {
         match std::mem::replace(&mut self.stage, Stage::Answered(None)) {
             Stage::Waiting(waiter) => News::End(self.door.inner.broker.ticket(*waiter).await),
-            Stage::Claiming(_) | Stage::Running(_) | Stage::Answered(_) => {
+            Stage::Running(_) | Stage::Answered(_) => {
                 let brief = Brief { state: StateName::Dispatched, ..self.brief.clone() };
                 News::End(Outcome { call: Some(brief), end: End::Ticket })
             }
@@ -254,7 +256,6 @@ async fn advance(stage: &mut Stage, door: &Door, live: &mut Live, link: &Link, l
                 Turn::Settled(outcome) => return Moved::News(News::End(outcome)),
                 Turn::Permitted => claim(stage, door, live, link, line),
             },
-            Stage::Claiming(claim) => *stage = Stage::Running(claim.await),
             Stage::Running(exchange) => match exchange.next().await {
                 Some(Part::Message(message)) => return Moved::News(News::Message(message)),
                 Some(Part::Reparked(waiter)) => {
@@ -281,8 +282,7 @@ fn claim(stage: &mut Stage, door: &Door, live: &Live, link: &Link, line: &Line) 
         return;
     }
     let Stage::Waiting(waiter) = std::mem::replace(stage, Stage::Answered(None)) else { return };
-    let (broker, link, live) = (door.inner.broker.clone(), link.clone(), live.clone());
-    *stage = Stage::Claiming(Box::pin(async move { broker.dispatch(*waiter, link, live).await }));
+    *stage = Stage::Running(door.inner.broker.dispatch(*waiter, link.clone(), live.clone()));
 }
 
 async fn patience(until: Option<Instant>) {
