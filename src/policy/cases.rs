@@ -1,11 +1,9 @@
 //! Runs the cases that lie beside a policy: requests, and the verdicts their author expects.
 
-use std::ops::Range;
-
 use super::explain::{verdict_name, verdict_rule};
 use super::problem::{Problem, Problems};
 use super::reader::{Keys, member};
-use super::tree::{self, Comments, Node, Value};
+use super::tree::{self, Comments, Node};
 use super::{Facts, Limits, Policy, evaluate};
 use crate::call::Timestamp;
 
@@ -97,7 +95,10 @@ fn case(problems: &mut Problems<'_>, node: &Node, text: &str) -> Option<Case> {
         line: text.get(..node.at).unwrap_or("").matches('\n').count() + 1,
         arguments: arguments(problems, member(members, "arguments"), text),
         now: now(problems, member(members, "now")),
-        times: times(problems, member(members, "times")),
+        times: match member(members, "times") {
+            None => 1,
+            Some(node) => problems.whole(node, 1..=100_000)?,
+        },
         verdict: problems.word(verdict, &VERDICTS.map(|verdict| (verdict, verdict)))?,
     };
     Some(case)
@@ -106,7 +107,7 @@ fn case(problems: &mut Problems<'_>, node: &Node, text: &str) -> Option<Case> {
 /// The bytes as they stand in the file: what a server would get.
 fn arguments(problems: &mut Problems<'_>, node: Option<&Node>, text: &str) -> String {
     let Some(node) = node else { return String::new() };
-    let raw = text.get(Range { start: node.at, end: node.end }).unwrap_or("");
+    let raw = text.get(node.at..node.end).unwrap_or("");
     if tree::read(raw, Comments::Refused).is_err() {
         problems.add(node.at, "arguments are sent as they stand, so they may hold no comments", None);
     }
@@ -119,18 +120,6 @@ fn now(problems: &mut Problems<'_>, node: Option<&Node>) -> Timestamp {
     text.parse().unwrap_or_else(|_| {
         problems.add(node.at, "expected a time such as \"2026-01-31T12:00:00Z\"", None);
         Timestamp::default()
-    })
-}
-
-fn times(problems: &mut Problems<'_>, node: Option<&Node>) -> u32 {
-    let Some(node) = node else { return 1 };
-    let times = match &node.value {
-        Value::Number(text) => text.parse().ok().filter(|times: &u32| (1..=100_000).contains(times)),
-        Value::Null | Value::Bool(_) | Value::Text(_) | Value::List(_) | Value::Object(_) => None,
-    };
-    times.unwrap_or_else(|| {
-        problems.add(node.at, "expected a whole number from 1 to 100000", None);
-        1
     })
 }
 

@@ -77,7 +77,11 @@ impl Problems<'_> {
         let conditions = if bare {
             vec![self.condition(node, members)?]
         } else {
-            let conditions = self.required(node, members, "conditions", RULE.of);
+            let conditions = match member(members, "conditions") {
+                // `cel` was already refused by name: one problem is enough.
+                None if member(members, "cel").is_some() => None,
+                _ => self.required(node, members, "conditions", RULE.of),
+            };
             let nodes = self.list(conditions, "conditions");
             let read = |node| {
                 let members = self.object(node, &CONDITION)?;
@@ -209,15 +213,11 @@ impl Problems<'_> {
         let max = self.required(node, members, "max", RATE_LIMIT.of);
         let max = max.and_then(|node| self.amount(node));
         let window = self.required(node, members, "window", RATE_LIMIT.of)?;
-        let window = match &window.value {
-            Value::Number(text) => match text.parse::<u64>() {
-                Ok(seconds @ 1..=31_622_400) => Some(Window::Sliding(Duration::from_secs(seconds))),
-                Ok(_) | Err(_) => {
-                    self.add(window.at, "expected a whole number of seconds, from 1 up", None);
-                    None
-                }
-            },
-            _ => self.window(window),
+        let window = if window.text().is_some() {
+            self.window(window)
+        } else {
+            let seconds = self.whole(window, 1..=31_622_400);
+            seconds.map(|seconds| Window::Sliding(Duration::from_secs(seconds.into())))
         };
         Some(Limit {
             counter: id.clone(),

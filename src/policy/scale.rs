@@ -184,9 +184,9 @@ impl<'a> Scale<'a, '_> {
                 }
             }),
         };
-        let amount = amount.and_then(|amount| match amount.is_finite() && amount >= 0.0 {
-            true => Ok(amount),
-            false => Err("the amount is negative or beyond reason".to_owned()),
+        let amount = amount.and_then(|amount| {
+            let fault = || "the amount is negative or beyond reason".to_owned();
+            (amount.is_finite() && amount >= 0.0).then_some(amount).ok_or_else(fault)
         });
         self.look(&limit.id, if amount.is_ok() { "counts" } else { "could not be counted" }, || {
             format!("at most {} in {} of {}", limit.max, limit.window, limit.counter)
