@@ -37,8 +37,9 @@ const LIMIT: Keys = Keys {
         "on_limit",
         "on_deny",
         "reason",
+        "conditions",
     ],
-    later: &["conditions", "increment", "cel"],
+    later: &["increment", "cel"],
 };
 
 const RATE_LIMIT: Keys =
@@ -82,12 +83,7 @@ impl Problems<'_> {
                 None if member(members, "cel").is_some() => None,
                 _ => self.required(node, members, "conditions", RULE.of),
             };
-            let nodes = self.list(conditions, "conditions");
-            let read = |node| {
-                let members = self.object(node, &CONDITION)?;
-                self.condition(node, members)
-            };
-            nodes.iter().map(read).collect::<Option<Vec<_>>>()?
+            self.conditions(conditions)?
         };
         let _: Option<&str> = self.text(member(members, "description"));
         Some(Rule { id, conditions, text: self.reason(members) })
@@ -98,6 +94,16 @@ impl Problems<'_> {
         let on_deny = self.text(member(members, "on_deny"));
         let reason = self.text(member(members, "reason"));
         on_deny.or(reason).map(str::to_owned)
+    }
+
+    /// None when one of them has a problem.
+    fn conditions(&mut self, node: Option<&Node>) -> Option<Vec<Condition>> {
+        let nodes = self.list(node, "conditions");
+        let read = |node| {
+            let members = self.object(node, &CONDITION)?;
+            self.condition(node, members)
+        };
+        nodes.iter().map(read).collect()
     }
 
     fn condition(&mut self, node: &Node, members: Members<'_>) -> Option<Condition> {
@@ -187,6 +193,7 @@ impl Problems<'_> {
         let _: Option<&str> = self.text(member(members, "description"));
         Some(Limit {
             id,
+            conditions: self.conditions(member(members, "conditions"))?,
             scope: self.word(member(members, "scope"), &SCOPES).unwrap_or(Scope::Grant),
             increment_from: member(members, "increment_from").and_then(|node| self.path(node)),
             on_limit_review: self.word(member(members, "on_limit"), &on_limit).unwrap_or(false),
@@ -222,6 +229,7 @@ impl Problems<'_> {
         Some(Limit {
             counter: id.clone(),
             id,
+            conditions: Vec::new(),
             window: window?,
             max: max?,
             scope: Scope::Session,

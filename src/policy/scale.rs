@@ -62,11 +62,12 @@ impl<'a> Scale<'a, '_> {
     fn policy(&mut self, policy: &'a Policy) {
         self.policy = &policy.name;
         let Facts { server, tool, .. } = *self.facts;
+        let mut listed = false;
         if policy.hide.contains(server, tool) {
             self.look("(hidden)", "matched", || format!("`hide` names {tool}"));
             self.found(Weight::Hide, "(hidden)", String::new());
+            listed = true;
         }
-        let mut listed = false;
         for section in policy.tools.matching(server, tool) {
             listed = true;
             self.action(section);
@@ -131,7 +132,7 @@ impl<'a> Scale<'a, '_> {
             Sort::Require => Quantity::Every,
             Sort::DenyIf | Sort::ApproveIf => Quantity::Any,
         };
-        let answer = self.answer(rule, quantity);
+        let answer = self.answer(&rule.conditions, quantity);
         self.look_rule(rule, sort, &answer);
         let (tightens, weight) = match sort {
             Sort::Require => (answer != Ok(true), Weight::Deny),
@@ -142,9 +143,13 @@ impl<'a> Scale<'a, '_> {
             return;
         }
         let text = rule.text.clone().unwrap_or_else(|| match sort {
-            Sort::Require => format!("{} requires {}", self.facts.tool, words(rule)),
-            Sort::DenyIf => format!("{} is denied by the policy when {}", self.facts.tool, words(rule)),
-            Sort::ApproveIf => format!("{} needs an approval when {}", self.facts.tool, words(rule)),
+            Sort::Require => format!("{} requires {}", self.facts.tool, words(&rule.conditions)),
+            Sort::DenyIf => {
+                format!("{} is denied by the policy when {}", self.facts.tool, words(&rule.conditions))
+            }
+            Sort::ApproveIf => {
+                format!("{} needs an approval when {}", self.facts.tool, words(&rule.conditions))
+            }
         });
         let text = match answer {
             Ok(_) => text,
@@ -153,12 +158,12 @@ impl<'a> Scale<'a, '_> {
         self.found(weight, &rule.id, text);
     }
 
-    fn answer(&self, rule: &Rule, quantity: Quantity) -> Answer {
-        if rule.conditions.is_empty() {
+    fn answer(&self, conditions: &[Condition], quantity: Quantity) -> Answer {
+        if conditions.is_empty() {
             return Ok(true);
         }
         match self.arguments() {
-            Ok(arguments) => all_match(&rule.conditions, arguments, quantity),
+            Ok(arguments) => all_match(conditions, arguments, quantity),
             Err(fault) => Err(fault.clone()),
         }
     }
@@ -175,6 +180,11 @@ impl<'a> Scale<'a, '_> {
     }
 
     fn limit(&mut self, limit: &Limit) {
+        // A condition that cannot be answered counts: a limit may only tighten.
+        if self.answer(&limit.conditions, Quantity::Any) == Ok(false) {
+            return self
+                .look(&limit.id, "does not count", || format!("counts when {}", words(&limit.conditions)));
+        }
         let amount = match &limit.increment_from {
             None => Ok(1.0),
             Some(path) => self.arguments().as_ref().map_err(Clone::clone).and_then(|arguments| {
@@ -256,7 +266,7 @@ impl<'a> Scale<'a, '_> {
             Ok(false) => no.to_owned(),
             Err(fault) => format!("could not be checked, so it tightens: {fault}"),
         };
-        self.look(&rule.id, &outcome, || format!("{verb} {}", words(rule)));
+        self.look(&rule.id, &outcome, || format!("{verb} {}", words(&rule.conditions)));
     }
 
     fn evaluation(self) -> Evaluation {
@@ -280,10 +290,10 @@ impl<'a> Scale<'a, '_> {
     }
 }
 
-fn words(rule: &Rule) -> String {
-    if rule.conditions.is_empty() {
+fn words(conditions: &[Condition]) -> String {
+    if conditions.is_empty() {
         return "always".into();
     }
-    let conditions: Vec<String> = rule.conditions.iter().map(Condition::words).collect();
+    let conditions: Vec<String> = conditions.iter().map(Condition::words).collect();
     conditions.join(" and ")
 }
