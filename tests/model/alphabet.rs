@@ -28,7 +28,7 @@ pub struct Search {
 pub const SEARCHES: [Search; 7] = [
     Search { name: "votes", start: start_votes, steps: votes, times: &[0, 9, 10] },
     Search { name: "owner", start: start_owner, steps: owner, times: &[0, 9, 10] },
-    Search { name: "rounds", start: start_rounds, steps: rounds, times: &[0, 5, 9, 10, 15, 20] },
+    Search { name: "rounds", start: start_rounds, steps: rounds, times: &[0, 9, 10, 17] },
     Search { name: "waiting", start: start_waiting, steps: waiting, times: &[0, 4, 8, 10] },
     Search { name: "sent", start: start_sent, steps: sent, times: &[0, 5, 6, 7, 10] },
     Search { name: "race", start: start_race, steps: race, times: &[0, 9, 10] },
