@@ -1,0 +1,64 @@
+//! What the gate brings, and what it gets back.
+
+use std::{ops::Range, sync::Arc};
+
+use bytes::Bytes;
+
+use super::{Outcome, Waiter};
+use crate::{
+    call::{AttachKind, ClientInfo, Era},
+    identity::Grant,
+    ledger::Pass,
+};
+
+/// One `tools/call`, strictly checked. Ranges are into `body`.
+#[derive(Clone, Debug)]
+pub struct Ask {
+    pub grant: Arc<Grant>,
+    pub server: Arc<str>,
+    /// What the server is (command line or URL): part of the digest.
+    pub server_identity: Arc<str>,
+    pub session: Option<Arc<str>>,
+    pub era: Era,
+    pub client: ClientInfo,
+    pub tool: String,
+    /// The whole JSON-RPC message.
+    pub body: Bytes,
+    /// The value of `params`.
+    pub params: Range<usize>,
+    /// The value of `params.arguments`.
+    pub arguments: Option<Range<usize>>,
+    /// The value of `params.inputResponses` (modern).
+    pub input_responses: Option<Range<usize>>,
+    pub kind: AttachKind,
+}
+
+/// What became of an `Ask`.
+#[derive(Debug)]
+pub enum Submission {
+    /// Forward it now with `Broker::pass`.
+    Allowed(Allowed),
+    /// The tool does not exist for this grant: answer as the server would.
+    Hidden,
+    /// Answer this.
+    Settled(Outcome),
+    /// A person decides (or a permit must be durable first).
+    Waiting(Box<Waiter>),
+}
+
+/// The right to send an allowed call, with the record that will tell of it.
+#[derive(Debug)]
+pub struct Allowed {
+    pub pass: Pass,
+}
+
+/// What of the live request replaces its twin in the stored one: id, progress token, trace keys.
+#[derive(Clone, Debug, Default)]
+pub struct Live {
+    /// Raw JSON.
+    pub id: Bytes,
+    /// Raw JSON of `params._meta.progressToken`.
+    pub progress_token: Option<Bytes>,
+    /// Raw JSON of `traceparent`, `tracestate`, `baggage` in `params._meta`, by key.
+    pub trace: Vec<(String, Bytes)>,
+}
