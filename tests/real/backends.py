@@ -32,6 +32,7 @@ class Backends:
         self.standin = StandIn()
         self.moto = Moto()
         self.redis = Redis.start(folder)
+        self.subjects = {}
         self.aws_models = folder / "aws-models"
         aws_model.write(self.aws_models)
 

@@ -71,7 +71,7 @@ def main():
     folder = Path(tempfile.mkdtemp(prefix="countersign-real-"))
     report = Report(arguments.only, folder)
     if arguments.direct:
-        stories.direct(report, HOME)
+        stories.direct(report, HOME, agents=arguments.agents)
     else:
         stories.brokered(report, HOME, agents=arguments.agents)
     if report.failed:

@@ -1,18 +1,29 @@
-"""The stories: what must be true of each published server, first alone, then behind the broker."""
+"""The stories: what must be true of each published server and client, first alone, then with the broker between."""
 
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import clients
 import subjects
-from backends import Backends
-from mcp_raw import LEGACY, MODERN, Stdio, text_of
+from backends import Backends, wait_for
+#from broker import Broker
+from mcp_raw import LEGACY, MODERN, Http, Stdio, parse, text_of
 from run import Skip
 
+# How long a person takes in the clients' stories: longer than any grace, shorter than any client's patience.
+THINKING = 2.5
 
-def direct(report, home):
-    """Each server alone: it lists tools, reads, and its gated call has its effect once."""
+
+def direct(report, home, agents=False):
+    """Each server and client without a broker: proves the servers, the back-ends and the checks themselves."""
     backends = Backends(report.folder)
     try:
         for kind in subjects.ALL:
             for version in (LEGACY, MODERN):
                 report.tell(f"{kind.name} alone, {version}", lambda: _alone(kind, backends, home, report.folder, version))
+        for kind in clients.ALL + (clients.AGENTS if agents else []):
+            for era in kind.eras:
+                report.tell(f"{kind.name} alone, {era}", lambda: _client_alone(kind, backends, home, report.folder, era))
     finally:
         backends.close()
 
@@ -23,25 +34,55 @@ def _alone(kind, backends, home, folder, version):
     try:
         server.open()
         names = {tool["name"] for tool in server.tools()}
-        tool, arguments, text = subject.read
-        answer = server.call(tool, arguments)
-        assert text in text_of(answer), f"{tool} answered {text_of(answer)[:300]}"
         gated = subject.stage()
-        assert {tool, gated.tool} <= names, f"{tool} or {gated.tool} is not listed"
-        assert not gated.done() and gated.times() == 0, "the effect is there before the call"
-        answer = server.call(gated.tool, gated.arguments)
-        assert gated.answer_has in text_of(answer), f"{gated.tool} answered {text_of(answer)[:300]}"
-        assert gated.done(), f"{gated.tool} answered {text_of(answer)[:300]} but the effect is not there"
-        assert gated.times() == 1, f"{gated.times()} requests for one call"
+        assert {subject.read[0], gated.tool} <= names, f"{subject.read[0]} or {gated.tool} is not listed"
+        _reads(subject, server.call)
+        _untouched(gated)
+        _has_run_once(gated, server.call(gated.tool, gated.arguments))
     finally:
         server.close()
+
+
+def _client_alone(kind, backends, home, folder, era):
+    subject = ready(subjects.HealthOmics, backends, home)
+    agent, gated = kind(home, folder), subject.stage()
+    target = {"command": subject.command, "env": agent.environment | subject.environment()}
+    seen = agent.run(target, era, subject.read[:2], [gated.tool, gated.arguments])
+    _saw(seen, era, subject, gated)
 
 
 def ready(kind, backends, home):
     """The subject, or a Skip that says what it lacks."""
     if kind is subjects.Valkey and backends.redis is None:
         raise Skip("there is no redis-server or valkey-server on PATH")
-    kept = backends.__dict__.setdefault("subjects", {})
-    if kind not in kept:
-        kept[kind] = kind(backends, home / "python/bin")
-    return kept[kind]
+    if kind not in backends.subjects:
+        backends.subjects[kind] = kind(backends, home / "python/bin")
+    return backends.subjects[kind]
+
+
+def _reads(subject, call):
+    tool, arguments, text = subject.read
+    answer = text_of(call(tool, arguments))
+    assert text in answer, f"{tool} answered {answer[:300]}"
+
+
+def _untouched(gated):
+    assert not gated.done(), f"the effect of {gated.tool} is there, and nobody approved it"
+    assert gated.times() == 0, f"{gated.times()} requests of {gated.tool} arrived, and nobody approved it"
+
+
+def _has_run_once(gated, answer):
+    text = text_of(answer)
+    assert gated.answer_has in text, f"{gated.tool} answered {text[:300]}"
+    assert gated.done(), f"{gated.tool} answered {text[:300]} but the effect is not there"
+    assert gated.times() == 1, f"{gated.times()} requests for one call of {gated.tool}"
+
+
+def _saw(seen, era, subject, gated):
+    """What a client must have got: the tools, the read, and the answer of the call that had its effect once."""
+    expected = clients.ERAS.get(era)
+    assert seen["version"] in (None, expected), f"negotiated {seen['version']}, not {expected}"
+    assert {subject.read[0], gated.tool} <= set(seen["tools"]), f"it lists only {seen['tools']}"
+    text = text_of(seen["read"])
+    assert subject.read[2] in text, f"{subject.read[0]} answered {text[:300]}"
+    _has_run_once(gated, seen["gated"])
