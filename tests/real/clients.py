@@ -11,7 +11,7 @@ import subprocess
 from pathlib import Path
 
 from mock_model import MockModel
-from run import Skip
+from report import Skip
 
 HERE = Path(__file__).resolve().parent
 ERAS = {"legacy": "2025-11-25", "modern": "2026-07-28"}

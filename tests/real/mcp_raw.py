@@ -24,11 +24,12 @@ def parse(text):
 
 
 class Client:
-    """What both transports share; a subclass has `exchange(message)`, the answer to one request."""
+    """What both transports share; a subclass has `exchange(message)`, the answer to one request, and `notify`."""
 
     def __init__(self, version):
         self.version = version
         self._ids = itertools.count(1)
+        self._greeted = False
 
     def request(self, method, **params):
         """The result of one request; an error answer raises."""
@@ -43,16 +44,9 @@ class Client:
             raise RuntimeError(f"{method}: {json.dumps(answer['error'])}")
         return answer["result"]
 
-    def open(self):
-        """The handshake that the era has: initialize, or nothing but a discovery."""
-        if self.version == MODERN:
-            return self.request("server/discover")
-        hello = self.request("initialize", protocolVersion=self.version, capabilities={}, clientInfo=CLIENT)
-        self.notify("notifications/initialized")
-        return hello
-
     def tools(self):
         """Every tool on every page, as the server wrote it."""
+        self._greet()
         tools, cursor = [], None
         while True:
             page = self.request("tools/list", **({"cursor": cursor} if cursor else {}))
@@ -62,7 +56,19 @@ class Client:
                 return tools
 
     def call(self, tool, arguments):
+        self._greet()
         return self.request("tools/call", name=tool, arguments=arguments)
+
+    def _greet(self):
+        """What the era has before the first request: the handshake, or a discovery."""
+        if self._greeted:
+            return
+        self._greeted = True
+        if self.version == MODERN:
+            self.request("server/discover")
+        else:
+            self.request("initialize", protocolVersion=self.version, capabilities={}, clientInfo=CLIENT)
+            self.notify("notifications/initialized")
 
 
 class Stdio(Client):
