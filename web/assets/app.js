@@ -11,7 +11,7 @@ import { Inbox } from "./pages/inbox.js";
 import { Policies } from "./pages/policies.js";
 import { SignIn } from "./pages/signin.js";
 import { followLinks, useRoute } from "./route.js";
-import { notify, start, useStore } from "./store.js";
+import { start, useStore } from "./store.js";
 import { html, render, useEffect, useRef, useState } from "./vendor/preact-htm.js";
 
 const PAGES = [["/", "inbox", "Inbox"], ["/history", "history", "History"], ["/agents", "agents", "Agents and servers"], ["/policies", "policies", "Policies"]];
@@ -31,7 +31,6 @@ function App() {
     <${Rail} path=${route.path} waiting=${waiting} me=${store.me} onHelp=${() => setHelp(true)} />
     <${Banner} store=${store} />
     <div class="stage"><${page.View} key=${page.key} ...${page.props} /></div>
-    <${Notice} notice=${store.notice} />
     <${Announcer} store=${store} />
     ${help && html`<${Help} onClose=${() => setHelp(false)} />`}
   </div>`;
@@ -71,15 +70,6 @@ function Banner({ store }) {
   if (store.sync === "offline") return html`<p class="banner" role="status"><${Icon} name="away" /><span><b>Not connected.</b> What you see may be old, so nothing can be decided. Trying again by itself.</span></p>`;
   if (!store.error) return null;
   return html`<p class="banner" role="alert"><${Icon} name="away" /><span><b>${store.error.title}.</b> ${store.error.detail} Trying again by itself.</span></p>`;
-}
-
-function Notice({ notice }) {
-  useEffect(() => {
-    if (!notice) return;
-    const timer = setTimeout(() => notify(null), 6_000);
-    return () => clearTimeout(timer);
-  }, [notice]);
-  return html`<div class="notices" role="status">${notice && html`<p class=${`notice ${notice.kind}`}>${notice.text}</p>`}</div>`;
 }
 
 // Says new arrivals to a screen reader, at most once in ten seconds.

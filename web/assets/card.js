@@ -11,7 +11,7 @@ import { Timeline } from "./timeline.js";
 import { Arguments } from "./tree.js";
 import { Verbs } from "./verbs.js";
 import { html } from "./vendor/preact-htm.js";
-import { effect, isOpen, severityOf, status, target, waiting } from "./words.js";
+import { effect, isOpen, operation, severityOf, status, target, waiting } from "./words.js";
 
 /** The card with its verbs. `onNext` leads to the next call that needs this reviewer, when there is one. */
 export function Card({ call, next, onNext, full = false }) {
@@ -46,7 +46,8 @@ function Heading({ call }) {
       ${wait && html`<span class=${`wait ${wait[1]}`}><i></i>${wait[0]}</span>`}
       ${!isOpen(call) && html`<span class=${`state ${call.state}`}>${status(call)}</span>`}</p>
     <h2 id="card-title" tabindex="-1"><${Short} text=${call.agent} /> ${isOpen(call) ? "wants" : "asked"} to run <code><${Short} text=${call.tool} /></code>
-      ${named && html` on ${words(named[0])} <span class="target"><${Short} text=${named[1]} limit=${80} /></span>`}</h2>
+      ${operation(call) && html` <code class="operation"><${Short} text=${operation(call)} /></code>`}
+      ${named && html` ${/^(command|query|sql|statement)$/i.test(named[0]) ? "with" : "on"} ${words(named[0])} <span class="target"><${Short} text=${named[1]} limit=${80} /></span>`}</h2>
     ${effect(call) && html`<p class="effect">${effect(call)}</p>`}
     <${Links} call=${call} />
   </header>`;

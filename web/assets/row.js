@@ -2,7 +2,7 @@
 
 import { Short } from "./text.js";
 import { Countdown, useNow, when } from "./time.js";
-import { isOpen, severityOf, status, target, verb, waiting } from "./words.js";
+import { deed, isOpen, severityOf, status, target, waiting } from "./words.js";
 import { html } from "./vendor/preact-htm.js";
 
 /** The severity as shape, word and colour; nothing when the broker rated nothing. */
@@ -22,7 +22,7 @@ export function Row({ call, selected, fresh, onOpen }) {
   };
   return html`<a class=${`row ${fresh ? "fresh" : ""}`} href=${`/c/${encodeURIComponent(call.id)}`} data-call=${call.id}
       aria-current=${selected ? "true" : null} onClick=${click}>
-    <b><span class="verb"><${Short} text=${verb(call.tool)} limit=${48} /></span> ${named && html`<span class="target"><${Short} text=${named[1]} limit=${40} /></span>`}</b>
+    <b><span class="verb"><${Short} text=${deed(call)} limit=${48} /></span>${named && html`<span class="target"><${Short} text=${named[1]} limit=${40} /></span>`}</b>
     <${RowTime} call=${call} />
     <small>${fresh && html`<span class="new">New</span> `}<${Short} text=${call.agent} limit=${32} /> · ${call.server} · <${Why} call=${call} /></small>
     <${Severity} call=${call} />

@@ -19,7 +19,6 @@ const state = {
   calls: new Map(), // id → call, as last told by the broker
   arrivals: [], // ids in the order in which this page met them: the list keeps that order, so that nothing jumps
   fresh: new Set(), // ids that came while the page was open and were not looked at yet
-  notice: null, // {kind: "error" | "done", text, call?}
 };
 const listeners = new Set();
 const dirty = new Set();
@@ -75,12 +74,6 @@ export function seen(id) {
   if (state.fresh.delete(id)) changed();
 }
 
-/** Shows a sentence at the foot of the page, or takes it away. */
-export function notify(notice) {
-  state.notice = notice;
-  changed();
-}
-
 /** True while the page may send verbs: signed in, connected and in step. */
 export const inStep = () => state.sync === "live";
 
@@ -114,7 +107,7 @@ async function restOf(page) {
 }
 
 function byUrgency(calls) {
-  const due = (call) => call.expires_at ?? call.requested_at;
+  const due = (call) => (call.state === "lost" ? "9" : call.expires_at ?? call.requested_at);
   return calls.sort((a, b) => (due(a) < due(b) ? -1 : 1));
 }
 

@@ -2,6 +2,8 @@
 
 import { html, useEffect, useState } from "./vendor/preact-htm.js";
 
+// The page is in English, with the clock that has no noon to mistake.
+const LOCALE = "en-GB";
 const listeners = new Set();
 setInterval(() => listeners.forEach((listener) => listener()), 1_000);
 
@@ -40,12 +42,21 @@ export function ago(iso, now) {
 
 /** The time of day when it was today, else the date: what a list of settled calls shows. */
 export function when(iso, now) {
-  return isToday(iso, now) ? new Date(iso).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" }) : day(iso, now);
+  return isToday(iso, now) ? new Date(iso).toLocaleTimeString(LOCALE, { hour: "2-digit", minute: "2-digit" }) : day(iso, now);
 }
 
 export function isToday(iso, now = Date.now()) {
   return new Date(iso).toDateString() === new Date(now).toDateString();
 }
+
+/** The time of day with seconds. */
+export function clockTime(iso) {
+  const date = new Date(iso);
+  return Number.isNaN(date.getTime()) ? String(iso) : date.toLocaleTimeString(LOCALE);
+}
+
+/** `Saturday 21 November`: the heading over a day's calls. */
+export const longDay = (iso) => new Date(iso).toLocaleDateString(LOCALE, { weekday: "long", day: "numeric", month: "long" });
 
 /** `1.2 s`, `340 ms`, `4 min`: how long something took. */
 export function took(milliseconds) {
@@ -71,11 +82,11 @@ export function Countdown({ at, label = "" }) {
 /** Date and time with seconds and zone. */
 export function absolute(iso) {
   const date = new Date(iso);
-  return Number.isNaN(date.getTime()) ? String(iso) : date.toLocaleString([], { dateStyle: "medium", timeStyle: "long" });
+  return Number.isNaN(date.getTime()) ? String(iso) : date.toLocaleString(LOCALE, { dateStyle: "medium", timeStyle: "long" });
 }
 
 function day(iso, now) {
   const date = new Date(iso);
   const sameYear = date.getFullYear() === new Date(now).getFullYear();
-  return date.toLocaleDateString([], { day: "numeric", month: "short", ...(sameYear ? {} : { year: "numeric" }) });
+  return date.toLocaleDateString(LOCALE, { day: "numeric", month: "short", ...(sameYear ? {} : { year: "numeric" }) });
 }

@@ -1,7 +1,7 @@
 // The life of a call as the ledger has it: one line per event, oldest first.
 
 import { Short, Value } from "./text.js";
-import { absolute } from "./time.js";
+import { absolute, clockTime } from "./time.js";
 import { html } from "./vendor/preact-htm.js";
 import { eventWords } from "./words.js";
 
@@ -23,9 +23,4 @@ function since(items, index) {
   const seconds = Math.round((Date.parse(items[index].at) - Date.parse(items[index - 1].at)) / 1000);
   if (!(seconds >= 2)) return null;
   return seconds < 120 ? `after ${seconds} s` : seconds < 7200 ? `after ${Math.round(seconds / 60)} min` : `after ${Math.round(seconds / 3600)} h`;
-}
-
-function clockTime(iso) {
-  const date = new Date(iso);
-  return Number.isNaN(date.getTime()) ? String(iso) : date.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit" });
 }

@@ -4,11 +4,11 @@
 import { cancelCall, extendCall, vote, withdrawVote } from "./api.js";
 import { settle, useKeys } from "./keys.js";
 import { Resolve } from "./resolve.js";
-import { inStep, notify, refresh, useStore } from "./store.js";
+import { inStep, refresh, useStore } from "./store.js";
 import { Short } from "./text.js";
 import { Countdown } from "./time.js";
 import { html, useEffect, useRef, useState } from "./vendor/preact-htm.js";
-import { approveLabel, isGrave, isOpen, needs, resolution, status, target, tone, verb, waiting } from "./words.js";
+import { approveLabel, deed, isGrave, isOpen, needs, resolution, status, target, tone, waiting } from "./words.js";
 
 /** The bar for one call and digest; a new digest makes a new bar, so that no reason or confirmation is carried over. */
 export function Verbs({ call, next, onNext }) {
@@ -16,6 +16,7 @@ export function Verbs({ call, next, onNext }) {
   const [reason, setReason] = useState("");
   const [busy, setBusy] = useState(false);
   const [problem, setProblem] = useState(null);
+  const [hint, setHint] = useState(null);
   const [confirming, setConfirming] = useState(false);
   const bar = useRef(null);
 
@@ -23,6 +24,7 @@ export function Verbs({ call, next, onNext }) {
     if (busy || !inStep()) return;
     setBusy(true);
     setProblem(null);
+    setHint(null);
     try {
       await action();
       setConfirming(false);
@@ -37,12 +39,13 @@ export function Verbs({ call, next, onNext }) {
   const deny = () => run(() => vote(call, "deny", reason));
   const approve = () => run(() => vote(call, "approve", reason));
   const mayVote = call.state === "pending" && call.can_vote;
-  const shared = { call, me, reason, setReason, run, busy: busy || !inStep(), approve, deny };
+  const shared = { call, me, reason, setReason, run, busy: busy || !inStep(), approve, deny, setHint };
   return html`<footer class=${`verbs ${confirming ? "confirming" : ""}`} ref=${bar} aria-label="Decide">
     ${problem && html`<p class="problem" role="alert">${problem.detail || problem.title}</p>`}
+    ${hint && html`<p class="hint" role="status">${hint}</p>`}
     <${Meta} ...${shared} />
     ${confirming && mayVote ? html`<${Confirm} ...${shared} onBack=${() => setConfirming(false)} />`
-    : mayVote ? html`<${Vote} ...${shared} onConfirm=${() => setConfirming(true)} />`
+    : mayVote ? html`<${Vote} ...${shared} onConfirm=${() => { setHint(null); setConfirming(true); }} />`
     : call.state === "lost" && !resolution(call) && me?.role !== "auditor" ? html`<${Resolve} ...${shared} />`
     : html`<${Standing} ...${shared} next=${next} onNext=${onNext} />`}
   </footer>`;
@@ -61,14 +64,14 @@ function Meta({ call, busy, run, me }) {
     <span class="code">Code <b class="mono">${call.short_code}</b></span></p>`;
 }
 
-function Vote({ call, reason, setReason, busy, approve, deny, onConfirm }) {
+function Vote({ call, reason, setReason, busy, approve, deny, setHint, onConfirm }) {
   const field = useRef(null);
   const go = useRef(null);
   const no = useRef(null);
   const critical = call.severity === "critical";
   useKeys({
     a: () => {
-      if (isGrave(call)) notify({ kind: "hint", text: `${call.severity === "critical" ? "Critical" : "High"}: approve this one with the button.` });
+      if (isGrave(call)) setHint(`${call.severity === "critical" ? "Critical" : "High"} severity: no key approves it, only the button.`);
       else if (call.severity === "low") approve();
       else go.current?.focus();
     },
@@ -90,7 +93,7 @@ function Confirm({ call, busy, approve, onBack }) {
   useEffect(() => panel.current?.focus(), []);
   useKeys({ Escape: onBack });
   return html`<div class="confirm" role="group" aria-labelledby="confirm-title" ref=${panel} tabindex="-1">
-    <p id="confirm-title"><b>${verb(call.tool)}</b>${named && html` <strong class="target mono"><${Short} text=${named[1]} limit=${80} /></strong>`}
+    <p id="confirm-title"><b><${Short} text=${deed(call)} /></b>${named && html` <strong class="target mono"><${Short} text=${named[1]} limit=${80} /></strong>`}
       ${" "}on ${call.server}, for <${Short} text=${call.agent} />.</p>
     <p class="muted">Critical. Approved, it is sent once and cannot be called back.</p>
     <div class="decide two"><button type="button" class="btn" onClick=${onBack}>Back</button>

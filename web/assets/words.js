@@ -3,7 +3,8 @@
 import { ExactNumber } from "./exact.js";
 
 export const SEVERITIES = ["critical", "high", "medium", "low"];
-const TARGETS = [/^(batch|run|job|cluster|database|table|bucket|queue|execution|resource|item|file|user|account|message|record)_?(id|name|arn|key|path)?$/i, /(^|_)(id|arn|name|key|path|url|uri|identifier)$/i, /Id$|Arn$|Name$|Key$/, /^(command|query|sql|statement|operation|to|channel)$/i];
+const OPERATION = /^(operation|action|method|verb)$/i;
+const TARGETS = [/^(batch|run|job|cluster|database|table|bucket|queue|execution|resource|item|file|user|account|message|record)_?(id|name|arn|key|path)?$/i, /(^|_)(id|arn|name|key|path|url|uri|identifier)$/i, /Id$|Arn$|Name$|Key$/, /^(command|query|sql|statement|to|channel)$/i];
 const CLASSES = {
   destructive: "Destructive: what this removes may not come back.",
   write: "Changes things on the server.",
@@ -28,14 +29,24 @@ export function verb(tool) {
   return text ? text[0].toUpperCase() + text.slice(1) : tool;
 }
 
+/** Tools such as `manage_…` take what they do as an argument; that word, or null. */
+export function operation(call) {
+  const found = Object.entries(call.arguments ?? {}).find(([name, value]) => OPERATION.test(name) && typeof value === "string" && /^[\w-]{3,40}$/.test(value));
+  return found ? found[1] : null;
+}
+
+/** What the call does, as a title: the operation where there is one, else the tool. */
+export const deed = (call) => verb(operation(call) ?? call.tool);
+
 /** The argument that names what the call works on, as `[name, text]`, or null. */
 export function target(call) {
   const scalars = Object.entries(call.arguments ?? {}).filter(([, value]) => typeof value === "string" || typeof value === "number" || value instanceof ExactNumber);
   for (const pattern of TARGETS) {
-    const found = scalars.find(([name]) => pattern.test(name));
+    const found = scalars.find(([name]) => pattern.test(name) && !OPERATION.test(name));
     if (found) return [found[0], String(found[1])];
   }
-  return scalars.length ? [scalars[0][0], String(scalars[0][1])] : null;
+  const first = scalars.find(([name]) => !OPERATION.test(name));
+  return first ? [first[0], String(first[1])] : null;
 }
 
 /** What has become of the call, short: for rows and badges. */
@@ -71,7 +82,7 @@ export function progress(call) {
 
 /** What is needed, for the card: `Needs 2 approvals from genomics; 1 so far`. */
 export function needs(call) {
-  return (call.quorums ?? []).map((q) => `${q.have} of ${q.approvals} ${q.approvals === 1 ? "approval" : "approvals"}${q.group ? ` from ${q.group}` : ""}`);
+  return (call.quorums ?? []).filter((q) => q.approvals > 1 || q.group).map((q) => `${q.have} of ${q.approvals} ${q.approvals === 1 ? "approval" : "approvals"}${q.group ? ` from ${q.group}` : ""}`);
 }
 
 /** Whether someone still waits for the answer, as `[word, kind]` with kind here | later | gone; null once settled. */

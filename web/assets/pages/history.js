@@ -4,6 +4,7 @@ import { listAgents, listCalls, listServers } from "../api.js";
 import { Row } from "../row.js";
 import { go } from "../route.js";
 import { useStore } from "../store.js";
+import { longDay } from "../time.js";
 import { html, useEffect, useState } from "../vendor/preact-htm.js";
 
 const STATES = [["", "Any outcome"], ["completed", "Ran"], ["denied", "Denied"], ["expired", "Expired"], ["cancelled", "Withdrawn"], ["failed", "Not sent"], ["lost", "Unknown"], ["pending", "Waiting"], ["permitted", "Approved"]];
@@ -54,7 +55,7 @@ export function History({ query }) {
 function byDay(calls) {
   const days = new Map();
   for (const call of calls) {
-    const day = new Date(call.requested_at).toLocaleDateString([], { weekday: "long", day: "numeric", month: "long" });
+    const day = longDay(call.requested_at);
     days.set(day, [...(days.get(day) ?? []), call]);
   }
   return [...days];

@@ -22,6 +22,7 @@ export function Inbox() {
   const isWide = useWide();
   const selected = isWide ? store.calls.get(chosen) ?? null : null;
   const todo = groups.find((entry) => entry.key === "you")?.calls ?? [];
+  const anyOpen = groups.some((entry) => entry.key !== "settled");
   const next = todo.find((call) => call.id !== selected?.id);
 
   const select = (call) => {
@@ -50,10 +51,10 @@ export function Inbox() {
 
   // With nothing chosen, the first that needs this reviewer: chosen by the page, so the keys are deaf for a moment.
   useEffect(() => {
-    if (!isWide || selected || store.sync === "loading" || !rows.length) return;
+    if (!isWide || selected || store.sync === "loading" || !anyOpen) return;
     settle();
     setChosen((todo[0] ?? rows[0]).id);
-  }, [isWide, !!selected, store.sync, rows.length]);
+  }, [isWide, !!selected, store.sync, anyOpen]);
   useEffect(() => {
     if (!selected) return;
     seen(selected.id);
@@ -67,11 +68,11 @@ export function Inbox() {
         <input ref=${search} class="search" type="search" placeholder="Filter by tool, agent, server" aria-label="Filter" aria-keyshortcuts="/" value=${filter} onInput=${(event) => setFilter(event.target.value)} />
         <${Arrived} store=${store} rows=${rows} onShow=${open} /></header>
       ${store.sync === "loading" && !rows.length ? html`<${Skeleton} />`
-      : groups.map((entry) => html`<section class="group" key=${entry.key}><h2>${entry.title}<span>${entry.calls.length}</span></h2>
-          ${entry.calls.map((call) => html`<${Row} key=${call.id} call=${call} selected=${call.id === selected?.id} fresh=${store.fresh.has(call.id)} onOpen=${open} />`)}</section>`)}
-      ${store.sync !== "loading" && !rows.length && html`<${Quiet} store=${store} filter=${filter} />`}
+      : html`${!anyOpen && (!isWide || rows.length > 0 || filter) && html`<${Quiet} store=${store} filter=${filter} slim=${rows.length > 0} />`}
+        ${groups.map((entry) => html`<section class="group" key=${entry.key}><h2>${entry.title}<span>${entry.calls.length}</span></h2>
+          ${entry.calls.map((call) => html`<${Row} key=${call.id} call=${call} selected=${call.id === selected?.id} fresh=${store.fresh.has(call.id)} onOpen=${open} />`)}</section>`)}`}
     </div>
-    ${isWide && html`<main class="pane" id="content" tabindex="-1">${selected ? html`<${Card} call=${selected} next=${next} onNext=${toNext} />` : html`<${Blank} loading=${store.sync === "loading"} />`}</main>`}`;
+    ${isWide && html`<main class="pane" id="content" tabindex="-1">${selected ? html`<${Card} call=${selected} next=${next} onNext=${toNext} />` : store.sync === "loading" ? html`<${Blank} />` : html`<${Quiet} store=${store} filter="" />`}</main>`}`;
 }
 
 function useWide() {
@@ -96,12 +97,13 @@ function Arrived({ store, rows, onShow }) {
   return html`<button type="button" class="arrived" onClick=${() => onShow(fresh[0])}>${fresh.length === 1 ? "1 new call" : `${fresh.length} new calls`}<span>Show</span></button>`;
 }
 
-function Quiet({ store, filter }) {
+function Quiet({ store, filter, slim = false }) {
   if (filter) return html`<p class="quiet">Nothing here matches “${filter}”. <a href=${`/history?q=${encodeURIComponent(filter)}`}>Look in the history</a></p>`;
   const last = lastActivity(store.calls);
+  if (slim) return html`<p class="quiet slim">No call waits for a person.</p>`;
   return html`<div class="quiet"><${Icon} name="quiet" size=${32} /><p><b>All is quiet.</b><br />No call waits for a person.</p>
     <p class="muted">${last ? html`The last one moved <${Ago} at=${last} />.` : html`None has come yet. <code>countersign demo</code> sends one, to try this page.`}</p></div>`;
 }
 
-const Blank = ({ loading }) => html`<div class="blank">${loading ? html`<div class="ghost"><p class="skeleton pill"></p><p class="skeleton title"></p><p class="skeleton line"></p><p class="skeleton block"></p></div>` : html`<p class="muted">What you choose on the left is shown here.</p>`}</div>`;
+const Blank = () => html`<div class="blank"><div class="ghost"><p class="skeleton pill"></p><p class="skeleton title"></p><p class="skeleton line"></p><p class="skeleton block"></p></div></div>`;
 const Skeleton = () => html`<div class="bones" aria-label="Loading">${[1, 2, 3, 4].map(() => html`<div class="row bone"><p class="skeleton line"></p><p class="skeleton tiny"></p></div>`)}</div>`;

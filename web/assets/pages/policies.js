@@ -16,7 +16,7 @@ export function Policies() {
   return html`<main class="page" id="content" tabindex="-1"><header class="top"><h1>Policies</h1></header>
     ${problem && html`<p class="problem" role="alert"><b>${problem.title}.</b> ${problem.detail}</p>`}
     ${!policies ? !problem && html`<div class="bones"><div class="row bone"><p class="skeleton line"></p></div></div>`
-    : policies.length ? policies.map((policy) => html`<${Policy} key=${policy.name} policy=${policy} open=${policies.length === 1} />`)
+    : policies.length ? policies.map((policy) => html`<${Policy} key=${policy.name} policy=${policy} open=${policies.length <= 3} />`)
     : html`<p class="quiet">No policy is attached, so everything is denied. <code>policy = "FILE"</code> under a server or a grant of the config attaches one.</p>`}
   </main>`;
 }
