@@ -2,6 +2,8 @@
 
 pub mod broker;
 pub mod call;
+pub mod config;
+pub mod downstream;
 pub mod identity;
 pub mod ledger;
 pub mod mcp;

@@ -1,17 +1,16 @@
 //! Everyone who may speak to the broker, as one snapshot that is read without a lock.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc};
 
-use arc_swap::ArcSwap;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{
-    call::{People, Person, Timestamp},
-    store::{Store, StoreError},
+    call::{People, Person},
+    store::StoreError,
 };
 
 /// When a repeated call joins the one that waits (ruling 4).
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Join {
     /// Only a call that nobody waits for.
@@ -23,9 +22,11 @@ pub enum Join {
 }
 
 /// `[grants.NAME]` of the configuration, secrets already read.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct GrantSettings {
+    /// Never written anywhere: the store keeps its hash.
+    #[serde(skip_serializing)]
     pub token: Option<String>,
     /// Empty: none. `["*"]`: every server.
     pub servers: Vec<String>,
@@ -37,7 +38,21 @@ pub struct GrantSettings {
     pub methods: Vec<String>,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+impl std::fmt::Debug for GrantSettings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("GrantSettings")
+            .field("token", &self.token.as_ref().map(|_| "…"))
+            .field("servers", &self.servers)
+            .field("owner", &self.owner)
+            .field("shared", &self.shared)
+            .field("join", &self.join)
+            .field("methods", &self.methods)
+            .finish()
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Source {
     Config,
     Store,
@@ -65,7 +80,11 @@ impl Grant {
 pub struct Directory {
     /// By SHA-256 of the token.
     pub grants: HashMap<[u8; 32], Arc<Grant>>,
+    /// Every grant by name, also those of the configuration that have no token.
+    pub agents: HashMap<String, Arc<Grant>>,
     pub people: People,
+    /// Reviewers' names by SHA-256 of their token.
+    pub reviewers: HashMap<[u8; 32], String>,
     /// Versions of the `reviewers` and `agents` streams that this snapshot reflects.
     pub reviewers_version: u64,
     pub agents_version: u64,
@@ -79,13 +98,22 @@ pub enum Access {
 }
 
 /// Shown once.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct NewSecret {
     pub name: String,
     pub token: String,
     /// One-time sign-in path (`/login/…`), for reviewers; valid 15 minutes.
     pub link: Option<String>,
 }
+
+impl std::fmt::Debug for NewSecret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("NewSecret").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// A person who has signed in, and the cookie that speaks for them.
+pub type SignedIn = (Person, String);
 
 #[derive(Debug, thiserror::Error)]
 pub enum IdentityError {
@@ -101,105 +129,43 @@ pub enum IdentityError {
     Store(#[from] StoreError),
 }
 
-/// The one place that knows credentials. Tokens are 256 random bits, kept as SHA-256.
-pub struct Identity {
-    pub(super) store: Arc<dyn Store>,
-    pub(super) directory: ArcSwap<Directory>,
+/// A name that is safe in a URL, a log line, a file name and a command line.
+///
+/// # Errors
+/// `Invalid`, saying what a name may be.
+pub fn check_name(what: &str, name: &str) -> Result<(), IdentityError> {
+    let letter = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    let good = (1..=63).contains(&name.len())
+        && name.starts_with(letter)
+        && name.chars().all(|c| letter(c) || matches!(c, '_' | '.' | '-'));
+    if good {
+        return Ok(());
+    }
+    Err(IdentityError::Invalid(format!(
+        "{name:?} cannot be {what}: use 1 to 63 of a-z, 0-9, `_`, `.`, `-`, beginning with a letter or digit"
+    )))
 }
 
-#[expect(clippy::unimplemented, unused_variables, reason = "skeleton: filled in by the identity work")]
-impl Identity {
-    /// Loads people and grants of the store; `set_config` adds those of the configuration.
-    ///
-    /// # Errors
-    /// When the store cannot be read.
-    pub async fn open(store: Arc<dyn Store>) -> Result<Arc<Self>, IdentityError> {
-        unimplemented!()
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_short_and_plain() {
+        for good in ["a", "0", "ci-bot", "ann.smith_2", &"a".repeat(63)] {
+            assert!(check_name("an agent's name", good).is_ok(), "{good}");
+        }
+        for bad in ["", "-a", ".a", "_a", "Ann", "a b", "a/b", "é", "a\n", &"a".repeat(64)] {
+            assert!(check_name("an agent's name", bad).is_err(), "{bad}");
+        }
     }
 
-    /// Grants of the configuration; a name that is in both is an error.
-    ///
-    /// # Errors
-    /// A name that the store has too, or an invalid name.
-    pub async fn set_config(
-        &self,
-        grants: &[(String, GrantSettings)],
-        now: Timestamp,
-    ) -> Result<(), IdentityError> {
-        unimplemented!()
-    }
-
-    /// This moment's snapshot.
-    pub fn directory(&self) -> Arc<Directory> {
-        self.directory.load_full()
-    }
-
-    /// The grant that this bearer token names; a few hundred nanoseconds, no lock, no await.
-    pub fn grant(&self, bearer: &str) -> Option<Arc<Grant>> {
-        unimplemented!()
-    }
-
-    pub async fn add_agent(
-        &self,
-        name: &str,
-        settings: GrantSettings,
-        by: &str,
-        now: Timestamp,
-    ) -> Result<NewSecret, IdentityError> {
-        unimplemented!()
-    }
-    pub async fn rotate_agent(
-        &self,
-        name: &str,
-        by: &str,
-        now: Timestamp,
-    ) -> Result<NewSecret, IdentityError> {
-        unimplemented!()
-    }
-    pub async fn revoke_agent(&self, name: &str, by: &str, now: Timestamp) -> Result<(), IdentityError> {
-        unimplemented!()
-    }
-    pub async fn add_reviewer(
-        &self,
-        person: Person,
-        by: &str,
-        now: Timestamp,
-    ) -> Result<NewSecret, IdentityError> {
-        unimplemented!()
-    }
-    pub async fn revoke_reviewer(&self, name: &str, by: &str, now: Timestamp) -> Result<(), IdentityError> {
-        unimplemented!()
-    }
-    /// A one-time sign-in link's path for an existing reviewer (used by `demo`, `open`).
-    pub async fn sign_in_link(
-        &self,
-        reviewer: &str,
-        ttl: Duration,
-        now: Timestamp,
-    ) -> Result<String, IdentityError> {
-        unimplemented!()
-    }
-    /// Spends a link; the new session's cookie value.
-    pub async fn spend_link(
-        &self,
-        token: &str,
-        now: Timestamp,
-    ) -> Result<Option<(Person, String)>, IdentityError> {
-        unimplemented!()
-    }
-    /// A session for a reviewer token.
-    pub async fn sign_in(
-        &self,
-        bearer: &str,
-        now: Timestamp,
-    ) -> Result<Option<(Person, String)>, IdentityError> {
-        unimplemented!()
-    }
-    pub async fn sign_out(&self, session: &str) -> Result<(), IdentityError> {
-        unimplemented!()
-    }
-    /// The person behind a reviewer's bearer token or session cookie. Never a grant's token.
-    pub async fn person(&self, access: Access, secret: &str, now: Timestamp) -> Option<Person> {
-        unimplemented!()
+    #[test]
+    fn a_secret_does_not_show_in_debug_output_or_json() {
+        let settings = GrantSettings { token: Some("s3cret".into()), ..GrantSettings::default() };
+        assert!(!format!("{settings:?}").contains("s3cret"));
+        assert!(!serde_json::to_string(&settings).unwrap().contains("s3cret"));
+        let new = NewSecret { name: "a".into(), token: "s3cret".into(), link: Some("s3cret".into()) };
+        assert!(!format!("{new:?}").contains("s3cret"));
     }
 }

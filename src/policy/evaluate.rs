@@ -1,17 +1,12 @@
 //! Policies → verdict: strictest wins, an error tightens.
+//!
+//! Every section that names the tool is looked at, in every policy; what they find is weighed, never
+//! ordered: hide, then deny, then review, then allow. Arguments are parsed only when a rule asks.
 
-use std::time::Duration;
-
-use crate::call::{Timestamp, Verdict};
-
-/// A parsed, compiled policy document, ready for the hot path.
-#[derive(Debug)]
-pub struct Policy {
-    /// Digest of the document's bytes, hex, as it stands in ledger entries.
-    pub digest: String,
-    /// File name, for people.
-    pub name: String,
-}
+use super::scale::weigh;
+use super::strict::Strict;
+use super::{Policy, Reservation};
+use crate::call::{Reason, Terms, Timestamp, Verdict};
 
 /// What a policy may look at.
 #[derive(Clone, Copy, Debug)]
@@ -25,40 +20,6 @@ pub struct Facts<'a> {
     pub now: Timestamp,
 }
 
-/// How a limit counts time.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
-pub enum Window {
-    /// Calendar-aligned, UTC: minute, hour or day (its length).
-    Calendar(Duration),
-    Sliding(Duration),
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
-pub enum Scope {
-    Grant,
-    Agent,
-    Session,
-    Server,
-    Global,
-}
-
-/// A limit that this call would use; the broker takes all of them, or none.
-#[derive(Clone, PartialEq, Debug)]
-pub struct Reservation {
-    /// Counter name with its scope's value, e.g. `x_rate|ci-bot`.
-    pub counter: String,
-    pub window: Window,
-    pub max: f64,
-    /// 1, or the amount of `increment_from`.
-    pub amount: f64,
-    pub rule: String,
-    pub on_deny: Option<String>,
-    /// True: over the limit asks for a person instead of refusing.
-    pub on_limit_review: bool,
-    /// Longer than a minute or `increment_from`: the call must be durable before it runs.
-    pub durable: bool,
-}
-
 #[derive(Clone, PartialEq, Debug)]
 pub struct Evaluation {
     pub verdict: Verdict,
@@ -70,12 +31,19 @@ pub struct Evaluation {
 
 /// All policies that apply, strictest wins; none denies everything with `(no policy)`.
 #[must_use]
-pub fn evaluate(_policies: &[&Policy], _facts: &Facts<'_>) -> Evaluation {
-    Evaluation {
-        verdict: Verdict::Deny {
-            reason: crate::call::Reason { rule: "(no policy)".into(), text: "no policy applies".into() },
-        },
-        reservations: Vec::new(),
-        trace: Vec::new(),
+pub fn evaluate(policies: &[&Policy], facts: &Facts<'_>) -> Evaluation {
+    weigh(policies, facts, None)
+}
+
+/// The terms of a review that something other than a rule asks for (a limit, a stop that was lifted):
+/// what every matching section says of approvals, combined strictly.
+#[must_use]
+pub fn terms(policies: &[&Policy], server: &str, tool: &str, reason: Reason) -> Terms {
+    let mut strict = Strict::default();
+    for policy in policies {
+        for section in policy.tools.matching(server, tool).chain([&policy.tools.everywhere]) {
+            strict.add(&section.approval);
+        }
     }
+    strict.terms(reason)
 }
