@@ -42,6 +42,12 @@ pub const MUTANTS: &[Mutant] = &[
     ),
     wrong("extensions never end", "rounds", "extended within the maximum wait", extend_for_ever),
     wrong("a new round on the old digest", "rounds", "3: a new round has a new digest", same_digest),
+    wrong(
+        "other bytes than approved are sent",
+        "rounds",
+        "3: what is sent is what was approved",
+        claim_other,
+    ),
     wrong("a denied call is sent", "rounds", "4: nothing after it settled", denied_is_sent),
     wrong("claim after the permit lapsed", "rounds", "3: sent before the permit lapsed", claim_late),
     wrong("claim without a waiter", "waiting", "nothing runs for an agent that has gone", claim_alone),
