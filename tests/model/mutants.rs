@@ -58,7 +58,7 @@ pub const MUTANTS: &[Mutant] = &[
         claim_dead,
     ),
     wrong("two wait at once", "waiting", "one waiter at a time", two_wait),
-    wrong("leaving is never noticed", "waiting", "7: a timer leaves nothing overdue", never_gives_up),
+    wrong("leaving is never noticed", "waiting", "the first deadline counts", never_gives_up),
     wrong("a ticket is given up", "waiting", "given up only when the agent has gone", ticket_given_up),
     wrong("a permit never lapses", "sent", "7: a timer leaves nothing overdue", never_lapses),
     wrong("a lost call is sent again", "sent", "1: dispatched at most once", lost_is_sent),
