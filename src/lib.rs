@@ -1,8 +1,13 @@
 //! Countersign: the human-in-the-loop approval broker for AI agents' tool calls.
 
+pub mod broker;
 pub mod call;
+pub mod config;
+pub mod downstream;
+pub mod identity;
 pub mod ledger;
 pub mod mcp;
 pub mod policy;
 pub mod store;
 pub mod telemetry;
+pub mod upstream;

@@ -65,6 +65,8 @@ pub enum Event {
     },
     /// The upstream answered (a result or a JSON-RPC error; both are its answer).
     Completed {
+        /// Who had dispatched it: nobody else may answer for it.
+        by: Replica,
         /// Proof of the answer's bytes, kept beside up to the limit.
         answer: Commitment,
         bytes: u64,
@@ -73,10 +75,13 @@ pub enum Event {
     },
     /// It cannot have run: nothing reached the upstream, or it refused before any effect.
     Failed {
+        by: Replica,
         why: String,
     },
     /// It was sent and we do not know. Never sent again.
     Lost {
+        /// Who gave it up: its dispatcher, its successor, or another after the lease.
+        by: Replica,
         why: String,
     },
     Denied {

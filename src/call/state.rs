@@ -55,15 +55,42 @@ pub struct Waiter {
 #[derive(Clone, PartialEq, Eq, Debug, Hash, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "snake_case")]
 pub enum State {
-    Pending { expires_at: Timestamp },
-    Permitted { use_by: Timestamp },
-    Dispatched { by: Replica, lease_until: Timestamp, at: Timestamp },
-    Completed { is_error: bool, duration_ms: u64 },
-    Failed { why: String },
-    Lost { why: String, resolved: Option<Resolution>, late_answer: bool },
-    Denied { by: By, reason: Why },
-    Expired { lapsed: bool },
-    Cancelled { by: By, reason: Why },
+    Pending {
+        expires_at: Timestamp,
+    },
+    /// `expires_at` is the pending call's own: a withdrawn vote gives no more time to decide.
+    Permitted {
+        use_by: Timestamp,
+        expires_at: Timestamp,
+    },
+    Dispatched {
+        by: Replica,
+        lease_until: Timestamp,
+        at: Timestamp,
+    },
+    Completed {
+        is_error: bool,
+        duration_ms: u64,
+    },
+    Failed {
+        why: String,
+    },
+    Lost {
+        why: String,
+        resolved: Option<Resolution>,
+        late_answer: bool,
+    },
+    Denied {
+        by: By,
+        reason: Why,
+    },
+    Expired {
+        lapsed: bool,
+    },
+    Cancelled {
+        by: By,
+        reason: Why,
+    },
 }
 
 /// The state's name, as on the wire and in queries.

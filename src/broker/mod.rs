@@ -1,0 +1,132 @@
+//! The one conductor: every call passes here on its way in, through people's hands, and out.
+//!
+//! `submit` judges and records; `review` and its kin record what people say; `dispatch` spends the
+//! permit. Each of them loads, decides and appends through `record`; nothing else changes a call.
+
+mod answers;
+mod ask;
+mod claim;
+mod clock;
+mod compose;
+mod deadlines;
+mod dispatch;
+mod join;
+mod lost;
+mod outcome;
+mod parked;
+mod people;
+mod read;
+mod record;
+mod rules;
+mod seats;
+mod segments;
+mod settings;
+mod start;
+mod stops;
+mod submit;
+mod waiter;
+
+use std::sync::{
+    Arc, Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicBool, AtomicUsize, Ordering},
+};
+
+use arc_swap::ArcSwap;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+pub use ask::{Allowed, Ask, Live, Submission};
+pub use clock::{Clock, SystemClock, TestClock};
+pub use outcome::{Brief, End, Outcome, Rejection};
+pub use read::{CallView, Step};
+pub use rules::{GrantRules, Rules};
+pub use segments::Recording;
+pub use settings::{AllowedLedger, Settings};
+pub use start::Parts;
+pub use waiter::{Exchange, Part, Turn, Waiter};
+
+use crate::{call::Replica, identity::Identity, policy::Limits, store::Store, upstream::Upstreams};
+
+/// A cheap handle to the one broker of this process.
+#[derive(Clone)]
+pub struct Broker {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    store: Arc<dyn Store>,
+    identity: Arc<Identity>,
+    upstreams: Upstreams,
+    clock: Arc<dyn Clock>,
+    settings: Settings,
+    replica: Replica,
+    fingerprint_key: [u8; 32],
+    rules: ArcSwap<Rules>,
+    stops: ArcSwap<stops::Stops>,
+    limits: Mutex<Limits>,
+    seats: seats::Seats,
+    parked: parked::Parked,
+    deadlines: deadlines::Deadlines,
+    lost: lost::Lost,
+    segments: segments::Segments,
+    /// False after the first failed write: nothing is forwarded any more.
+    open: AtomicBool,
+    /// Calls between their claim and their outcome.
+    dispatching: AtomicUsize,
+    tasks: TaskTracker,
+    ending: CancellationToken,
+}
+
+impl Inner {
+    fn is_open(&self) -> bool {
+        self.open.load(Ordering::Relaxed)
+    }
+
+    fn limits(&self) -> MutexGuard<'_, Limits> {
+        // A panic elsewhere cannot leave the counters half-changed: each use is one operation.
+        self.limits.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn allowed_durably(&self) -> bool {
+        self.settings.allowed == AllowedLedger::Durable
+    }
+}
+
+impl Broker {
+    /// False after a failed write: `/readyz` says so, and nothing is forwarded.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.inner.is_open()
+    }
+
+    #[must_use]
+    pub fn identity(&self) -> &Arc<Identity> {
+        &self.inner.identity
+    }
+
+    #[must_use]
+    pub fn upstreams(&self) -> &Upstreams {
+        &self.inner.upstreams
+    }
+
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.inner.settings
+    }
+
+    #[must_use]
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.inner.clock
+    }
+
+    /// The policies in force.
+    #[must_use]
+    pub fn rules(&self) -> Arc<Rules> {
+        self.inner.rules.load_full()
+    }
+
+    /// How many calls are unsettled now.
+    #[must_use]
+    pub fn parked(&self) -> usize {
+        self.inner.parked.count()
+    }
+}

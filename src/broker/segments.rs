@@ -1,0 +1,230 @@
+//! Allowed calls, written behind: gathered, hashed and appended in batches, off the hot path.
+//!
+//! The queue is bounded: when it is full the call waits. What may be lost by a crash is the last
+//! window, and the next start says so on the ledger (`unclean_start`).
+
+use std::{
+    ops::Range,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use sha2::{Digest as _, Sha256};
+use tokio::sync::{Notify, mpsc};
+use tokio_util::sync::CancellationToken;
+
+use super::{Ask, Clock, Inner};
+use crate::{
+    call::{CallId, Digest, Timestamp},
+    identity::Grant,
+    ledger::{
+        Pass,
+        segment::{AllowedCall, AllowedOutcome, Arguments},
+    },
+};
+
+/// How long allowed calls are gathered, and how many at most.
+const WINDOW: Duration = Duration::from_millis(50);
+const WINDOW_CALLS: usize = 4096;
+/// An allowed call that runs longer than this is written out as begun.
+const LONG: Duration = Duration::from_secs(1);
+
+/// In place of an HTTP status: the upstream gave none.
+const NO_ANSWER: u16 = 0;
+const NOTHING_SENT: u16 = 1;
+
+/// What is known of an allowed call while it runs.
+#[derive(Debug)]
+struct Record {
+    id: CallId,
+    at: Timestamp,
+    grant: Arc<Grant>,
+    server: Arc<str>,
+    session: Option<Arc<str>>,
+    tool: String,
+    rule: String,
+    policy: String,
+    body: Bytes,
+    arguments: Option<Range<usize>>,
+    end: OnceLock<End>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct End {
+    at: Timestamp,
+    status: u16,
+    bytes: u64,
+}
+
+/// The pen of one allowed call's record: dropping it ends the record.
+pub struct Recording {
+    record: Arc<Record>,
+    clock: Arc<dyn Clock>,
+    status: u16,
+    bytes: u64,
+}
+
+impl std::fmt::Debug for Recording {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Recording").field("call", &self.record.id).finish_non_exhaustive()
+    }
+}
+
+impl Recording {
+    /// The upstream's HTTP status (200 for stdio).
+    pub fn status(&mut self, status: u16) {
+        self.status = status;
+    }
+
+    /// No byte reached the upstream.
+    pub(super) fn nothing_sent(&mut self) {
+        self.status = NOTHING_SENT;
+    }
+
+    /// So many more bytes of the answer went to the agent.
+    pub fn sent(&mut self, bytes: usize) {
+        self.bytes += bytes as u64;
+    }
+}
+
+impl Drop for Recording {
+    fn drop(&mut self) {
+        // The first end counts; there is only one pen.
+        let _ = self.record.end.set(End { at: self.clock.now(), status: self.status, bytes: self.bytes });
+    }
+}
+
+/// Where allowed calls are handed in.
+#[derive(Debug)]
+pub(super) struct Segments {
+    queue: mpsc::Sender<Arc<Record>>,
+    full: Arc<Notify>,
+}
+
+/// The other end: gathers and appends.
+#[derive(Debug)]
+pub(super) struct Gatherer {
+    queue: mpsc::Receiver<Arc<Record>>,
+    full: Arc<Notify>,
+    open: Vec<(Arc<Record>, bool)>,
+}
+
+pub(super) fn segments() -> (Segments, Gatherer) {
+    let (sender, receiver) = mpsc::channel(WINDOW_CALLS);
+    let full = Arc::new(Notify::new());
+    let gatherer = Gatherer { queue: receiver, full: Arc::clone(&full), open: Vec::new() };
+    (Segments { queue: sender, full }, gatherer)
+}
+
+impl Segments {
+    /// A place in the next segment, and with it the right to send. `None`: the gatherer is gone.
+    pub(super) async fn admit(
+        &self,
+        id: CallId,
+        ask: Ask,
+        rule: String,
+        policy: String,
+        clock: &Arc<dyn Clock>,
+    ) -> Option<(Pass, Recording)> {
+        let Ask { grant, server, session, tool, body, arguments, .. } = ask;
+        let at = clock.now();
+        let record = Arc::new(Record {
+            id,
+            at,
+            grant,
+            server,
+            session,
+            tool,
+            rule,
+            policy,
+            body,
+            arguments,
+            end: OnceLock::new(),
+        });
+        if let Err(mpsc::error::TrySendError::Full(record)) = self.queue.try_send(Arc::clone(&record)) {
+            self.full.notify_one();
+            self.queue.send(record).await.ok()?;
+        } else if self.queue.is_closed() {
+            return None;
+        }
+        Some((Pass::reserved(), Recording { record, clock: Arc::clone(clock), status: NO_ANSWER, bytes: 0 }))
+    }
+}
+
+impl Gatherer {
+    /// Until `stop`; then what is left is written out.
+    pub(super) async fn run(mut self, inner: Arc<Inner>, stop: CancellationToken) {
+        loop {
+            if self.open.is_empty() {
+                tokio::select! {
+                    () = stop.cancelled() => break,
+                    first = self.queue.recv() => match first {
+                        Some(record) => self.open.push((record, false)),
+                        None => break,
+                    },
+                }
+            }
+            tokio::select! {
+                () = stop.cancelled() => break,
+                () = self.full.notified() => {}
+                () = tokio::time::sleep(WINDOW) => {}
+            }
+            self.write(&inner, false).await;
+        }
+        self.write(&inner, true).await;
+    }
+
+    /// Writes what has ended, and what has run for long; all of it when `last`.
+    async fn write(&mut self, inner: &Inner, last: bool) {
+        while let Ok(record) = self.queue.try_recv() {
+            self.open.push((record, false));
+        }
+        let now = inner.clock.now();
+        let mut leaves = Vec::new();
+        let mut from = now;
+        self.open.retain_mut(|(record, begun)| {
+            let ended = record.end.get().copied();
+            let long = now.since(record.at) > LONG;
+            if ended.is_some() || last || (long && !*begun) {
+                from = from.min(record.at);
+                leaves.extend(leaf(record, ended, inner.settings.allowed_arguments));
+                *begun = true;
+            }
+            ended.is_none() && !last
+        });
+        if !leaves.is_empty()
+            && let Err(error) = inner.append_segment(now, leaves, from).await
+        {
+            tracing::error!(%error, "allowed calls could not be written");
+        }
+    }
+}
+
+/// `keep`: arguments up to this many bytes are kept; of longer ones, their digest.
+fn leaf(record: &Record, ended: Option<End>, keep: usize) -> Option<Vec<u8>> {
+    let arguments = record.arguments.clone().and_then(|range| record.body.get(range)).unwrap_or_default();
+    let arguments = match str::from_utf8(arguments) {
+        Ok(text) if text.len() <= keep => Arguments::Raw(text.to_owned()),
+        Ok(_) | Err(_) => Arguments::Digest(Digest(Sha256::digest(arguments).into())),
+    };
+    let call = AllowedCall {
+        id: record.id,
+        agent: record.grant.name.clone(),
+        server: record.server.to_string(),
+        tool: record.tool.clone(),
+        rule: record.rule.clone(),
+        policy: record.policy.clone(),
+        session: record.session.as_deref().map(str::to_owned),
+        started: record.at,
+        duration_ms: ended
+            .map_or(0, |end| u64::try_from(end.at.since(record.at).as_millis()).unwrap_or(u64::MAX)),
+        arguments,
+        outcome: ended.map_or(AllowedOutcome::Running, |end| match end.status {
+            NOTHING_SENT => AllowedOutcome::Failed,
+            NO_ANSWER => AllowedOutcome::Lost,
+            status => AllowedOutcome::Completed { is_error: status >= 400, bytes: end.bytes },
+        }),
+    };
+    call.leaf().inspect_err(|error| tracing::error!(%error, "an allowed call could not be written")).ok()
+}

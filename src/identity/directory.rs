@@ -1,0 +1,171 @@
+//! Everyone who may speak to the broker, as one snapshot that is read without a lock.
+
+use std::{collections::HashMap, sync::Arc};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    call::{People, Person},
+    store::StoreError,
+};
+
+/// When a repeated call joins the one that waits (ruling 4).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Join {
+    /// Only a call that nobody waits for.
+    #[default]
+    Detached,
+    /// Also while one waits.
+    Grant,
+    Never,
+}
+
+/// `[grants.NAME]` of the configuration, secrets already read.
+#[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct GrantSettings {
+    /// Never written anywhere: the store keeps its hash.
+    #[serde(skip_serializing)]
+    pub token: Option<String>,
+    /// Empty: none. `["*"]`: every server.
+    pub servers: Vec<String>,
+    pub owner: Option<String>,
+    /// Used by several agents at once: `join = "grant"` is refused.
+    pub shared: bool,
+    pub join: Join,
+    /// Unknown MCP methods that pass although the policy's default is not `allow`.
+    pub methods: Vec<String>,
+}
+
+impl std::fmt::Debug for GrantSettings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("GrantSettings")
+            .field("token", &self.token.as_ref().map(|_| "…"))
+            .field("servers", &self.servers)
+            .field("owner", &self.owner)
+            .field("shared", &self.shared)
+            .field("join", &self.join)
+            .field("methods", &self.methods)
+            .finish()
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Source {
+    Config,
+    Store,
+}
+
+/// The credential that names an agent and what it may reach.
+#[derive(Clone, Debug)]
+pub struct Grant {
+    pub name: String,
+    pub settings: GrantSettings,
+    /// Id of the token (never the secret).
+    pub token_id: String,
+    pub source: Source,
+}
+
+impl Grant {
+    #[must_use]
+    pub fn reaches(&self, server: &str) -> bool {
+        self.settings.servers.iter().any(|name| name == "*" || name == server)
+    }
+}
+
+/// One moment's people and grants.
+#[derive(Clone, Debug, Default)]
+pub struct Directory {
+    /// By SHA-256 of the token.
+    pub grants: HashMap<[u8; 32], Arc<Grant>>,
+    /// Every grant by name, also those of the configuration that have no token.
+    pub agents: HashMap<String, Arc<Grant>>,
+    pub people: People,
+    /// Reviewers' names by SHA-256 of their token.
+    pub reviewers: HashMap<[u8; 32], String>,
+    /// Versions of the `reviewers` and `agents` streams that this snapshot reflects.
+    pub reviewers_version: u64,
+    pub agents_version: u64,
+}
+
+/// How a person proved who they are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Access {
+    Token,
+    Session,
+}
+
+/// Shown once.
+#[derive(Clone)]
+pub struct NewSecret {
+    pub name: String,
+    pub token: String,
+    /// One-time sign-in path (`/login/…`), for reviewers; valid 15 minutes.
+    pub link: Option<String>,
+}
+
+impl std::fmt::Debug for NewSecret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("NewSecret").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// A person who has signed in, and the cookie that speaks for them.
+pub type SignedIn = (Person, String);
+
+#[derive(Debug, thiserror::Error)]
+pub enum IdentityError {
+    #[error("there is a {0} already; choose another name, or revoke that one first")]
+    Exists(String),
+    #[error("there is no {0}; `list` shows who there is")]
+    Unknown(String),
+    #[error("{0} comes from the configuration file; change it there")]
+    FromConfig(String),
+    #[error("{0}")]
+    Invalid(String),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// A name that is safe in a URL, a log line, a file name and a command line.
+///
+/// # Errors
+/// `Invalid`, saying what a name may be.
+pub fn check_name(what: &str, name: &str) -> Result<(), IdentityError> {
+    let letter = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    let good = (1..=63).contains(&name.len())
+        && name.starts_with(letter)
+        && name.chars().all(|c| letter(c) || matches!(c, '_' | '.' | '-'));
+    if good {
+        return Ok(());
+    }
+    Err(IdentityError::Invalid(format!(
+        "{name:?} cannot be {what}: use 1 to 63 of a-z, 0-9, `_`, `.`, `-`, beginning with a letter or digit"
+    )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_short_and_plain() {
+        for good in ["a", "0", "ci-bot", "ann.smith_2", &"a".repeat(63)] {
+            assert!(check_name("an agent's name", good).is_ok(), "{good}");
+        }
+        for bad in ["", "-a", ".a", "_a", "Ann", "a b", "a/b", "é", "a\n", &"a".repeat(64)] {
+            assert!(check_name("an agent's name", bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_secret_does_not_show_in_debug_output_or_json() {
+        let settings = GrantSettings { token: Some("s3cret".into()), ..GrantSettings::default() };
+        assert!(!format!("{settings:?}").contains("s3cret"));
+        assert!(!serde_json::to_string(&settings).unwrap().contains("s3cret"));
+        let new = NewSecret { name: "a".into(), token: "s3cret".into(), link: Some("s3cret".into()) };
+        assert!(!format!("{new:?}").contains("s3cret"));
+    }
+}

@@ -1,0 +1,67 @@
+//! The published protocol revisions, and the names of the headers they use.
+
+use std::fmt;
+
+/// A revision of the protocol, oldest first.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Version {
+    V2024_11_05,
+    V2025_03_26,
+    V2025_06_18,
+    V2025_11_25,
+    V2026_07_28,
+}
+
+impl Version {
+    pub const ALL: [Self; 5] =
+        [Self::V2024_11_05, Self::V2025_03_26, Self::V2025_06_18, Self::V2025_11_25, Self::V2026_07_28];
+    /// What a streamable HTTP request without `MCP-Protocol-Version` speaks.
+    pub const UNSAID: Self = Self::V2025_03_26;
+    pub const LATEST: Self = Self::V2026_07_28;
+
+    /// Exact match only.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|v| v.as_str() == text)
+    }
+
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::V2024_11_05 => "2024-11-05",
+            Self::V2025_03_26 => "2025-03-26",
+            Self::V2025_06_18 => "2025-06-18",
+            Self::V2025_11_25 => "2025-11-25",
+            Self::V2026_07_28 => "2026-07-28",
+        }
+    }
+
+    /// Stateless: no handshake, no sessions, `_meta` on each request.
+    #[must_use]
+    pub fn is_modern(self) -> bool {
+        self >= Self::V2026_07_28
+    }
+
+    /// A body may be a JSON-RPC batch.
+    #[must_use]
+    pub fn has_batches(self) -> bool {
+        self <= Self::V2025_03_26
+    }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Header names, lower case.
+pub mod header {
+    pub const PROTOCOL_VERSION: &str = "mcp-protocol-version";
+    pub const SESSION_ID: &str = "mcp-session-id";
+    pub const METHOD: &str = "mcp-method";
+    pub const NAME: &str = "mcp-name";
+    /// Prefix of the headers that mirror arguments.
+    pub const PARAM: &str = "mcp-param-";
+    pub const LAST_EVENT_ID: &str = "last-event-id";
+}

@@ -1,0 +1,181 @@
+//! Reading beside the writer: a few connections, each on a thread that may block.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Row, params};
+use tokio::{sync::Semaphore, task};
+
+use super::{
+    projection::{BOOT, Boot, kind_number, stream_key},
+    schema,
+};
+use crate::{
+    call::{CallId, Timestamp},
+    ledger::{Chain, Entry, Stream, decode, segment},
+    store::{Payload, PayloadKind, StoreError},
+};
+
+/// Reads at the same moment; more wait their turn.
+const CONNECTIONS: usize = 4;
+
+/// Why a read did not answer.
+#[derive(Debug, thiserror::Error)]
+pub enum Unread {
+    #[error(transparent)]
+    Database(#[from] rusqlite::Error),
+    /// What is there is not what we wrote, or what was asked for is not from us.
+    #[error("{0}")]
+    Content(String),
+    /// What takes the answer could not.
+    #[error("{0}")]
+    Sink(String),
+}
+
+impl From<Unread> for StoreError {
+    fn from(unread: Unread) -> Self {
+        match unread {
+            Unread::Database(error) => schema::opening(error),
+            Unread::Content(what) => Self::Damaged(what),
+            Unread::Sink(why) => Self::Unavailable(why),
+        }
+    }
+}
+
+pub type Read<T> = Result<T, Unread>;
+
+#[derive(Debug)]
+pub struct Readers {
+    path: PathBuf,
+    idle: Mutex<Vec<Connection>>,
+    turns: Arc<Semaphore>,
+}
+
+impl Readers {
+    pub fn new(path: &Path) -> Self {
+        Self { path: path.to_owned(), idle: Mutex::default(), turns: Arc::new(Semaphore::new(CONNECTIONS)) }
+    }
+
+    /// Runs `query` on one of the connections, off the async threads.
+    pub async fn read<T: Send + 'static>(
+        self: &Arc<Self>,
+        query: impl FnOnce(&Connection) -> Read<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let stopped = || StoreError::Unavailable("the readers have stopped".into());
+        let turn = Arc::clone(&self.turns).acquire_owned().await.map_err(|_| stopped())?;
+        let readers = Arc::clone(self);
+        let reading = task::spawn_blocking(move || {
+            let _turn = turn;
+            readers.run(query)
+        });
+        reading.await.map_err(|_| stopped())?
+    }
+
+    /// As `read`, on the caller's own thread.
+    pub fn run<T>(&self, query: impl FnOnce(&Connection) -> Read<T>) -> Result<T, StoreError> {
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let connection = match idle {
+            Some(connection) => connection,
+            None => open(&self.path)?,
+        };
+        let answer = query(&connection)?;
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
+        Ok(answer)
+    }
+}
+
+fn open(path: &Path) -> Result<Connection, StoreError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags).map_err(schema::opening)?;
+    schema::prepare(&connection)?;
+    Ok(connection)
+}
+
+/// Where the chain ends, and when its last entry was made.
+pub fn end_of_chain(connection: &Connection) -> Result<(Chain, Timestamp), StoreError> {
+    connection
+        .query_row("SELECT number, hash, at FROM entries ORDER BY number DESC LIMIT 1", [], |row| {
+            Ok((Chain { size: row.get(0)?, head: row.get(1)? }, Timestamp(row.get(2)?)))
+        })
+        .optional()
+        .map(Option::unwrap_or_default)
+        .map_err(schema::opening)
+}
+
+pub fn last_head(connection: &Connection) -> Result<Option<(u64, String)>, StoreError> {
+    connection
+        .query_row("SELECT size, note FROM heads ORDER BY size DESC LIMIT 1", [], |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })
+        .optional()
+        .map_err(schema::opening)
+}
+
+pub fn entries(connection: &Connection, after: u64, limit: usize) -> Read<Vec<Entry>> {
+    let mut statement =
+        connection.prepare_cached("SELECT bytes FROM entries WHERE number > ?1 ORDER BY number LIMIT ?2")?;
+    let rows = statement.query_map(params![after, limit], bytes)?;
+    rows.map(|row| entry(&row?)).collect()
+}
+
+pub fn stream(connection: &Connection, stream: &Stream) -> Read<Vec<Entry>> {
+    let mut statement =
+        connection.prepare_cached("SELECT bytes FROM entries WHERE stream = ?1 ORDER BY version")?;
+    let rows = statement.query_map([stream_key(stream)], bytes)?;
+    rows.map(|row| entry(&row?)).collect()
+}
+
+fn bytes(row: &Row<'_>) -> rusqlite::Result<Vec<u8>> {
+    row.get(0)
+}
+
+fn entry(bytes: &[u8]) -> Read<Entry> {
+    decode(bytes).map(|placed| placed.entry).map_err(|error| Unread::Content(format!("an entry: {error}")))
+}
+
+pub fn payload(connection: &Connection, call: CallId, kind: PayloadKind, part: u64) -> Read<Option<Payload>> {
+    let row = connection
+        .prepare_cached("SELECT salt, bytes FROM payloads WHERE call = ?1 AND kind = ?2 AND part = ?3")?
+        .query_row(params![call.0.as_bytes(), kind_number(kind), part], |row| {
+            Ok(Payload { call, kind, part, salt: row.get(0)?, bytes: row.get(1)? })
+        })
+        .optional()?;
+    Ok(row)
+}
+
+pub fn get(connection: &Connection, space: &str, key: &str) -> Read<Option<Vec<u8>>> {
+    let value = connection
+        .prepare_cached("SELECT value FROM kv WHERE space = ?1 AND key = ?2")?
+        .query_row([space, key], bytes)
+        .optional()?;
+    Ok(value)
+}
+
+/// The leaves under the segment's entry `number`; none when they were dropped.
+pub fn leaves(connection: &Connection, number: u64) -> Read<Vec<Vec<u8>>> {
+    let packed = connection
+        .prepare_cached("SELECT leaves FROM segments WHERE number = ?1")?
+        .query_row([number], bytes)
+        .optional()?;
+    let Some(packed) = packed else { return Ok(Vec::new()) };
+    let leaves = segment::unpack(&packed)
+        .ok_or_else(|| Unread::Content(format!("the allowed calls under entry {number}")))?;
+    Ok(leaves.into_iter().map(<[u8]>::to_vec).collect())
+}
+
+pub fn boot(connection: &Connection) -> Read<Option<Boot>> {
+    get(connection, BOOT.0, BOOT.1)?
+        .map(|json| serde_json::from_slice(&json))
+        .transpose()
+        .map_err(|error| Unread::Content(format!("the last boot: {error}")))
+}
+
+/// By key.
+pub fn list(connection: &Connection, space: &str) -> Read<Vec<(String, Vec<u8>)>> {
+    let mut statement =
+        connection.prepare_cached("SELECT key, value FROM kv WHERE space = ?1 ORDER BY key")?;
+    let rows = statement.query_map([space], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}

@@ -1,0 +1,82 @@
+//! What comes back: a status, the headers that may pass down, and the body as it arrives.
+
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header::CONTENT_TYPE};
+
+use super::{BytesBody, Messages};
+
+/// An upstream's answer, as soon as its headers are here.
+#[derive(Debug)]
+pub struct Reply {
+    pub status: StatusCode,
+    /// content-type, mcp-session-id, mcp-protocol-version and others that may pass.
+    pub headers: HeaderMap,
+    pub body: ReplyBody,
+}
+
+#[derive(Debug)]
+pub enum ReplyBody {
+    /// Nothing (202, 405, …).
+    Empty,
+    /// HTTP upstream: the body's bytes, untouched; `content-type` says JSON or SSE.
+    Bytes(BytesBody),
+    /// stdio upstream: whole JSON messages, the last being the response. A GET's never ends by itself.
+    Messages(Messages),
+}
+
+impl Reply {
+    pub(super) fn empty(status: StatusCode) -> Self {
+        Self { status, headers: HeaderMap::new(), body: ReplyBody::Empty }
+    }
+
+    pub(super) fn messages(status: StatusCode, messages: Messages) -> Self {
+        Self { status, headers: HeaderMap::new(), body: ReplyBody::Messages(messages) }
+    }
+
+    /// The body is a stream of events (`content-type: text/event-stream`).
+    #[must_use]
+    pub fn is_event_stream(&self) -> bool {
+        self.headers.get(CONTENT_TYPE).is_some_and(is_event_stream)
+    }
+}
+
+pub(super) fn is_event_stream(content_type: &HeaderValue) -> bool {
+    content_type.as_bytes().get(..17).is_some_and(|t| t.eq_ignore_ascii_case(b"text/event-stream"))
+}
+
+/// The headers of an answer that may reach the agent. Not among them: cookies, hop-by-hop headers, and
+/// `www-authenticate`, which speaks of the broker's own credentials.
+pub(super) fn passes_down(name: &HeaderName) -> bool {
+    match name.as_str() {
+        "content-type" | "content-encoding" | "cache-control" | "retry-after" | "allow"
+        | "x-accel-buffering" => true,
+        other => other.starts_with("mcp-"),
+    }
+}
+
+/// Why a send failed, by what may have happened at the server.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum SendError {
+    /// No byte reached the server: the call cannot have run.
+    #[error("{0}")]
+    NotSent(String),
+    /// A byte may have left: whether the call ran is not known.
+    #[error("{0}")]
+    Unknown(String),
+}
+
+/// A reply that began and did not end: for a call, the outcome is not known.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum BrokenReply {
+    #[error("the server's answer is larger than {0} bytes")]
+    TooLarge(usize),
+    #[error("the server sent nothing for {0} ms")]
+    Idle(u64),
+    #[error("the server's answer broke off: {0}")]
+    Broken(String),
+}
+
+/// The statuses with which a server says that it refused before any effect (ruling 12).
+#[must_use]
+pub fn cannot_have_run(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 400 | 401 | 403 | 404 | 405 | 413 | 415 | 429)
+}

@@ -1,0 +1,83 @@
+//! What a server entry and the upstream side as a whole may set.
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use serde::Deserialize;
+
+/// How to reach one server: a command (stdio) or a URL (streamable HTTP); exactly one of them.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ServerSettings {
+    /// Program and arguments.
+    pub command: Option<Vec<String>>,
+    /// Added to the broker's environment for the child.
+    pub env: BTreeMap<String, String>,
+    pub cwd: Option<PathBuf>,
+    /// `http://` or `https://`.
+    pub url: Option<String>,
+    /// Sent with each request; secrets already resolved.
+    pub headers: BTreeMap<String, String>,
+}
+
+/// Limits and times of the upstream side.
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct UpstreamSettings {
+    pub connect_timeout_ms: u64,
+    /// From the request's last byte to the response's headers; tools may run long, so none by default.
+    pub header_timeout_ms: Option<u64>,
+    /// Between two chunks of a response's body.
+    pub body_idle_timeout_ms: Option<u64>,
+    /// Bytes of one JSON response or one event of a stream.
+    pub max_body: usize,
+    /// Bytes of one line from a child.
+    pub max_line: usize,
+    /// A conversation without a message ends after this.
+    pub idle_end_s: u64,
+    /// Children of one server at a time.
+    pub max_children: usize,
+    /// Idle connections kept per HTTP server.
+    pub max_idle_connections: usize,
+    /// How long a connection may lie idle: less than the 5 s after which common servers close theirs, so
+    /// that a request rarely meets a connection that is being closed.
+    pub idle_connection_ms: u64,
+}
+
+impl Default for UpstreamSettings {
+    fn default() -> Self {
+        Self {
+            connect_timeout_ms: 10_000,
+            header_timeout_ms: None,
+            body_idle_timeout_ms: None,
+            max_body: 64 << 20,
+            max_line: 16 << 20,
+            idle_end_s: 600,
+            max_children: 64,
+            max_idle_connections: 256,
+            idle_connection_ms: 4_000,
+        }
+    }
+}
+
+impl ServerSettings {
+    /// What digests bind to: the command line as a JSON array, or the URL.
+    pub(super) fn identity(&self) -> String {
+        match (&self.command, &self.url) {
+            (Some(command), _) => serde_json::json!(command).to_string(),
+            (None, url) => url.clone().unwrap_or_default(),
+        }
+    }
+}
+
+/// What is wrong with a server's settings.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum SettingsError {
+    #[error("server name {0:?} must match [a-z0-9_-]{{1,24}} and not contain `__`")]
+    Name(String),
+    #[error("server {0:?} needs exactly one of `command` and `url`")]
+    Kind(String),
+    #[error("server {0:?}: `url` must be http:// or https:// with a host: {1}")]
+    Url(String, String),
+    #[error("server {0:?}: header {1:?} is not a valid header")]
+    Header(String, String),
+}

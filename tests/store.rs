@@ -1,0 +1,10 @@
+//! The contract of a store, held against every implementation; then what is SQLite's own.
+
+#[path = "store/contract.rs"]
+mod contract;
+#[path = "store/crash.rs"]
+mod crash;
+#[path = "store/sample.rs"]
+mod sample;
+#[path = "store/sqlite.rs"]
+mod sqlite;
