@@ -81,6 +81,14 @@ pub fn check<'a>(bytes: &'a [u8], limits: &Limits) -> Result<Json<'a>, Defect> {
     Ok(Json(&text[start..end]))
 }
 
+/// How a message begins that was too long to be kept: its first members can be walked, the last may be
+/// cut. For finding the id of what is refused, never for judging.
+#[must_use]
+pub fn beginning(text: &str) -> Option<Json<'_>> {
+    let text = text.trim_start();
+    text.starts_with('{').then_some(Json(text))
+}
+
 struct Scanner<'a, 'l> {
     text: &'a str,
     at: usize,
