@@ -8,9 +8,7 @@ use std::{
 };
 
 use super::{Config, ConfigError, secret};
-use crate::{
-    broker, downstream::DoorSettings, identity::GrantSettings, policy, upstream::ServerSettings,
-};
+use crate::{broker, downstream::DoorSettings, identity::GrantSettings, policy, upstream::ServerSettings};
 
 /// A certificate chain and its key, PEM files.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -60,8 +58,13 @@ impl Config {
         for (name, grant) in &self.file.grants {
             for server in grant.servers.names() {
                 if server != "*" && !self.file.servers.contains_key(&server) {
-                    let message = format!("grant {name:?} names the server {server:?}, which is not configured");
-                    return Err(self.at(&format!("grants.{name}"), message, format!("add [servers.{server}]")));
+                    let message =
+                        format!("grant {name:?} names the server {server:?}, which is not configured");
+                    return Err(self.at(
+                        &format!("grants.{name}"),
+                        message,
+                        format!("add [servers.{server}]"),
+                    ));
                 }
             }
         }
@@ -156,7 +159,8 @@ impl Config {
         for (name, server) in &self.file.servers {
             let header = format!("servers.{name}");
             let secrets = |written: &BTreeMap<String, String>| {
-                let read = written.iter().map(|(key, value)| Ok((key.clone(), secret::read(self, &header, value)?)));
+                let read =
+                    written.iter().map(|(key, value)| Ok((key.clone(), secret::read(self, &header, value)?)));
                 read.collect::<Result<BTreeMap<_, _>, ConfigError>>()
             };
             let settings = ServerSettings {
@@ -174,7 +178,8 @@ impl Config {
     fn grants(&self) -> Result<Vec<(String, GrantSettings)>, ConfigError> {
         let grant = |(name, grant): (&String, &super::file::Grant)| {
             let header = format!("grants.{name}");
-            let token = grant.token.as_deref().map(|written| secret::read(self, &header, written)).transpose()?;
+            let token =
+                grant.token.as_deref().map(|written| secret::read(self, &header, written)).transpose()?;
             let settings = GrantSettings {
                 token,
                 servers: grant.servers.names(),
@@ -182,6 +187,7 @@ impl Config {
                 shared: grant.shared,
                 join: grant.join,
                 methods: grant.methods.clone(),
+                policy: None,
             };
             Ok((name.clone(), settings))
         };

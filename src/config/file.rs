@@ -118,11 +118,7 @@ pub struct Approval {
 
 impl Default for Approval {
     fn default() -> Self {
-        Self {
-            detach_grace: "2m".into(),
-            max_wait: "24h".into(),
-            redelivery: "10m".into(),
-        }
+        Self { detach_grace: "2m".into(), max_wait: "24h".into(), redelivery: "10m".into() }
     }
 }
 
@@ -137,12 +133,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self {
-            pending_per_agent: 1_000,
-            pending: 100_000,
-            pending_bytes: 1 << 30,
-            kept_answer: 1 << 20,
-        }
+        Self { pending_per_agent: 1_000, pending: 100_000, pending_bytes: 1 << 30, kept_answer: 1 << 20 }
     }
 }
 

@@ -61,11 +61,14 @@ impl Config {
         variables: impl Iterator<Item = (String, String)>,
     ) -> Result<Self, ConfigError> {
         let shown = path.clone().unwrap_or_else(|| PathBuf::from("(embedded defaults)"));
-        let mut table: toml::Table = toml::from_str(text).map_err(|error| ConfigError::syntax(&shown, text, &error))?;
+        let mut table: toml::Table =
+            toml::from_str(text).map_err(|error| ConfigError::syntax(&shown, text, &error))?;
         // The file is checked alone first, so that an error's line is the file's.
         toml::from_str::<File>(text).map_err(|error| ConfigError::syntax(&shown, text, &error))?;
         overrides::apply(&mut table, variables)?;
-        let file = table.try_into().map_err(|error: toml::de::Error| ConfigError::Override(error.message().to_owned()))?;
+        let file = table
+            .try_into()
+            .map_err(|error: toml::de::Error| ConfigError::Override(error.message().to_owned()))?;
         let config = Self { file, folder, path, text: text.to_owned() };
         config.check()?;
         Ok(config)

@@ -10,8 +10,18 @@ const NOT_KEYS: [&str; 5] = ["TOKEN", "REVIEWER_TOKEN", "CONFIG", "URL", "LOG"];
 /// Only keys of the file's first two levels can be overridden: names of servers and grants cannot be
 /// told from their keys.
 const KEYS: [&str; 12] = [
-    "listen", "public_url", "store", "name", "tls", "trusted_proxies", "approval", "limits", "ledger", "upstream",
-    "servers", "grants",
+    "listen",
+    "public_url",
+    "store",
+    "name",
+    "tls",
+    "trusted_proxies",
+    "approval",
+    "limits",
+    "ledger",
+    "upstream",
+    "servers",
+    "grants",
 ];
 
 pub(super) fn apply(

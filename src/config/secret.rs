@@ -16,6 +16,10 @@ pub(super) fn read(config: &Config, header: &str, written: &str) -> Result<Strin
     let Some(path) = written.strip_prefix("file:") else { return Ok(written.to_owned()) };
     let read = std::fs::read_to_string(config.path_of(path));
     read.map(|text| text.trim_end().to_owned()).map_err(|error| {
-        config.at(header, format!("the secret's file {path} cannot be read: {error}"), "check its path and owner")
+        config.at(
+            header,
+            format!("the secret's file {path} cannot be read: {error}"),
+            "check its path and owner",
+        )
     })
 }

@@ -118,14 +118,17 @@ fn find_session(
     grant: &Grant,
     headers: &HeaderMap,
 ) -> Result<Option<Arc<Session>>, Box<Response>> {
-    let modern = text(headers, mcp_header::PROTOCOL_VERSION)
-        .and_then(Version::parse)
-        .is_some_and(Version::is_modern);
+    let modern =
+        text(headers, mcp_header::PROTOCOL_VERSION).and_then(Version::parse).is_some_and(Version::is_modern);
     let Some(id) = text(headers, mcp_header::SESSION_ID).filter(|_| !modern) else {
         return Ok(None);
     };
     let now = door.inner.broker.clock().now();
     match door.inner.sessions.find(server.name(), id, grant, now) {
+        Some(session) if session.link.is_over() => {
+            door.inner.sessions.forget(server.name(), id);
+            Err(answer::refuse(StatusCode::NOT_FOUND, "Session ended: initialize again").into())
+        }
         Some(session) => Ok(Some(session)),
         None => Err(answer::refuse(StatusCode::NOT_FOUND, "Session not found: initialize again").into()),
     }

@@ -50,12 +50,16 @@ impl Sieve {
             ReplyBody::Messages(messages) => {
                 let grace = visit.door.inner.settings.grace();
                 let sieved = messages.map(move |message| message.map(|message| self.message(&message)));
-                reply::spell(sieved, headers, Some(asker), grace).await
+                reply::spell(sieved, (status, headers), Some(asker), grace).await
             }
-            ReplyBody::Bytes(body) => match body.collect().await.and_then(|whole| self.whole(&headers, &whole)) {
-                Ok(sieved) => reply::respond(status, headers, Body::from(sieved)),
-                Err(why) => answer::json_with(StatusCode::BAD_GATEWAY, reply::broken(&asker, &why).into()),
-            },
+            ReplyBody::Bytes(body) => {
+                match body.collect().await.and_then(|whole| self.whole(&headers, &whole)) {
+                    Ok(sieved) => reply::respond(status, headers, Body::from(sieved)),
+                    Err(why) => {
+                        answer::json_with(StatusCode::BAD_GATEWAY, reply::broken(&asker, &why).into())
+                    }
+                }
+            }
         }
     }
 

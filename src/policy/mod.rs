@@ -28,4 +28,4 @@ pub use explain::{Explanation, Look, explain, explain_all, verdict_name, verdict
 pub use limits::{LimitHit, Limits, Reservation, Scope, Taken, Use};
 pub use parse::check;
 pub use problem::Problem;
-pub use window::Window;
+pub use window::{Window, duration};
