@@ -1,8 +1,10 @@
 //! The contract of a store, held against every implementation; then what is SQLite's own.
 
-#[path = "store_parts/contract.rs"]
+#[path = "store/contract.rs"]
 mod contract;
-#[path = "store_parts/sample.rs"]
+#[path = "store/crash.rs"]
+mod crash;
+#[path = "store/sample.rs"]
 mod sample;
-#[path = "store_parts/sqlite.rs"]
+#[path = "store/sqlite.rs"]
 mod sqlite;

@@ -230,7 +230,7 @@ impl Follower {
         };
         let reviewed = match known {
             Some(known) => known,
-            None => self.api.broker.view(*id).await?.is_some_and(|view| view.call.terms.is_some()),
+            None => self.api.broker.store().call(*id).await?.is_some_and(|call| call.terms.is_some()),
         };
         if self.reviewed.len() >= REMEMBERED {
             self.reviewed.clear();

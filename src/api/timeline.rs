@@ -102,7 +102,7 @@ fn of(event: &Event) -> StepModel {
             duration_ms: Some(*duration_ms),
             ..blank
         },
-        Event::Failed { why } | Event::Lost { why } => StepModel { text: Some(why.clone()), ..blank },
+        Event::Failed { why, .. } | Event::Lost { why, .. } => StepModel { text: Some(why.clone()), ..blank },
         Event::Denied { by: who, reason } | Event::Cancelled { by: who, reason } => StepModel {
             by: Some(by(who)),
             rule: reason.reason.as_ref().map(|reason| reason.rule.clone()),

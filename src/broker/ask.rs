@@ -52,8 +52,11 @@ pub enum Submission {
     Allowed(Allowed),
     /// The tool does not exist for this grant: answer as the server would.
     Hidden,
-    /// Answer this.
+    /// Answer this; it is told for the first time.
     Settled(Outcome),
+    /// Answer this: the same call's outcome, which the agent has not had yet (or a person's fresh denial).
+    /// Report its delivery as `HowDelivered::Recall`.
+    Recalled(Outcome),
     /// A person decides (or a permit must be durable first).
     Waiting(Box<Waiter>),
 }

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::{RwLock, atomic::AtomicUsize, atomic::Ordering, PoisonError},
+    sync::{PoisonError, RwLock, atomic::AtomicUsize, atomic::Ordering},
 };
 
 use crate::call::{Call, CallId, State};

@@ -3,30 +3,48 @@
 //! `submit` judges and records; `review` and its kin record what people say; `dispatch` spends the
 //! permit. Each of them loads, decides and appends through `record`; nothing else changes a call.
 
+mod answers;
 mod ask;
+mod claim;
 mod clock;
+mod compose;
+mod deadlines;
+mod dispatch;
+mod join;
+mod lost;
 mod outcome;
+mod parked;
+mod people;
+mod read;
+mod record;
 mod rules;
+mod seats;
+mod segments;
 mod settings;
+mod start;
+mod stops;
+mod submit;
 mod waiter;
+
+use std::sync::{
+    Arc, Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicBool, AtomicUsize, Ordering},
+};
+
+use arc_swap::ArcSwap;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use ask::{Allowed, Ask, Live, Submission};
 pub use clock::{Clock, SystemClock, TestClock};
 pub use outcome::{Brief, End, Outcome, Rejection};
-pub use rules::Rules;
-pub use settings::Settings;
+pub use read::{CallView, Step};
+pub use rules::{GrantRules, Rules};
+pub use segments::Recording;
+pub use settings::{AllowedLedger, Settings};
+pub use start::Parts;
 pub use waiter::{Exchange, Part, Turn, Waiter};
 
-use std::{sync::Arc, time::Duration};
-
-use tokio::sync::watch;
-
-use crate::{
-    call::{Call, CallId, Digest, HowDelivered, Person, Resolution, Vote},
-    identity::Identity,
-    ledger::{Entry, StopScope},
-    store::{Filter, Page, Store, StoreError},
-};
+use crate::{call::Replica, identity::Identity, policy::Limits, store::Store, upstream::Upstreams};
 
 /// A cheap handle to the one broker of this process.
 #[derive(Clone)]
@@ -37,127 +55,78 @@ pub struct Broker {
 struct Inner {
     store: Arc<dyn Store>,
     identity: Arc<Identity>,
+    upstreams: Upstreams,
     clock: Arc<dyn Clock>,
     settings: Settings,
+    replica: Replica,
+    fingerprint_key: [u8; 32],
+    rules: ArcSwap<Rules>,
+    stops: ArcSwap<stops::Stops>,
+    limits: Mutex<Limits>,
+    seats: seats::Seats,
+    parked: parked::Parked,
+    deadlines: deadlines::Deadlines,
+    lost: lost::Lost,
+    segments: segments::Segments,
+    /// False after the first failed write: nothing is forwarded any more.
+    open: AtomicBool,
+    /// Calls between their claim and their outcome.
+    dispatching: AtomicUsize,
+    tasks: TaskTracker,
+    ending: CancellationToken,
 }
 
-/// One step of a call's timeline, with the words that lie beside it.
-#[derive(Clone, Debug)]
-pub struct Step {
-    pub entry: Entry,
-    /// The reason, comment or note that the entry commits to, unless erased.
-    pub text: Option<String>,
+impl Inner {
+    fn is_open(&self) -> bool {
+        self.open.load(Ordering::Relaxed)
+    }
+
+    fn limits(&self) -> MutexGuard<'_, Limits> {
+        // A panic elsewhere cannot leave the counters half-changed: each use is one operation.
+        self.limits.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn allowed_durably(&self) -> bool {
+        self.settings.allowed == AllowedLedger::Durable
+    }
 }
 
-/// Everything a person may see of one call.
-#[derive(Clone, Debug)]
-pub struct CallView {
-    pub call: Call,
-    /// Raw `params`; `None` when erased.
-    pub params: Option<bytes::Bytes>,
-    pub timeline: Vec<Step>,
-    /// The upstream's whole response, if kept.
-    pub answer: Option<bytes::Bytes>,
-}
-
-#[expect(clippy::unimplemented, unused_variables, reason = "skeleton")]
 impl Broker {
-    // ── the agents' door ──────────────────────────────────────────────
-    /// Judges and records one `tools/call`.
-    pub async fn submit(&self, ask: Ask) -> Submission {
-        unimplemented!()
-    }
-    /// Forwards an allowed call; its record is completed when the reply ends or is dropped.
-    // pub async fn pass(&self, allowed: Allowed, link: &Link, out: Outbound) -> Result<Reply, SendError>
-    /// Waits for the next change of a call; cancel-safe.
-    pub async fn turn(&self, waiter: &mut Waiter) -> Turn {
-        unimplemented!()
-    }
-    /// Patience is used up: detach with a ticket; the answer to give.
-    pub async fn ticket(&self, waiter: Waiter) -> Outcome {
-        unimplemented!()
-    }
-    /// `notifications/cancelled`: detach; nothing is withdrawn.
-    pub async fn leave(&self, waiter: Waiter) {
-        unimplemented!()
-    }
-    // Claims the permit, sends the stored bytes, and records the outcome whatever becomes of the agent.
-    // pub async fn dispatch(&self, waiter: Waiter, link: Arc<Link>, live: Live, headers) -> Exchange
-    /// The agent has its answer (the response ended cleanly and the peer stayed).
-    pub async fn delivered(&self, call: CallId, how: HowDelivered) {
-        unimplemented!()
-    }
-
-    // ── people's door ─────────────────────────────────────────────────
-    pub async fn review(
-        &self,
-        id: CallId,
-        reviewer: Person,
-        vote: Vote,
-        digest: Digest,
-        reason: Option<String>,
-    ) -> Result<Call, Rejection> {
-        unimplemented!()
-    }
-    pub async fn withdraw_vote(&self, id: CallId, reviewer: Person) -> Result<Call, Rejection> {
-        unimplemented!()
-    }
-    pub async fn cancel(&self, id: CallId, by: Person, reason: Option<String>) -> Result<Call, Rejection> {
-        unimplemented!()
-    }
-    pub async fn extend(&self, id: CallId, by: Person, extra: Duration) -> Result<Call, Rejection> {
-        unimplemented!()
-    }
-    pub async fn resolve(
-        &self,
-        id: CallId,
-        by: Person,
-        outcome: Resolution,
-        note: Option<String>,
-    ) -> Result<Call, Rejection> {
-        unimplemented!()
-    }
-    /// Denies what is pending and permitted in the scope, at once; until resumed nothing of it passes.
-    pub async fn stop(&self, scope: StopScope, by: &str, reason: &str) -> Result<(), Rejection> {
-        unimplemented!()
-    }
-    pub async fn resume(&self, scope: StopScope, by: &str, reason: &str) -> Result<(), Rejection> {
-        unimplemented!()
-    }
-    /// What is stopped now: scope, who, why.
-    pub fn stops(&self) -> Vec<(StopScope, String, String)> {
-        unimplemented!()
-    }
-
-    // ── reading ───────────────────────────────────────────────────────
-    pub async fn calls(&self, filter: Filter) -> Result<Page, StoreError> {
-        self.inner.store.calls(filter).await
-    }
-    /// Raw `params` of each call, in order (for lists).
-    pub async fn params(&self, id: CallId) -> Result<Option<bytes::Bytes>, StoreError> {
-        unimplemented!()
-    }
-    pub async fn view(&self, id: CallId) -> Result<Option<CallView>, StoreError> {
-        unimplemented!()
-    }
-    pub async fn entries(&self, after: u64, limit: usize) -> Result<Vec<Entry>, StoreError> {
-        self.inner.store.entries(after, limit).await
-    }
-    /// Number of the last committed entry; changes wake every follower.
-    pub fn head(&self) -> watch::Receiver<u64> {
-        self.inner.store.head()
-    }
     /// False after a failed write: `/readyz` says so, and nothing is forwarded.
+    #[must_use]
     pub fn is_open(&self) -> bool {
-        unimplemented!()
+        self.inner.is_open()
     }
+
+    #[must_use]
     pub fn identity(&self) -> &Arc<Identity> {
         &self.inner.identity
     }
+
+    #[must_use]
+    pub fn upstreams(&self) -> &Upstreams {
+        &self.inner.upstreams
+    }
+
+    #[must_use]
     pub fn settings(&self) -> &Settings {
         &self.inner.settings
     }
-    pub fn clock(&self) -> &dyn Clock {
-        &*self.inner.clock
+
+    #[must_use]
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.inner.clock
+    }
+
+    /// The policies in force.
+    #[must_use]
+    pub fn rules(&self) -> Arc<Rules> {
+        self.inner.rules.load_full()
+    }
+
+    /// How many calls are unsettled now.
+    #[must_use]
+    pub fn parked(&self) -> usize {
+        self.inner.parked.count()
     }
 }

@@ -38,25 +38,48 @@ impl Outcome {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum End {
     /// The upstream's whole JSON-RPC response, under whatever id it was sent with.
-    Completed { message: Bytes },
+    Completed {
+        message: Bytes,
+    },
     /// Completed, but the answer was too large to keep for a later delivery.
-    CompletedNotKept { bytes: u64 },
-    PolicyDenied { text: String },
-    DeniedBy { reviewer: String, text: String },
+    CompletedNotKept {
+        bytes: u64,
+    },
+    PolicyDenied {
+        text: String,
+    },
+    DeniedBy {
+        reviewer: String,
+        text: String,
+    },
     /// `countersign stop` or a revoked grant.
-    Stopped { text: String },
-    Limit { text: String, retry_at: Timestamp },
+    Stopped {
+        text: String,
+    },
+    Limit {
+        text: String,
+        retry_at: Timestamp,
+    },
     Expired,
     Lapsed,
-    WithdrawnBy { who: String, text: String },
+    WithdrawnBy {
+        who: String,
+        text: String,
+    },
     /// The agent's own cancel, or a detached call that nobody came back for.
     Cancelled,
-    Failed { why: String },
-    Lost { why: String },
+    Failed {
+        why: String,
+    },
+    Lost {
+        why: String,
+    },
     /// Patience used up: call again with the same arguments.
     Ticket,
     /// Caps reached; nothing was recorded.
-    Refused { text: String },
+    Refused {
+        text: String,
+    },
     /// The store cannot write: nothing is forwarded.
     Unavailable,
 }

@@ -41,7 +41,8 @@ impl Words {
     /// Beside the first event; and as the call's last word (part 0) where the events settle it.
     fn beside(words: Option<&Self>, id: CallId, events: &[Event], first: u64) -> Beside {
         let Some(words) = words else { return Beside::default() };
-        let settles = events.iter().any(|event| matches!(event, Event::Denied { .. } | Event::Cancelled { .. }));
+        let settles =
+            events.iter().any(|event| matches!(event, Event::Denied { .. } | Event::Cancelled { .. }));
         let parts = [Some(first), settles.then_some(0)];
         let payload = |part| Payload {
             call: id,
@@ -89,7 +90,12 @@ impl Broker {
     ///
     /// # Errors
     /// As `review`.
-    pub async fn cancel(&self, id: CallId, by: Person, reason: Option<String>) -> Result<Arc<Call>, Rejection> {
+    pub async fn cancel(
+        &self,
+        id: CallId,
+        by: Person,
+        reason: Option<String>,
+    ) -> Result<Arc<Call>, Rejection> {
         self.person(id, reason, |_, text| Command::Cancel {
             by: By::Reviewer { person: by.clone() },
             reason: Why { reason: None, text },
@@ -117,7 +123,8 @@ impl Broker {
         outcome: Resolution,
         note: Option<String>,
     ) -> Result<Arc<Call>, Rejection> {
-        let call = self.person(id, note, |_, note| Command::Resolve { by: by.clone(), outcome, note }).await?;
+        let call =
+            self.person(id, note, |_, note| Command::Resolve { by: by.clone(), outcome, note }).await?;
         self.inner.lost.resolved(&call);
         Ok(call)
     }
@@ -126,7 +133,7 @@ impl Broker {
         &self,
         id: CallId,
         text: Option<String>,
-        command: impl Fn(&Directory, Option<Commitment>) -> Command + Send,
+        command: impl Fn(&Directory, Option<Commitment>) -> Command + Send + Sync,
     ) -> Result<Arc<Call>, Rejection> {
         let words = Words::of(text)?;
         let words = words.as_ref();

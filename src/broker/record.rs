@@ -2,9 +2,12 @@
 
 use std::sync::{Arc, atomic::Ordering};
 
-use super::{Inner, Rejection};
+use super::{Inner, Rejection, seats::Seat};
 use crate::{
-    call::{Call, CallId, Command, Event, Fingerprint, Refusal, Timestamp, decide, evolve, next_deadline},
+    call::{
+        Attachment, Call, CallId, Command, Event, Fingerprint, Refusal, Timestamp, decide, evolve,
+        next_deadline,
+    },
     identity::Directory,
     ledger::{Entry, Fact, Stream},
     store::{Batch, Payload, StoreError, Write},
@@ -25,6 +28,8 @@ pub(super) struct Beside {
 pub(super) struct Recorded {
     pub call: Arc<Call>,
     pub entries: Vec<Entry>,
+    /// The place that the command's attachment took.
+    pub seat: Option<Seat>,
 }
 
 #[derive(Debug)]
@@ -59,34 +64,41 @@ impl Inner {
         mut command: impl FnMut(Option<&Call>, &Directory) -> Command + Send,
         mut beside: impl FnMut(&[Event], u64) -> Beside + Send,
     ) -> Result<Recorded, RecordError> {
-        let mut known = None;
         for _ in 0..TRIES {
             let directory = self.identity.directory();
-            let before = match known.take() {
-                Some(call) => Some(call),
-                None => self.store.call(id).await?,
-            };
+            let before = self.store.call(id).await?;
             let command = command(before.as_ref(), &directory);
             let now = self.clock.now();
             let events = decide(before.as_ref(), &command, now).map_err(RecordError::Refused)?;
             let batch = self.batch(id, before, &command, &directory, events, now, &mut beside)?;
-            let call = batch.writes.first().and_then(|write| write.call.clone()).map(|call| Arc::new(*call));
-            match (self.append(batch).await, call) {
-                (Ok(entries), Some(call)) => {
+            let (batch, call) = batch;
+            let attachment = newcomer(&command);
+            let seat = attachment.map(|attachment| self.seats.take(attachment, Arc::clone(&call)));
+            match self.append(batch).await {
+                Ok(entries) => {
                     self.tell(&call);
-                    return Ok(Recorded { call, entries });
+                    return Ok(Recorded { call, entries, seat });
                 }
-                (Ok(_), None) => return Err(RecordError::Refused(Refusal::Nothing)),
-                // Somebody was faster: look again at what is true now.
-                (Err(StoreError::Conflict(_)), _) => tokio::task::yield_now().await,
-                (Err(error), _) => return Err(error.into()),
+                Err(error) => {
+                    if let Some(attachment) = attachment {
+                        self.seats.leave(id, attachment);
+                    }
+                    // Somebody was faster: look again at what is true now.
+                    let StoreError::Conflict(_) = error else { return Err(error.into()) };
+                    tokio::task::yield_now().await;
+                }
             }
         }
-        Err(RecordError::Store(StoreError::Unavailable("the call changes faster than it can be recorded".into())))
+        Err(RecordError::Store(StoreError::Unavailable(
+            "the call changes faster than it can be recorded".into(),
+        )))
     }
 
     /// The transaction for these events, with the guards that the command needs.
-    #[expect(clippy::too_many_arguments, reason = "the parts of one transaction; a struct of them would be used once")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the parts of one transaction; a struct of them would be used once"
+    )]
     fn batch(
         &self,
         id: CallId,
@@ -96,24 +108,27 @@ impl Inner {
         events: Vec<Event>,
         now: Timestamp,
         beside: &mut impl FnMut(&[Event], u64) -> Beside,
-    ) -> Result<Batch, RecordError> {
+    ) -> Result<(Batch, Arc<Call>), RecordError> {
         let expected = before.as_ref().map_or(0, |call| call.version);
         let beside = beside(&events, expected + 1);
         let after = events.iter().fold(before, |call, event| evolve(id, call, event, now));
         let Some(after) = after else {
-            return Err(RecordError::Store(StoreError::Damaged(format!("the events of call {id} do not fold"))));
+            return Err(RecordError::Store(StoreError::Damaged(format!(
+                "the events of call {id} do not fold"
+            ))));
         };
         let deadline = next_deadline(&after, self.settings.detach_grace, self.settings.skew);
         let mut writes = vec![Write {
             stream: Stream::Call(id),
             expected: Some(expected),
             facts: events.into_iter().map(Fact::Call).collect(),
-            call: Some(Box::new(after)),
+            call: Some(Box::new(after.clone())),
             deadline,
         }];
         writes.extend(self.guards(command, directory));
         let fingerprint = beside.fingerprint.map(|fingerprint| (id, fingerprint));
-        Ok(Batch { at: now, writes, payloads: beside.payloads, puts: Vec::new(), fingerprint })
+        let batch = Batch { at: now, writes, payloads: beside.payloads, puts: Vec::new(), fingerprint };
+        Ok((batch, Arc::new(after)))
     }
 
     /// Assertions that the authority the command was decided by still holds at its commit.
@@ -154,19 +169,59 @@ impl Inner {
     /// The only caller of `Store::append`. The first write that fails closes the gate for all calls.
     pub(super) async fn append(&self, batch: Batch) -> Result<Vec<Entry>, StoreError> {
         let appended = self.store.append(batch).await;
-        if let Err(StoreError::Unavailable(why) | StoreError::Damaged(why)) = &appended
+        self.close_on_failure(&appended);
+        appended
+    }
+
+    /// A batch of allowed calls; a failure closes the gate as any other.
+    pub(super) async fn append_segment(
+        &self,
+        at: Timestamp,
+        leaves: Vec<Vec<u8>>,
+        from: Timestamp,
+    ) -> Result<(), StoreError> {
+        let appended = self.store.append_segment(at, leaves, from, at).await;
+        self.close_on_failure(&appended);
+        appended.map(|_| ())
+    }
+
+    fn close_on_failure<T>(&self, appended: &Result<T, StoreError>) {
+        if let Err(StoreError::Unavailable(why) | StoreError::Damaged(why)) = appended
             && self.open.swap(false, Ordering::SeqCst)
         {
             tracing::error!(%why, "the ledger cannot be written: nothing is forwarded until a restart");
         }
-        appended
     }
 
     /// Everyone in this process who waits for news of the call.
     fn tell(&self, call: &Arc<Call>) {
         self.parked.note(call);
+        self.lost.note(call);
         self.deadlines.note(call, &self.settings);
         self.seats.publish(call);
+    }
+}
+
+/// Whose place a command takes.
+fn newcomer(command: &Command) -> Option<Attachment> {
+    match command {
+        Command::Submit { waiter, .. } => waiter.as_ref().map(|(attachment, ..)| *attachment),
+        Command::Attach { attachment, .. } => Some(*attachment),
+        Command::Detach { .. }
+        | Command::Vote { .. }
+        | Command::WithdrawVote { .. }
+        | Command::Extend { .. }
+        | Command::Repark { .. }
+        | Command::Revoke { .. }
+        | Command::Claim { .. }
+        | Command::Complete { .. }
+        | Command::Fail { .. }
+        | Command::Lose { .. }
+        | Command::Cancel { .. }
+        | Command::Tick { .. }
+        | Command::Deliver { .. }
+        | Command::Resolve { .. }
+        | Command::AnswerLate { .. } => None,
     }
 }
 

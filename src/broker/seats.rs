@@ -16,40 +16,43 @@ pub(super) type Seat = watch::Receiver<Arc<Call>>;
 
 #[derive(Debug, Default)]
 pub(super) struct Seats {
-    taken: Mutex<HashMap<CallId, Place>>,
+    taken: Mutex<HashMap<CallId, Vec<Place>>>,
 }
 
 #[derive(Debug)]
 struct Place {
-    /// Whose place it is; a newer waiter replaces an older one.
     attachment: Attachment,
     call: watch::Sender<Arc<Call>>,
 }
 
 impl Seats {
-    fn taken(&self) -> MutexGuard<'_, HashMap<CallId, Place>> {
+    fn taken(&self) -> MutexGuard<'_, HashMap<CallId, Vec<Place>>> {
         // A panic elsewhere cannot leave this map half-changed: each use is one operation.
         self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes the place at `call` for `attachment`.
-    pub(super) fn take(&self, attachment: Attachment, call: &Arc<Call>) -> Seat {
-        let (sender, seat) = watch::channel(Arc::clone(call));
-        self.taken().insert(call.id, Place { attachment, call: sender });
+    /// Takes a place at `call`. Taken before the attachment is appended, so that no news is missed.
+    pub(super) fn take(&self, attachment: Attachment, call: Arc<Call>) -> Seat {
+        let id = call.id;
+        let (sender, seat) = watch::channel(call);
+        let mut taken = self.taken();
+        let places = taken.entry(id).or_insert_with(|| Vec::with_capacity(1));
+        places.push(Place { attachment, call: sender });
         seat
     }
 
-    /// Gives the place up, unless a newer waiter has it.
     pub(super) fn leave(&self, id: CallId, attachment: Attachment) {
         let mut taken = self.taken();
-        if taken.get(&id).is_some_and(|place| place.attachment == attachment) {
+        let Some(places) = taken.get_mut(&id) else { return };
+        places.retain(|place| place.attachment != attachment);
+        if places.is_empty() {
             taken.remove(&id);
         }
     }
 
     /// Tells whoever sits at it. Older states never replace newer ones.
     pub(super) fn publish(&self, call: &Arc<Call>) {
-        if let Some(place) = self.taken().get(&call.id) {
+        for place in self.taken().get(&call.id).into_iter().flatten() {
             place.call.send_if_modified(|known| {
                 let newer = known.version < call.version;
                 if newer {
@@ -58,6 +61,10 @@ impl Seats {
                 newer
             });
         }
+    }
+
+    pub(super) fn any(&self) -> bool {
+        !self.taken().is_empty()
     }
 
     /// Does somebody of this process sit at it?

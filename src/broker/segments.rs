@@ -10,14 +10,18 @@ use std::{
 };
 
 use bytes::Bytes;
+use sha2::{Digest as _, Sha256};
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use super::{Ask, Clock, Inner};
 use crate::{
-    call::{CallId, Timestamp},
+    call::{CallId, Digest, Timestamp},
     identity::Grant,
-    ledger::{Leaf, LeafOutcome, Pass},
+    ledger::{
+        Pass,
+        segment::{AllowedCall, AllowedOutcome, Arguments},
+    },
 };
 
 /// How long allowed calls are gathered, and how many at most.
@@ -25,6 +29,10 @@ const WINDOW: Duration = Duration::from_millis(50);
 const WINDOW_CALLS: usize = 4096;
 /// An allowed call that runs longer than this is written out as begun.
 const LONG: Duration = Duration::from_secs(1);
+
+/// In place of an HTTP status: the upstream gave none.
+const NO_ANSWER: u16 = 0;
+const NOTHING_SENT: u16 = 1;
 
 /// What is known of an allowed call while it runs.
 #[derive(Debug)]
@@ -36,6 +44,7 @@ struct Record {
     session: Option<Arc<str>>,
     tool: String,
     rule: String,
+    policy: String,
     body: Bytes,
     arguments: Option<Range<usize>>,
     end: OnceLock<End>,
@@ -66,6 +75,11 @@ impl Recording {
     /// The upstream's HTTP status (200 for stdio).
     pub fn status(&mut self, status: u16) {
         self.status = status;
+    }
+
+    /// No byte reached the upstream.
+    pub(super) fn nothing_sent(&mut self) {
+        self.status = NOTHING_SENT;
     }
 
     /// So many more bytes of the answer went to the agent.
@@ -110,19 +124,31 @@ impl Segments {
         id: CallId,
         ask: Ask,
         rule: String,
+        policy: String,
         clock: &Arc<dyn Clock>,
     ) -> Option<(Pass, Recording)> {
         let Ask { grant, server, session, tool, body, arguments, .. } = ask;
         let at = clock.now();
-        let record =
-            Arc::new(Record { id, at, grant, server, session, tool, rule, body, arguments, end: OnceLock::new() });
+        let record = Arc::new(Record {
+            id,
+            at,
+            grant,
+            server,
+            session,
+            tool,
+            rule,
+            policy,
+            body,
+            arguments,
+            end: OnceLock::new(),
+        });
         if let Err(mpsc::error::TrySendError::Full(record)) = self.queue.try_send(Arc::clone(&record)) {
             self.full.notify_one();
             self.queue.send(record).await.ok()?;
         } else if self.queue.is_closed() {
             return None;
         }
-        Some((Pass::reserved(), Recording { record, clock: Arc::clone(clock), status: 0, bytes: 0 }))
+        Some((Pass::reserved(), Recording { record, clock: Arc::clone(clock), status: NO_ANSWER, bytes: 0 }))
     }
 }
 
@@ -162,7 +188,7 @@ impl Gatherer {
             let long = now.since(record.at) > LONG;
             if ended.is_some() || last || (long && !*begun) {
                 from = from.min(record.at);
-                leaves.push(leaf(record, ended, inner.settings.allowed_arguments).pack());
+                leaves.extend(leaf(record, ended, inner.settings.allowed_arguments));
                 *begun = true;
             }
             ended.is_none() && !last
@@ -175,22 +201,30 @@ impl Gatherer {
     }
 }
 
-fn leaf(record: &Record, ended: Option<End>, keep: usize) -> Leaf {
+/// `keep`: arguments up to this many bytes are kept; of longer ones, their digest.
+fn leaf(record: &Record, ended: Option<End>, keep: usize) -> Option<Vec<u8>> {
     let arguments = record.arguments.clone().and_then(|range| record.body.get(range)).unwrap_or_default();
-    Leaf {
+    let arguments = match str::from_utf8(arguments) {
+        Ok(text) if text.len() <= keep => Arguments::Raw(text.to_owned()),
+        Ok(_) | Err(_) => Arguments::Digest(Digest(Sha256::digest(arguments).into())),
+    };
+    let call = AllowedCall {
         id: record.id,
-        at: record.at,
         agent: record.grant.name.clone(),
         server: record.server.to_string(),
-        session: record.session.as_deref().map(str::to_owned),
         tool: record.tool.clone(),
         rule: record.rule.clone(),
-        arguments: (!arguments.is_empty() && arguments.len() <= keep)
-            .then(|| String::from_utf8_lossy(arguments).into_owned()),
-        outcome: ended.map(|end| LeafOutcome {
-            status: end.status,
-            bytes: end.bytes,
-            duration_ms: u64::try_from(end.at.since(record.at).as_millis()).unwrap_or(u64::MAX),
+        policy: record.policy.clone(),
+        session: record.session.as_deref().map(str::to_owned),
+        started: record.at,
+        duration_ms: ended
+            .map_or(0, |end| u64::try_from(end.at.since(record.at).as_millis()).unwrap_or(u64::MAX)),
+        arguments,
+        outcome: ended.map_or(AllowedOutcome::Running, |end| match end.status {
+            NOTHING_SENT => AllowedOutcome::Failed,
+            NO_ANSWER => AllowedOutcome::Lost,
+            status => AllowedOutcome::Completed { is_error: status >= 400, bytes: end.bytes },
         }),
-    }
+    };
+    call.leaf().inspect_err(|error| tracing::error!(%error, "an allowed call could not be written")).ok()
 }

@@ -26,6 +26,8 @@ pub struct Settings {
     pub pending_bytes: usize,
     /// Largest answer kept for later delivery, bytes.
     pub kept_answer: usize,
+    /// Largest answer to a call that waited, bytes; a larger one is lost.
+    pub largest_answer: usize,
     /// Allowed calls are written behind (`Batched`) or before they run (`Durable`).
     pub allowed: AllowedLedger,
     /// Largest arguments kept for an allowed call, bytes; 0 keeps none.
@@ -54,6 +56,7 @@ impl Default for Settings {
             pending: 100_000,
             pending_bytes: 1 << 30,
             kept_answer: 1 << 20,
+            largest_answer: 64 << 20,
             allowed: AllowedLedger::Batched,
             allowed_arguments: 0,
         }

@@ -87,7 +87,11 @@ impl Broker {
     #[must_use]
     pub fn stops(&self) -> Vec<(StopScope, String, String)> {
         let stops = self.inner.stops.load();
-        stops.active.iter().map(|(scope, stop)| (scope.clone(), stop.by.clone(), stop.reason.clone())).collect()
+        stops
+            .active
+            .iter()
+            .map(|(scope, stop)| (scope.clone(), stop.by.clone(), stop.reason.clone()))
+            .collect()
     }
 
     /// Denies what waits of a grant that was revoked.
@@ -138,8 +142,11 @@ impl Inner {
 
     /// Revokes every unsettled, undispatched call of the scope.
     async fn revoke_all(&self, scope: &StopScope, by: &By, reason: &Reason) -> Result<(), StoreError> {
-        let mut filter =
-            Filter { states: vec![StateName::Pending, StateName::Permitted], limit: 200, ..Filter::default() };
+        let mut filter = Filter {
+            states: vec![StateName::Pending, StateName::Permitted],
+            limit: 200,
+            ..Filter::default()
+        };
         match scope {
             StopScope::Agent(name) => filter.agent = Some(name.clone()),
             StopScope::Server(name) => filter.server = Some(name.clone()),

@@ -58,6 +58,10 @@ impl Waiter {
         tally(&self.seat.borrow(), &self.inner.identity.directory().people)
     }
 
+    fn replaced(&self, call: &Call) -> bool {
+        self.attached && call.waiter.as_ref().is_none_or(|waiter| waiter.attachment != self.attachment)
+    }
+
     /// Takes the place without a word on the ledger: the attachment is spent or noted otherwise.
     pub(super) fn spend(&mut self) {
         self.attached = false;
@@ -85,7 +89,12 @@ impl Drop for Waiter {
 
 impl Inner {
     /// The call after it, or `None` when the detachment was refused: there was nothing to detach any more.
-    pub(super) async fn detach(&self, id: CallId, attachment: Attachment, why: DetachReason) -> Option<Arc<Call>> {
+    pub(super) async fn detach(
+        &self,
+        id: CallId,
+        attachment: Attachment,
+        why: DetachReason,
+    ) -> Option<Arc<Call>> {
         let command = Command::Detach { attachment, why };
         match self.record(id, |_, _| command.clone(), alone).await {
             Ok(recorded) => Some(recorded.call),
@@ -106,6 +115,12 @@ impl Broker {
             let changed = call.version > waiter.seen;
             waiter.seen = call.version;
             match &call.state {
+                State::Pending { .. } | State::Permitted { .. } if waiter.replaced(&call) => {
+                    // A newer waiter of the same grant has taken the place.
+                    waiter.spend();
+                    let brief = self.inner.brief(&call);
+                    return Turn::Settled(Outcome { call: Some(brief), end: super::End::Ticket });
+                }
                 State::Permitted { .. } if waiter.attached => return Turn::Permitted,
                 State::Pending { .. } | State::Permitted { .. } | State::Dispatched { .. } => {}
                 State::Completed { .. }
@@ -122,11 +137,8 @@ impl Broker {
                 waiter.brief = self.inner.brief(&call);
                 return Turn::Changed(waiter.brief.clone());
             }
-            if waiter.seat.changed().await.is_err() {
-                // A newer waiter of the same grant has the place.
-                waiter.spend();
-                return Turn::Settled(Outcome { call: Some(waiter.brief.clone()), end: super::End::Ticket });
-            }
+            // The sender lives in the seats until this waiter leaves, so an error cannot come.
+            let _ = waiter.seat.changed().await;
         }
     }
 

@@ -100,7 +100,7 @@ impl Line<'_> {
 }
 
 /// The stream says which events can stand on it, so nothing is guessed from the members.
-fn fact_of(stream: &Stream, json: &str) -> Result<Fact, Malformed> {
+pub(super) fn fact_of(stream: &Stream, json: &str) -> Result<Fact, Malformed> {
     fn read<T: DeserializeOwned>(json: &str) -> Result<T, Malformed> {
         serde_json::from_str(json).map_err(|error| Malformed(error.to_string()))
     }

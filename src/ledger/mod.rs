@@ -4,18 +4,23 @@
 //! before it. Whoever holds a signed head can tell whether anything before it was touched.
 
 mod chain;
+mod commitment;
 mod entry;
 mod event;
+pub mod export;
 mod head;
 pub mod merkle;
 mod permit;
 pub mod segment;
+mod verify;
 
 pub use chain::{Chain, ZERO, leaf_hash};
+pub use commitment::{commitment, commitments};
 pub use entry::{Malformed, Placed, decode, encode};
 pub use event::{
     AgentEvent, BrokerEvent, Entry, Fact, PolicyEvent, ReviewerEvent, Segment, ServerEvent, StopEvent,
     StopScope, Stream,
 };
-pub use head::{Head, HeadError, key_id};
+pub use head::{Head, HeadError, key_id, read_key};
 pub use permit::{Pass, Permit};
+pub use verify::{Bad, Report, Verifier};

@@ -1,16 +1,88 @@
-//! Batches of allowed calls: one leaf per call, many leaves under one entry.
+//! Calls that the policy allowed at once: one leaf per call, many leaves under one entry.
 
-use super::{Segment, entry::write_hex, merkle};
-use crate::call::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{Malformed, Segment, entry::write_hex, merkle};
+use crate::call::{CallId, Digest, Timestamp};
+
+/// Longer arguments are on the ledger by their digest only.
+pub const ARGUMENTS_MAX: usize = 4096;
+
+/// The first byte of packed leaves; another form is another number.
+const PACKED: u8 = 1;
+
+/// An allowed call from start to end. Members are on the ledger for ever: extend, never rename.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct AllowedCall {
+    pub id: CallId,
+    pub agent: String,
+    pub server: String,
+    pub tool: String,
+    pub rule: String,
+    /// Digest of the policies that judged it.
+    pub policy: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<String>,
+    pub started: Timestamp,
+    pub duration_ms: u64,
+    pub arguments: Arguments,
+    pub outcome: AllowedOutcome,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Arguments {
+    /// The client's own text.
+    Raw(String),
+    /// SHA-256 of the client's own bytes.
+    Digest(Digest),
+}
+
+/// What became of it, as told to the agent; answers are not kept.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(tag = "status", rename_all = "snake_case")]
+pub enum AllowedOutcome {
+    Completed {
+        is_error: bool,
+        /// Length of the answer.
+        bytes: u64,
+    },
+    /// It cannot have run.
+    Failed,
+    /// It was sent and nobody knows.
+    Lost,
+    /// Written out before its end: it ran longer than the window.
+    Running,
+}
+
+impl AllowedCall {
+    /// The bytes of its leaf.
+    ///
+    /// # Errors
+    /// Never for what this type can hold; the encoder is allowed to fail.
+    pub fn leaf(&self) -> Result<Vec<u8>, Malformed> {
+        serde_json::to_vec(self).map_err(|error| Malformed(error.to_string()))
+    }
+
+    /// # Errors
+    /// `Malformed` for bytes that are no leaf of ours.
+    pub fn read(leaf: &[u8]) -> Result<Self, Malformed> {
+        serde_json::from_slice(leaf).map_err(|error| Malformed(error.to_string()))
+    }
+}
 
 /// The fact for the ledger, and the leaves packed for the row beside it.
 #[must_use]
 pub fn seal(leaves: &[Vec<u8>], from: Timestamp, to: Timestamp) -> (Segment, Vec<u8>) {
+    let count = u32::try_from(leaves.len()).unwrap_or(u32::MAX);
+    (Segment { count, root: root_text(leaves), from, to }, pack(leaves))
+}
+
+/// The tree hash of the leaves as it stands in the entry.
+pub(super) fn root_text<L: AsRef<[u8]>>(leaves: &[L]) -> String {
     let mut root = Vec::with_capacity(64);
     write_hex(&merkle::root(leaves), &mut root);
-    let root = String::from_utf8_lossy(&root).into_owned();
-    let count = u32::try_from(leaves.len()).unwrap_or(u32::MAX);
-    (Segment { count, root, from, to }, pack(leaves))
+    String::from_utf8_lossy(&root).into_owned()
 }
 
 /// Leaves one after the other, each behind its length in four bytes, big-endian, under a version byte.
@@ -38,5 +110,3 @@ pub fn unpack(packed: &[u8]) -> Option<Vec<&[u8]>> {
     }
     Some(leaves)
 }
-
-const PACKED: u8 = 1;

@@ -2,6 +2,8 @@
 
 use std::{borrow::Cow, ops::Range};
 
+use super::strict::plain_until;
+
 /// One valid JSON value without white space around it. Made by `strict::check`, or a part of such a value.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Json<'a>(pub(super) &'a str);
@@ -36,43 +38,163 @@ impl<'a> Json<'a> {
 
     #[must_use]
     pub fn kind(self) -> Kind {
-        unimplemented!()
+        match self.0.as_bytes().first() {
+            Some(b'{') => Kind::Object,
+            Some(b'[') => Kind::Array,
+            Some(b'"') => Kind::String,
+            Some(b't' | b'f') => Kind::Bool,
+            Some(b'n') | None => Kind::Null,
+            Some(_) => Kind::Number,
+        }
     }
 
     /// The decoded string; `None` when it is something else.
     #[must_use]
     pub fn string(self) -> Option<Cow<'a, str>> {
-        unimplemented!()
+        let inner = self.0.strip_prefix('"')?.strip_suffix('"')?;
+        if !inner.contains('\\') {
+            return Some(Cow::Borrowed(inner));
+        }
+        serde_json::from_str(self.0).ok().map(Cow::Owned)
     }
 
     /// The members in order; none when it is not an object.
-    pub fn members(self) -> impl Iterator<Item = Member<'a>> {
-        std::iter::empty()
+    #[must_use]
+    pub fn members(self) -> Members<'a> {
+        Members { rest: self.0.strip_prefix('{').unwrap_or_default() }
     }
 
     /// The elements in order; none when it is not an array.
-    pub fn elements(self) -> impl Iterator<Item = Json<'a>> {
-        std::iter::empty()
+    #[must_use]
+    pub fn elements(self) -> Elements<'a> {
+        Elements { rest: self.0.strip_prefix('[').unwrap_or_default() }
     }
 
-    /// The member named `name`; `None` when absent or not an object.
+    /// The member named `name` (the last, if a server sent it twice); `None` when absent or not an object.
     #[must_use]
     pub fn get(self, name: &str) -> Option<Json<'a>> {
-        let _ = name;
-        unimplemented!()
+        self.members().filter(|m| m.name == name).last().map(|m| m.value)
     }
 
     /// `get` along a path of names.
     #[must_use]
     pub fn at(self, path: &[&str]) -> Option<Json<'a>> {
-        let _ = path;
-        unimplemented!()
+        path.iter().try_fold(self, |json, name| json.get(name))
     }
 
     /// Where this value lies in `whole`, of which it must be a part (else `None`).
     #[must_use]
     pub fn span_in(self, whole: &[u8]) -> Option<Range<usize>> {
-        let _ = whole;
-        unimplemented!()
+        let start = (self.0.as_ptr() as usize).checked_sub(whole.as_ptr() as usize)?;
+        let end = start + self.0.len();
+        (end <= whole.len()).then_some(start..end)
+    }
+}
+
+/// Iterator of `Json::members`.
+#[derive(Clone, Debug)]
+pub struct Members<'a> {
+    rest: &'a str,
+}
+
+impl<'a> Iterator for Members<'a> {
+    type Item = Member<'a>;
+
+    fn next(&mut self) -> Option<Member<'a>> {
+        let name_raw = take_value(&mut self.rest)?;
+        let value = take_value(&mut self.rest)?;
+        Some(Member { name: name_raw.string()?, name_raw, value })
+    }
+}
+
+/// Iterator of `Json::elements`.
+#[derive(Clone, Debug)]
+pub struct Elements<'a> {
+    rest: &'a str,
+}
+
+impl<'a> Iterator for Elements<'a> {
+    type Item = Json<'a>;
+
+    fn next(&mut self) -> Option<Json<'a>> {
+        take_value(&mut self.rest)
+    }
+}
+
+/// Takes the next value after white space, a comma or a colon; `None` at the closing bracket.
+fn take_value<'a>(rest: &mut &'a str) -> Option<Json<'a>> {
+    let text = rest.trim_start_matches([' ', '\n', '\r', '\t', ',', ':']);
+    let end = end_of_value(text.as_bytes());
+    if end == 0 {
+        return None;
+    }
+    let (value, after) = text.split_at_checked(end)?;
+    *rest = after;
+    Some(Json(value))
+}
+
+/// Length of the value that begins here, in a text that is known to be valid.
+fn end_of_value(bytes: &[u8]) -> usize {
+    match bytes.first() {
+        Some(b'"') => end_of_string(bytes, 0),
+        Some(b'{' | b'[') => end_of_nest(bytes),
+        _ => bytes
+            .iter()
+            .position(|b| matches!(b, b',' | b']' | b'}' | b':' | b' ' | b'\n' | b'\r' | b'\t'))
+            .unwrap_or(bytes.len()),
+    }
+}
+
+fn end_of_nest(bytes: &[u8]) -> usize {
+    let (mut at, mut depth) = (0, 0_usize);
+    while let Some(byte) = bytes.get(at) {
+        match byte {
+            b'"' => {
+                at = end_of_string(bytes, at);
+                continue;
+            }
+            b'{' | b'[' => depth += 1,
+            b'}' | b']' => {
+                depth -= 1;
+                if depth == 0 {
+                    return at + 1;
+                }
+            }
+            _ => {}
+        }
+        at += 1;
+    }
+    bytes.len()
+}
+
+/// Where the string that opens at `at` ends.
+fn end_of_string(bytes: &[u8], at: usize) -> usize {
+    let mut at = at + 1;
+    loop {
+        at = plain_until(bytes, at);
+        match bytes.get(at) {
+            Some(b'"') => return at + 1,
+            Some(b'\\') => at += 2,
+            Some(_) => at += 1,
+            None => return bytes.len(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn members_and_elements_are_walked_in_order_with_their_spans() {
+        let whole = br#"{ "a" : [1, {"x":"]}\""}, "s" ] ,"\u0062":-1.5e3,"c":{}, "d":null }"#;
+        let json = Json(std::str::from_utf8(whole).unwrap());
+        let names: Vec<_> = json.members().map(|m| m.name.into_owned()).collect();
+        assert_eq!(names, ["a", "b", "c", "d"]);
+        let elements: Vec<_> = json.get("a").unwrap().elements().map(Json::as_str).collect();
+        assert_eq!(elements, ["1", r#"{"x":"]}\""}"#, "\"s\""]);
+        assert_eq!(json.at(&["b"]).unwrap().as_str(), "-1.5e3");
+        assert_eq!(&whole[json.get("d").unwrap().span_in(whole).unwrap()], b"null");
+        assert!(json.at(&["a", "x"]).is_none());
     }
 }

@@ -57,13 +57,73 @@ impl Unlisted {
 /// Decides by the body, never by a header.
 #[must_use]
 pub fn route(version: Version, message: &Message<'_>) -> Route {
-    let _ = (version, message);
-    unimplemented!()
+    let Some(method) = message.method() else { return Route::Pass(Class::Protocol, Passthrough(())) };
+    match class(version, method) {
+        Some(Class::Call) if message.id().is_none() => Route::CallWithoutId,
+        Some(Class::Call) => Route::Gate,
+        Some(class @ (Class::Protocol | Class::List | Class::Read)) => Route::Pass(class, Passthrough(())),
+        None => Route::Unlisted(Unlisted(())),
+    }
 }
 
 /// The class of a client → server request or notification; `None` when this version has no such method.
 #[must_use]
 pub fn class(version: Version, method: &str) -> Option<Class> {
-    let _ = (version, method);
-    unimplemented!()
+    let legacy = !version.is_modern();
+    let tasks = version >= Version::V2025_11_25;
+    let (class, exists) = match method {
+        "tools/call" => (Class::Call, true),
+        "tools/list" | "resources/list" | "resources/templates/list" | "prompts/list" => (Class::List, true),
+        "resources/read" | "prompts/get" | "completion/complete" => (Class::Read, true),
+        "notifications/cancelled" => (Class::Protocol, true),
+        "initialize"
+        | "ping"
+        | "logging/setLevel"
+        | "resources/subscribe"
+        | "resources/unsubscribe"
+        | "notifications/initialized"
+        | "notifications/progress"
+        | "notifications/roots/list_changed" => (Class::Protocol, legacy),
+        "server/discover" | "subscriptions/listen" => (Class::Protocol, !legacy),
+        "tasks/get" => (Class::Read, tasks),
+        "tasks/cancel" => (Class::Protocol, tasks),
+        "tasks/update" => (Class::Protocol, !legacy),
+        "tasks/result" => (Class::Read, tasks && legacy),
+        "tasks/list" => (Class::List, tasks && legacy),
+        "notifications/tasks/status" => (Class::Protocol, tasks && legacy),
+        _ => return None,
+    };
+    exists.then_some(class)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mcp::{Frame, Limits};
+
+    #[test]
+    fn nothing_but_the_gate_takes_a_tools_call() {
+        for version in Version::ALL {
+            let routed = |text: &str| {
+                let frame = Frame::parse(text.as_bytes(), &Limits::default()).unwrap();
+                let Frame::One(message) = frame else { unreachable!() };
+                route(version, &message)
+            };
+            assert!(matches!(routed(r#"{"id":1,"method":"tools/call"}"#), Route::Gate));
+            assert!(matches!(routed(r#"{"id":1,"method":"tools\/c\u0061ll"}"#), Route::Gate));
+            assert!(matches!(routed(r#"{"id":null,"method":"tools/call"}"#), Route::Gate));
+            assert!(matches!(routed(r#"{"method":"tools/call"}"#), Route::CallWithoutId));
+            assert!(matches!(routed(r#"{"id":1,"result":{}}"#), Route::Pass(Class::Protocol, _)));
+            assert!(matches!(routed(r#"{"id":1,"method":"Tools/Call"}"#), Route::Unlisted(_)));
+        }
+    }
+
+    #[test]
+    fn a_method_belongs_to_its_versions() {
+        assert_eq!(class(Version::V2026_07_28, "initialize"), None);
+        assert_eq!(class(Version::V2025_06_18, "server/discover"), None);
+        assert_eq!(class(Version::V2025_06_18, "tasks/get"), None);
+        assert_eq!(class(Version::V2026_07_28, "tasks/get"), Some(Class::Read));
+        assert_eq!(class(Version::V2024_11_05, "resources/read"), Some(Class::Read));
+    }
 }

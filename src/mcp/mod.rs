@@ -13,7 +13,7 @@ pub mod strict;
 mod tool_call;
 mod version;
 
-pub use json::{Json, Kind, Member};
+pub use json::{Elements, Json, Kind, Member, Members};
 pub use message::{Answer, Frame, Malformed, Message, Notification, Request, Response};
 pub use methods::{Class, Passthrough, Route};
 pub use strict::{Defect, Limits};

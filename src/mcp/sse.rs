@@ -26,43 +26,181 @@ pub enum BadEvent {
 #[derive(Debug)]
 pub struct Splitter {
     cap: usize,
-    buffer: Vec<u8>,
+    /// Bytes of the event that has not ended yet.
+    pending: Vec<u8>,
+    /// Where the unfinished line begins in `pending`.
+    line: usize,
+    /// A carriage return ended the last line; a line feed right after it belongs to it.
+    after_cr: bool,
+    fields: Event,
 }
 
 impl Splitter {
     /// `cap`: bytes of one event.
     #[must_use]
     pub fn new(cap: usize) -> Self {
-        Self { cap, buffer: Vec::new() }
+        Self { cap, pending: Vec::new(), line: 0, after_cr: false, fields: Event::default() }
     }
 
     /// Takes a chunk; gives each event that it completes, in order.
     ///
     /// # Errors
     /// After an error the stream cannot be split any further.
-    pub fn push(&mut self, chunk: &[u8]) -> Result<Vec<Event>, BadEvent> {
-        let _ = (chunk, self.cap, &self.buffer);
-        unimplemented!()
+    pub fn push(&mut self, mut chunk: &[u8]) -> Result<Vec<Event>, BadEvent> {
+        let mut events = Vec::new();
+        if std::mem::take(&mut self.after_cr) && chunk.first() == Some(&b'\n') {
+            self.pending.push(b'\n');
+            self.line = self.pending.len();
+            chunk = &chunk[1..];
+        }
+        while let Some(end) = chunk.iter().position(|b| matches!(b, b'\n' | b'\r')) {
+            self.take(&chunk[..end])?;
+            let blank = self.end_line()?;
+            let width = if chunk[end..].starts_with(b"\r\n") { 2 } else { 1 };
+            self.after_cr = width == 1 && chunk[end] == b'\r' && end + 1 == chunk.len();
+            self.pending.extend_from_slice(&chunk[end..end + width]);
+            self.line = self.pending.len();
+            chunk = &chunk[end + width..];
+            if blank {
+                self.line = 0;
+                let raw = std::mem::take(&mut self.pending);
+                events.push(Event { raw, ..std::mem::take(&mut self.fields) });
+            }
+        }
+        self.take(chunk)?;
+        Ok(events)
+    }
+
+    /// The bytes after the last complete event; a client discards them when the stream ends here.
+    #[must_use]
+    pub fn rest(&self) -> &[u8] {
+        &self.pending
+    }
+
+    fn take(&mut self, part: &[u8]) -> Result<(), BadEvent> {
+        if self.pending.len() + part.len() > self.cap {
+            return Err(BadEvent::TooLong(self.cap));
+        }
+        self.pending.extend_from_slice(part);
+        Ok(())
+    }
+
+    /// Reads the line that ends here into `fields`; whether it was blank.
+    fn end_line(&mut self) -> Result<bool, BadEvent> {
+        let line = std::str::from_utf8(&self.pending[self.line..]).map_err(|_| BadEvent::NotUtf8)?;
+        let line = line.strip_prefix('\u{feff}').unwrap_or(line);
+        if line.is_empty() {
+            return Ok(true);
+        }
+        let (field, value) = line.split_once(':').unwrap_or((line, ""));
+        let value = value.strip_prefix(' ').unwrap_or(value);
+        match field {
+            "event" => self.fields.event = Some(value.to_owned()),
+            "id" if !value.contains('\0') => self.fields.id = Some(value.to_owned()),
+            "retry" if value.bytes().all(|b| b.is_ascii_digit()) => self.fields.retry = value.parse().ok(),
+            "data" => match &mut self.fields.data {
+                Some(data) => {
+                    data.push('\n');
+                    data.push_str(value);
+                }
+                None => self.fields.data = Some(value.to_owned()),
+            },
+            _ => {}
+        }
+        Ok(false)
     }
 }
 
 /// One event with an optional id; `data` may have line ends.
 #[must_use]
 pub fn write(id: Option<&str>, data: &str) -> Vec<u8> {
-    let _ = (id, data);
-    unimplemented!()
+    let mut out = Vec::with_capacity(data.len() + 32);
+    if let Some(id) = id {
+        field(&mut out, "id", id);
+    }
+    for line in data.split('\n') {
+        field(&mut out, "data", line.strip_suffix('\r').unwrap_or(line));
+    }
+    out.push(b'\n');
+    out
 }
 
 /// A comment line: keeps the connection alive, says nothing to the client.
 #[must_use]
 pub fn comment(text: &str) -> Vec<u8> {
-    let _ = text;
-    unimplemented!()
+    let mut out = Vec::with_capacity(text.len() + 4);
+    field(&mut out, "", text);
+    out.push(b'\n');
+    out
 }
 
 /// An event with an id and empty data, and how long to wait before coming back (polling, ≥ 2025-11-25).
 #[must_use]
 pub fn priming(id: &str, retry_ms: Option<u64>) -> Vec<u8> {
-    let _ = (id, retry_ms);
-    unimplemented!()
+    let mut out = Vec::new();
+    field(&mut out, "id", id);
+    if let Some(retry) = retry_ms {
+        field(&mut out, "retry", &retry.to_string());
+    }
+    field(&mut out, "data", "");
+    out.push(b'\n');
+    out
+}
+
+/// A carriage return inside a value would end the line for the client: it becomes a space.
+fn field(out: &mut Vec<u8>, name: &str, value: &str) {
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b": ");
+    out.extend(value.bytes().map(|b| if matches!(b, b'\r' | b'\n') { b' ' } else { b }));
+    out.push(b'\n');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STREAM: &[u8] = b"\xef\xbb\xbf: hello\n\nid: 1\r\nevent: message\r\ndata: {\"a\":\r\ndata: 1}\r\n\r\ndata:x\rretry:50\r\rdata\n\ntail";
+
+    #[test]
+    fn every_way_to_cut_the_stream_gives_the_same_events() {
+        let whole = Splitter::new(1000).push(STREAM).unwrap();
+        assert_eq!(whole.len(), 4);
+        assert_eq!(whole[0].data, None);
+        assert_eq!(whole[1].data.as_deref(), Some("{\"a\":\n1}"));
+        assert_eq!((whole[1].id.as_deref(), whole[1].event.as_deref()), (Some("1"), Some("message")));
+        assert_eq!((whole[2].data.as_deref(), whole[2].retry), (Some("x"), Some(50)));
+        assert_eq!(whole[3].data.as_deref(), Some(""));
+        for size in 1..20 {
+            let mut splitter = Splitter::new(1000);
+            let mut cut = Vec::new();
+            for chunk in STREAM.chunks(size) {
+                cut.extend(splitter.push(chunk).unwrap());
+            }
+            let bytes: Vec<u8> =
+                cut.iter().flat_map(|e| e.raw.clone()).chain(splitter.rest().to_vec()).collect();
+            assert_eq!(bytes, STREAM, "cut by {size}");
+            let fields = |events: &[Event]| -> Vec<Event> {
+                events.iter().map(|e| Event { raw: Vec::new(), ..e.clone() }).collect()
+            };
+            assert_eq!(fields(&cut), fields(&whole), "cut by {size}");
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        let mut bytes = comment("waiting");
+        bytes.extend(priming("e1", Some(500)));
+        bytes.extend(write(Some("e2"), "{\n}"));
+        let events = Splitter::new(1000).push(&bytes).unwrap();
+        assert_eq!((events[0].data.as_deref(), events[1].data.as_deref()), (None, Some("")));
+        assert_eq!((events[1].retry, events[2].id.as_deref()), (Some(500), Some("e2")));
+        assert_eq!(events[2].data.as_deref(), Some("{\n}"));
+    }
+
+    #[test]
+    fn an_event_over_the_cap_ends_the_stream() {
+        assert_eq!(Splitter::new(8).push(b"data: 123456"), Err(BadEvent::TooLong(8)));
+        let mut splitter = Splitter::new(8);
+        assert!(splitter.push(b"data: 1\n\ndata: 2\n\n").is_ok());
+    }
 }

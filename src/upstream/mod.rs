@@ -3,15 +3,30 @@
 //! A send is spent: what may have left this process is never sent again, and an error says which of the
 //! two it was (`SendError::NotSent`, `SendError::Unknown`).
 
+mod body;
+mod child;
+mod http;
+mod lines;
 mod link;
+mod messages;
 mod outbound;
+mod pool;
 mod reply;
+mod routes;
 mod server;
 mod settings;
+mod stdio;
 
-use std::sync::Arc;
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Mutex, PoisonError, Weak},
+};
 
-pub use link::{Conversation, Link, Proof};
+use arc_swap::ArcSwap;
+
+pub use body::BytesBody;
+pub use link::{Conversation, Hold, Link, Proof};
+pub use messages::Messages;
 pub use outbound::{Outbound, Verb};
 pub use reply::{BrokenReply, Reply, ReplyBody, SendError, cannot_have_run};
 pub use server::Server;
@@ -33,13 +48,28 @@ pub enum Right {
 
 /// The servers behind us, by name. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Upstreams(Arc<()>);
+pub struct Upstreams(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    limits: Arc<UpstreamSettings>,
+    servers: ArcSwap<BTreeMap<String, Arc<Server>>>,
+    links: Mutex<Links>,
+}
+
+#[derive(Debug, Default)]
+struct Links {
+    /// By server and grant.
+    shared: HashMap<(String, String), Link>,
+    /// Held by the downstream sessions; known here for the drain.
+    sessions: Vec<Weak<link::Inner>>,
+}
 
 impl Upstreams {
     #[must_use]
     pub fn new(settings: UpstreamSettings) -> Self {
-        let _ = settings;
-        Self(Arc::new(()))
+        let (limits, servers) = (Arc::new(settings), ArcSwap::default());
+        Self(Arc::new(Inner { limits, servers, links: Mutex::default() }))
     }
 
     /// Replaces the set of servers. Links of servers whose settings are unchanged live on; the others'
@@ -47,32 +77,57 @@ impl Upstreams {
     ///
     /// # Errors
     /// The first server whose name or settings are wrong; nothing is replaced then.
-    pub fn replace(
-        &self,
-        servers: std::collections::BTreeMap<String, ServerSettings>,
-    ) -> Result<(), SettingsError> {
-        let _ = servers;
-        unimplemented!()
+    pub fn replace(&self, servers: BTreeMap<String, ServerSettings>) -> Result<(), SettingsError> {
+        let before = self.0.servers.load();
+        let mut after = BTreeMap::new();
+        for (name, settings) in servers {
+            let server = match before.get(&name) {
+                Some(same) if *same.settings() == settings => same.clone(),
+                Some(_) | None => Arc::new(Server::new(name.clone(), settings, self.0.limits.clone())?),
+            };
+            after.insert(name, server);
+        }
+        let lives =
+            |link: &Link| after.get(link.server().name()).is_some_and(|s| Arc::ptr_eq(s, link.server()));
+        self.links().shared.retain(|_, link| lives(link));
+        self.0.servers.store(Arc::new(after));
+        Ok(())
     }
 
     /// In order of name.
     #[must_use]
     pub fn servers(&self) -> Vec<Arc<Server>> {
-        unimplemented!()
+        self.0.servers.load().values().cloned().collect()
     }
 
     #[must_use]
     pub fn server(&self, name: &str) -> Option<Arc<Server>> {
-        let _ = name;
-        unimplemented!()
+        self.0.servers.load().get(name).cloned()
     }
 
     /// A conversation with `server`. `Session` is new each time; `Shared` is the one of that grant.
     /// Nothing is started or connected until the first send.
     #[must_use]
     pub fn link(&self, server: &Arc<Server>, conversation: Conversation) -> Link {
-        let _ = (server, conversation);
-        unimplemented!()
+        let mut links = self.links();
+        match conversation {
+            Conversation::Session => {
+                let link = Link::new(server.clone(), false);
+                if links.sessions.len() == links.sessions.capacity() {
+                    links.sessions.retain(|known| known.strong_count() > 0);
+                }
+                links.sessions.push(Arc::downgrade(&link.0));
+                link
+            }
+            Conversation::Shared { grant } => {
+                let known = links.shared.entry((server.name().to_owned(), grant));
+                let link = known.or_insert_with(|| Link::new(server.clone(), true));
+                if !Arc::ptr_eq(link.server(), server) {
+                    *link = Link::new(server.clone(), true);
+                }
+                link.clone()
+            }
+        }
     }
 
     /// Sends a `tools/call`, once. Called by `broker::dispatch` only.
@@ -80,8 +135,11 @@ impl Upstreams {
     /// # Errors
     /// See `SendError`; an HTTP status of the server is a `Reply`, not an error.
     pub async fn forward(&self, right: Right, link: &Link, outbound: Outbound) -> Result<Reply, SendError> {
-        let _ = (right, link, outbound);
-        unimplemented!()
+        let proof = match right {
+            Right::Permit(_permit, proof) => Some(proof),
+            Right::Pass(_pass) => None,
+        };
+        link.send(outbound, proof).await
     }
 
     /// Sends anything else: other requests, notifications, answers to the server, GET (listen), DELETE.
@@ -90,14 +148,25 @@ impl Upstreams {
     /// As `forward`.
     pub async fn relay(
         &self,
-        passthrough: Passthrough,
+        _passthrough: Passthrough,
         link: &Link,
         outbound: Outbound,
     ) -> Result<Reply, SendError> {
-        let _ = (passthrough, link, outbound);
-        unimplemented!()
+        link.send(outbound, None).await
     }
 
     /// Ends every conversation: children cleanly, HTTP sessions by DELETE.
-    pub async fn drain(&self) {}
+    pub async fn drain(&self) {
+        let links: Vec<Link> = {
+            let mut links = self.links();
+            let sessions = links.sessions.drain(..).filter_map(|known| known.upgrade()).map(Link);
+            let sessions: Vec<Link> = sessions.collect();
+            links.shared.drain().map(|(_, link)| link).chain(sessions).collect()
+        };
+        futures_util::future::join_all(links.iter().map(Link::close)).await;
+    }
+
+    fn links(&self) -> std::sync::MutexGuard<'_, Links> {
+        self.0.links.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }

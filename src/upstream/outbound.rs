@@ -1,7 +1,9 @@
 //! What goes upstream: a body and the headers of an allow-list, nothing else of the client's request.
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
+
+use crate::mcp::header;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Verb {
@@ -10,6 +12,16 @@ pub enum Verb {
     Get,
     /// Ends the session.
     Delete,
+}
+
+impl From<Verb> for Method {
+    fn from(verb: Verb) -> Self {
+        match verb {
+            Verb::Post => Self::POST,
+            Verb::Get => Self::GET,
+            Verb::Delete => Self::DELETE,
+        }
+    }
 }
 
 /// One message on its way up. The session id is added by the link, configured headers by the server.
@@ -40,15 +52,35 @@ impl Outbound {
     /// Copies the allow-listed headers of a client's request (accept, mcp-*, last-event-id, trace
     /// context). Authorization, cookies, Host and hop-by-hop headers are not on the list.
     #[must_use]
-    pub fn with_headers_of(self, client: &HeaderMap) -> Self {
-        let _ = client;
-        unimplemented!()
+    pub fn with_headers_of(mut self, client: &HeaderMap) -> Self {
+        for (name, value) in client {
+            if passes_up(name) {
+                self.headers.append(name.clone(), value.clone());
+            }
+        }
+        self
     }
 
     /// Sets one header, if it is on the list.
     #[must_use]
-    pub fn header(self, name: HeaderName, value: HeaderValue) -> Self {
-        let _ = (name, value);
-        unimplemented!()
+    pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        if passes_up(&name) {
+            self.headers.insert(name, value);
+        }
+        self
+    }
+}
+
+fn passes_up(name: &HeaderName) -> bool {
+    match name.as_str() {
+        "accept"
+        | header::PROTOCOL_VERSION
+        | header::METHOD
+        | header::NAME
+        | header::LAST_EVENT_ID
+        | "traceparent"
+        | "tracestate"
+        | "baggage" => true,
+        other => other.starts_with(header::PARAM),
     }
 }

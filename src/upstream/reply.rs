@@ -1,14 +1,8 @@
 //! What comes back: a status, the headers that may pass down, and the body as it arrives.
 
-use std::{
-    pin::Pin,
-    task::{Context, Poll},
-};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header::CONTENT_TYPE};
 
-use bytes::Bytes;
-use futures_util::Stream;
-use http::{HeaderMap, StatusCode};
-use hyper::body::Frame;
+use super::{BytesBody, Messages};
 
 /// An upstream's answer, as soon as its headers are here.
 #[derive(Debug)]
@@ -29,41 +23,33 @@ pub enum ReplyBody {
     Messages(Messages),
 }
 
-/// A body that passes through: `hyper::body::Body` with `Bytes` data.
-#[derive(Debug)]
-pub struct BytesBody(());
+impl Reply {
+    pub(super) fn empty(status: StatusCode) -> Self {
+        Self { status, headers: HeaderMap::new(), body: ReplyBody::Empty }
+    }
 
-impl hyper::body::Body for BytesBody {
-    type Data = Bytes;
-    type Error = BrokenReply;
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        _cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BrokenReply>>> {
-        let _ = self.0;
-        Poll::Ready(None)
+    pub(super) fn messages(status: StatusCode, messages: Messages) -> Self {
+        Self { status, headers: HeaderMap::new(), body: ReplyBody::Messages(messages) }
+    }
+
+    /// The body is a stream of events (`content-type: text/event-stream`).
+    #[must_use]
+    pub fn is_event_stream(&self) -> bool {
+        self.headers.get(CONTENT_TYPE).is_some_and(is_event_stream)
     }
 }
 
-impl BytesBody {
-    /// The whole body; for answers that must be looked at.
-    ///
-    /// # Errors
-    /// The body broke off or is over the cap.
-    pub async fn collect(self) -> Result<Bytes, BrokenReply> {
-        unimplemented!()
-    }
+pub(super) fn is_event_stream(content_type: &HeaderValue) -> bool {
+    content_type.as_bytes().get(..17).is_some_and(|t| t.eq_ignore_ascii_case(b"text/event-stream"))
 }
 
-/// A stream of JSON messages, each without a line end.
-#[derive(Debug)]
-pub struct Messages(());
-
-impl Stream for Messages {
-    type Item = Result<Bytes, BrokenReply>;
-    fn poll_next(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let _ = self.0;
-        Poll::Ready(None)
+/// The headers of an answer that may reach the agent. Not among them: cookies, hop-by-hop headers, and
+/// `www-authenticate`, which speaks of the broker's own credentials.
+pub(super) fn passes_down(name: &HeaderName) -> bool {
+    match name.as_str() {
+        "content-type" | "content-encoding" | "cache-control" | "retry-after" | "allow"
+        | "x-accel-buffering" => true,
+        other => other.starts_with("mcp-"),
     }
 }
 

@@ -1,6 +1,6 @@
 //! What a server entry and the upstream side as a whole may set.
 
-use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf};
 
 use serde::Deserialize;
 
@@ -38,6 +38,9 @@ pub struct UpstreamSettings {
     pub max_children: usize,
     /// Idle connections kept per HTTP server.
     pub max_idle_connections: usize,
+    /// How long a connection may lie idle: less than the 5 s after which common servers close theirs, so
+    /// that a request rarely meets a connection that is being closed.
+    pub idle_connection_ms: u64,
 }
 
 impl Default for UpstreamSettings {
@@ -51,13 +54,18 @@ impl Default for UpstreamSettings {
             idle_end_s: 600,
             max_children: 64,
             max_idle_connections: 256,
+            idle_connection_ms: 4_000,
         }
     }
 }
 
-impl UpstreamSettings {
-    pub(super) fn connect_timeout(&self) -> Duration {
-        Duration::from_millis(self.connect_timeout_ms)
+impl ServerSettings {
+    /// What digests bind to: the command line as a JSON array, or the URL.
+    pub(super) fn identity(&self) -> String {
+        match (&self.command, &self.url) {
+            (Some(command), _) => serde_json::json!(command).to_string(),
+            (None, url) => url.clone().unwrap_or_default(),
+        }
     }
 }
 

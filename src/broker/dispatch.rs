@@ -1,0 +1,237 @@
+//! The send: a pass or a permit is spent, the answer goes to the agent, the outcome on the ledger.
+//!
+//! Nothing else in countersign calls `forward`. A permitted call is claimed (durable) before its first
+//! byte leaves, and runs to its outcome in a task of its own, whatever becomes of the agent.
+
+use std::sync::{Arc, atomic::Ordering};
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+
+use super::{
+    Allowed, Broker, End, Exchange, Inner, Live, Outcome, Part, Waiter,
+    answers::{Arrival, Arrivals},
+    claim::Claimed,
+    compose::compose,
+    record::{Beside, RecordError, alone},
+    segments::Recording,
+};
+use crate::{
+    call::{CallId, Command},
+    ledger::{Permit, commitment},
+    mcp::Passthrough,
+    store::{Payload, PayloadKind},
+    upstream::{Link, Outbound, Proof, Reply, Right, SendError},
+};
+
+/// Upstream messages that may wait for a slow agent.
+const PARTS: usize = 32;
+
+impl Broker {
+    /// Forwards an allowed call, once. The recording ends when it is dropped: keep it with the body.
+    ///
+    /// # Errors
+    /// As `Upstreams::forward`; what was taken of a limit is given back when nothing was sent.
+    pub async fn pass(
+        &self,
+        allowed: Allowed,
+        link: &Link,
+        outbound: Outbound,
+    ) -> Result<(Reply, Recording), SendError> {
+        let Allowed { pass, mut recording, taken } = allowed;
+        let sent = self.inner.upstreams.forward(Right::Pass(pass), link, outbound).await;
+        match sent {
+            Ok(reply) => {
+                recording.status(reply.status.as_u16());
+                Ok((reply, recording))
+            }
+            Err(error) => {
+                if let SendError::NotSent(_) = &error {
+                    recording.nothing_sent();
+                    self.inner.limits().give_back(taken.unwrap_or_default());
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Everything that is not a `tools/call`.
+    ///
+    /// # Errors
+    /// As `Upstreams::relay`.
+    pub async fn relay(
+        &self,
+        right: Passthrough,
+        link: &Link,
+        outbound: Outbound,
+    ) -> Result<Reply, SendError> {
+        self.inner.upstreams.relay(right, link, outbound).await
+    }
+
+    /// Claims the permit, sends the stored bytes, and records the outcome whatever becomes of the agent.
+    #[must_use]
+    pub fn dispatch(&self, waiter: Waiter, link: Link, live: Live) -> Exchange {
+        let (sender, parts) = mpsc::channel(PARTS);
+        let inner = Arc::clone(&self.inner);
+        let under_way = UnderWay::of(&inner);
+        self.inner.tasks.spawn(async move {
+            let agent = Agent(sender);
+            let part = inner.send(waiter, &link, &live, &agent).await;
+            drop(under_way);
+            agent.tell(part).await;
+        });
+        Exchange { parts }
+    }
+}
+
+/// Counts a dispatch while it lasts: a drain waits for it.
+struct UnderWay(Arc<Inner>);
+
+impl UnderWay {
+    fn of(inner: &Arc<Inner>) -> Self {
+        inner.dispatching.fetch_add(1, Ordering::SeqCst);
+        Self(Arc::clone(inner))
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.dispatching.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// The agent's end of an exchange, which may be gone.
+pub(super) struct Agent(mpsc::Sender<Part>);
+
+impl Agent {
+    async fn tell(&self, part: Part) {
+        // An agent that left is no reason to stop: the outcome is recorded all the same.
+        let _ = self.0.send(part).await;
+    }
+}
+
+impl Inner {
+    /// From permitted to settled.
+    async fn send(self: &Arc<Self>, waiter: Waiter, link: &Link, live: &Live, agent: &Agent) -> Part {
+        let id = waiter.call();
+        let stored = match self.store.payload(id, PayloadKind::Params, 0).await {
+            Ok(Some(stored)) => stored,
+            Ok(None) => return self.not_sent(waiter, "its arguments were erased".into()).await,
+            Err(error) => return Part::End(self.unrecorded(error.into())),
+        };
+        let Some(body) = compose(&stored.bytes, live) else {
+            return self.not_sent(waiter, "its stored arguments are damaged".into()).await;
+        };
+        let proof = match link.prove().await {
+            Ok(proof) => proof,
+            Err(error) => return self.not_sent(waiter, error.to_string()).await,
+        };
+        match self.claim(waiter, &stored).await {
+            Claimed::Permit(permit) => {
+                let outbound = Outbound::post(body).with_headers_of(&live.headers);
+                Part::End(self.exchange(id, permit, proof, link, outbound, live, agent).await)
+            }
+            Claimed::Reparked(waiter) => Part::Reparked(waiter),
+            Claimed::Settled(outcome) => Part::End(outcome),
+        }
+    }
+
+    /// Permitted, but it cannot be sent: claimed and failed, so that the ledger tells it.
+    async fn not_sent(self: &Arc<Self>, waiter: Waiter, why: String) -> Part {
+        let id = waiter.call();
+        match self.store.payload(id, PayloadKind::Params, 0).await {
+            Ok(stored) => match self.claim(waiter, &stored.unwrap_or_else(|| empty(id))).await {
+                Claimed::Permit(_) => Part::End(self.fail(id, why).await),
+                Claimed::Reparked(waiter) => Part::Reparked(waiter),
+                Claimed::Settled(outcome) => Part::End(outcome),
+            },
+            Err(error) => Part::End(self.unrecorded(error.into())),
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "one send has this many sides; each is used once")]
+    async fn exchange(
+        self: &Arc<Self>,
+        id: CallId,
+        permit: Permit,
+        proof: Proof,
+        link: &Link,
+        outbound: Outbound,
+        live: &Live,
+        agent: &Agent,
+    ) -> Outcome {
+        let right = Right::Permit(permit, proof);
+        let reply = match self.upstreams.forward(right, link, outbound).await {
+            Ok(reply) => reply,
+            Err(SendError::NotSent(why)) => return self.fail(id, why).await,
+            Err(SendError::Unknown(why)) => return self.lose(id, why).await,
+        };
+        let mut arrivals = Arrivals::of(reply, live.id.clone(), self.settings.largest_answer);
+        loop {
+            match arrivals.next().await {
+                Arrival::Message(message) => agent.tell(Part::Message(message)).await,
+                Arrival::Response { message, is_error } => return self.complete(id, message, is_error).await,
+                Arrival::Refused(why) => return self.fail(id, why).await,
+                Arrival::Lost(why) => return self.lose(id, why).await,
+            }
+        }
+    }
+
+    /// The answer is on the disk before the agent hears of it.
+    async fn complete(&self, id: CallId, message: Bytes, is_error: bool) -> Outcome {
+        let salt = rand::random();
+        let answer = commitment(&salt, &message);
+        let bytes = message.len() as u64;
+        let command = Command::Complete { by: self.replica.clone(), answer, bytes, is_error };
+        let kept = message.len() <= self.settings.kept_answer;
+        let beside = |_: &[_], _| {
+            let payload =
+                Payload { call: id, kind: PayloadKind::Answer, part: 0, salt, bytes: message.to_vec() };
+            Beside { payloads: kept.then_some(payload).into_iter().collect(), fingerprint: None }
+        };
+        match self.record(id, |_, _| command.clone(), beside).await {
+            Ok(recorded) => {
+                Outcome { call: Some(self.brief(&recorded.call)), end: End::Completed { message } }
+            }
+            Err(RecordError::Refused(refusal)) => {
+                tracing::error!(call.id = %id, ?refusal, "an answer came that the ledger does not take");
+                self.late_answer(id, answer, bytes, is_error).await
+            }
+            Err(error) => self.unrecorded(error),
+        }
+    }
+
+    /// The call was given up as lost before its answer came.
+    async fn late_answer(
+        &self,
+        id: CallId,
+        answer: crate::call::Commitment,
+        bytes: u64,
+        is_error: bool,
+    ) -> Outcome {
+        let command = Command::AnswerLate { answer, bytes, is_error };
+        match self.record(id, |_, _| command.clone(), alone).await {
+            Ok(recorded) => self.outcome(&recorded.call).await,
+            Err(error) => self.unrecorded(error),
+        }
+    }
+
+    async fn fail(&self, id: CallId, why: String) -> Outcome {
+        self.close(id, Command::Fail { by: self.replica.clone(), why }).await
+    }
+
+    async fn lose(&self, id: CallId, why: String) -> Outcome {
+        self.close(id, Command::Lose { by: self.replica.clone(), why }).await
+    }
+
+    async fn close(&self, id: CallId, command: Command) -> Outcome {
+        match self.record(id, |_, _| command.clone(), alone).await {
+            Ok(recorded) => self.outcome(&recorded.call).await,
+            Err(error) => self.unrecorded(error),
+        }
+    }
+}
+
+fn empty(call: CallId) -> Payload {
+    Payload { call, kind: PayloadKind::Params, part: 0, salt: [0; 32], bytes: Vec::new() }
+}

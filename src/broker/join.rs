@@ -1,0 +1,118 @@
+//! The same call again: it joins the one that waits, gets the answer it missed, or is a call of its own.
+
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use super::{
+    Ask, Inner, Submission, Waiter,
+    record::{RecordError, alone},
+};
+use crate::{
+    call::{Attachment, By, Call, CallId, Command, DetachReason, Refusal, State},
+    identity::Join,
+    store::StoreError,
+};
+
+pub(super) enum Joined {
+    Submission(Box<Submission>),
+    /// A call of its own; `twin` waits already.
+    New {
+        twin: Option<CallId>,
+    },
+}
+
+impl Inner {
+    /// Looks for the same call (rulings 4 and 6).
+    pub(super) async fn join(self: &Arc<Self>, ask: &Ask) -> Result<Joined, StoreError> {
+        if ask.grant.settings.join == Join::Never {
+            return Ok(Joined::New { twin: None });
+        }
+        let mut twin = None;
+        for call in self.store.same(self.fingerprint(ask)).await? {
+            if call.state.is_settled() {
+                if self.is_owed(&call) {
+                    let outcome = self.outcome(&call).await;
+                    return Ok(Joined::Submission(Box::new(Submission::Recalled(outcome))));
+                }
+                continue;
+            }
+            if self.is_waited_for(&call) && !self.displace(ask, &call).await {
+                twin = twin.or(Some(call.id));
+                continue;
+            }
+            if let Some(waiter) = self.sit_down(ask, &call).await? {
+                return Ok(Joined::Submission(Box::new(Submission::Waiting(Box::new(waiter)))));
+            }
+        }
+        Ok(Joined::New { twin })
+    }
+
+    /// Is this settled call's outcome still to be told to who asks again?
+    fn is_owed(&self, call: &Call) -> bool {
+        let fresh = call.settled_at.is_some_and(|at| self.clock.now().since(at) < self.settings.redelivery);
+        let denied_by_person = matches!(call.state, State::Denied { by: By::Reviewer { .. }, .. });
+        let told_at_once =
+            call.terms.is_none() && !matches!(call.state, State::Completed { .. } | State::Lost { .. });
+        fresh && !told_at_once && (call.delivered.is_none() || denied_by_person)
+    }
+
+    fn is_waited_for(&self, call: &Call) -> bool {
+        let attached = call.waiter.as_ref().is_some_and(|waiter| waiter.replica == self.replica);
+        attached && self.seats.is_taken(call.id)
+    }
+
+    /// `join = "grant"`: the newer waiter takes the place of the older.
+    async fn displace(&self, ask: &Ask, call: &Call) -> bool {
+        if ask.grant.settings.join != Join::Grant {
+            return false;
+        }
+        let Some(waiter) = &call.waiter else { return true };
+        self.detach(call.id, waiter.attachment, DetachReason::Closed).await.is_some()
+    }
+
+    /// `None`: somebody else sat down first, or it has just settled.
+    async fn sit_down(self: &Arc<Self>, ask: &Ask, call: &Call) -> Result<Option<Waiter>, StoreError> {
+        let attachment = Attachment(Uuid::from_bytes(rand::random()));
+        if let State::Dispatched { .. } = call.state {
+            return Ok(self.listen(attachment, call).await?);
+        }
+        let attach = Command::Attach {
+            attachment,
+            kind: ask.kind,
+            session: ask.session.as_deref().map(str::to_owned),
+            replica: self.replica.clone(),
+        };
+        match self.record(call.id, |_, _| attach.clone(), alone).await {
+            Ok(recorded) => Ok(self.waiter(attachment, recorded)),
+            Err(RecordError::Refused(
+                Refusal::AlreadyWaiting | Refusal::Settled { .. } | Refusal::TooLate,
+            )) => Ok(None),
+            Err(RecordError::Refused(Refusal::State { .. })) => self.listen(attachment, call).await,
+            Err(RecordError::Refused(refusal)) => {
+                tracing::warn!(call.id = %call.id, ?refusal, "a repeated call could not join");
+                Ok(None)
+            }
+            Err(RecordError::Store(error)) => Err(error),
+        }
+    }
+
+    /// A call that is under way needs no second waiter on the ledger: who comes now hears how it ends.
+    async fn listen(
+        self: &Arc<Self>,
+        attachment: Attachment,
+        call: &Call,
+    ) -> Result<Option<Waiter>, StoreError> {
+        let seat = self.seats.take(attachment, Arc::new(call.clone()));
+        let newest = self.store.call(call.id).await?.unwrap_or_else(|| call.clone());
+        self.seats.publish(&Arc::new(newest));
+        Ok(Some(Waiter {
+            brief: self.brief(call),
+            inner: Arc::clone(self),
+            attachment,
+            seat,
+            seen: call.version,
+            attached: false,
+        }))
+    }
+}

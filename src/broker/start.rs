@@ -1,0 +1,205 @@
+//! Start and end of a broker: which boot this is, what the one before left behind, and a clean drain.
+
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicBool, AtomicUsize, Ordering},
+};
+
+use arc_swap::ArcSwap;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::{
+    Broker, Clock, Inner, Rules, Settings, deadlines::Deadlines, lost::Lost, parked::Parked, seats::Seats,
+    segments::segments, stops::Stops,
+};
+use crate::{
+    call::{Replica, StateName},
+    identity::Identity,
+    ledger::{BrokerEvent, Fact, Stream},
+    policy::Limits,
+    store::{Batch, Filter, Store, StoreError, Write},
+    upstream::Upstreams,
+};
+
+/// What a broker is made of.
+pub struct Parts {
+    pub store: Arc<dyn Store>,
+    pub identity: Arc<Identity>,
+    pub upstreams: Upstreams,
+    pub clock: Arc<dyn Clock>,
+    pub settings: Settings,
+    /// The key of the join fingerprints, kept beside the store.
+    pub fingerprint_key: [u8; 32],
+}
+
+impl Broker {
+    /// Takes the store's next epoch, tidies up after the boot before, and starts the timers.
+    ///
+    /// # Errors
+    /// The store cannot be read or written.
+    pub async fn start(parts: Parts) -> Result<Self, StoreError> {
+        let Parts { store, identity, upstreams, clock, settings, fingerprint_key } = parts;
+        let (epoch, clean) = last_boot(&*store).await?;
+        let replica = Replica { name: settings.replica.clone(), epoch: epoch + 1 };
+        let (queue, gatherer) = segments();
+        let inner = Arc::new(Inner {
+            stops: ArcSwap::from_pointee(load_stops(&*store).await?),
+            rules: ArcSwap::from_pointee(Rules {
+                version: store.version(Stream::Policies).await?,
+                ..Rules::default()
+            }),
+            limits: Mutex::new(Limits::default()),
+            seats: Seats::default(),
+            parked: Parked::default(),
+            deadlines: Deadlines::default(),
+            lost: Lost::default(),
+            segments: queue,
+            open: AtomicBool::new(true),
+            dispatching: AtomicUsize::new(0),
+            tasks: TaskTracker::new(),
+            ending: CancellationToken::new(),
+            store,
+            identity,
+            upstreams,
+            clock,
+            settings,
+            replica,
+            fingerprint_key,
+        });
+        inner.announce(clean).await?;
+        let broker = Self { inner };
+        let ending = &broker.inner.ending;
+        broker.inner.tasks.spawn(gatherer.run(Arc::clone(&broker.inner), ending.clone()));
+        broker.inner.take_over().await?;
+        broker.inner.tasks.spawn(broker.clone().keep_deadlines(ending.clone()));
+        Ok(broker)
+    }
+
+    /// Ends cleanly: what is dispatched finishes (bounded), allowed calls are written, the end is on the
+    /// ledger. The doors must have stopped accepting before.
+    pub async fn drain(&self, patience: std::time::Duration) {
+        let inner = &self.inner;
+        let wait_for_calls = async {
+            while inner.seats.any() || inner.dispatching.load(Ordering::SeqCst) > 0 {
+                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            }
+        };
+        let finished = tokio::time::timeout(patience, wait_for_calls).await.is_ok();
+        inner.ending.cancel();
+        inner.tasks.close();
+        let tasks_ended = tokio::time::timeout(patience, inner.tasks.wait()).await.is_ok();
+        if !(finished && tasks_ended) {
+            tracing::warn!("the drain ended before every call did");
+        }
+        let drained = BrokerEvent::Drained { epoch: inner.replica.epoch };
+        if let Err(error) = inner.append_broker(vec![drained]).await {
+            tracing::error!(%error, "the end could not be recorded");
+        }
+    }
+
+    /// Which policies are in force; they judge every call from now on, at its claim too.
+    ///
+    /// # Errors
+    /// The ledger cannot be written.
+    pub async fn set_rules(
+        &self,
+        mut rules: Rules,
+        facts: Vec<crate::ledger::PolicyEvent>,
+    ) -> Result<(), StoreError> {
+        let before = self.inner.rules.load().version;
+        rules.version = before + facts.len() as u64;
+        if !facts.is_empty() {
+            let facts = facts.into_iter().map(Fact::Policy).collect();
+            let write =
+                Write { stream: Stream::Policies, expected: Some(before), facts, call: None, deadline: None };
+            let batch = Batch { at: self.inner.clock.now(), writes: vec![write], ..Batch::default() };
+            self.inner.append(batch).await?;
+        }
+        self.inner.rules.store(Arc::new(rules));
+        Ok(())
+    }
+
+    /// Records facts about servers.
+    ///
+    /// # Errors
+    /// The ledger cannot be written.
+    pub async fn note_servers(&self, facts: Vec<crate::ledger::ServerEvent>) -> Result<(), StoreError> {
+        let facts = facts.into_iter().map(Fact::Server).collect();
+        let write = Write { stream: Stream::Servers, expected: None, facts, call: None, deadline: None };
+        let batch = Batch { at: self.inner.clock.now(), writes: vec![write], ..Batch::default() };
+        self.inner.append(batch).await.map(|_| ())
+    }
+}
+
+impl Inner {
+    async fn announce(&self, clean: bool) -> Result<(), StoreError> {
+        let Replica { name, epoch } = self.replica.clone();
+        let mut facts = Vec::new();
+        if !clean {
+            facts.push(BrokerEvent::UncleanStart { epoch });
+        }
+        let version = env!("CARGO_PKG_VERSION").into();
+        facts.push(BrokerEvent::Started { replica: name, epoch, version });
+        self.append_broker(facts).await
+    }
+
+    async fn append_broker(&self, facts: Vec<BrokerEvent>) -> Result<(), StoreError> {
+        let facts = facts.into_iter().map(Fact::Broker).collect();
+        let write = Write { stream: Stream::Broker, expected: None, facts, call: None, deadline: None };
+        let batch = Batch { at: self.clock.now(), writes: vec![write], ..Batch::default() };
+        self.append(batch).await.map(|_| ())
+    }
+
+    /// Every unsettled call of the boot before: what it sent is lost, who waited has left.
+    async fn take_over(self: &Arc<Self>) -> Result<(), StoreError> {
+        // What was sent first: while it is not settled, a repeat would wait for an answer that cannot come.
+        for states in [vec![StateName::Dispatched], vec![StateName::Pending, StateName::Permitted]] {
+            let mut filter = Filter { states, limit: 200, ..Filter::default() };
+            loop {
+                let page = self.store.calls(filter.clone()).await?;
+                for call in &page.calls {
+                    self.parked.note(call);
+                    self.deadlines.note(call, &self.settings);
+                    let left = call.waiter.as_ref().is_some_and(|waiter| waiter.replica != self.replica);
+                    if left || call.state.name() == StateName::Dispatched {
+                        self.tick(call.id).await;
+                    }
+                }
+                let Some(next) = page.next else { break };
+                filter.after = Some(next);
+            }
+        }
+        let mut lost = Filter { states: vec![StateName::Lost], limit: 200, ..Filter::default() };
+        loop {
+            let page = self.store.calls(lost.clone()).await?;
+            page.calls.iter().for_each(|call| self.lost.note(call));
+            let Some(next) = page.next else { return Ok(()) };
+            lost.after = Some(next);
+        }
+    }
+}
+
+/// The last epoch, and whether that boot ended cleanly.
+async fn last_boot(store: &dyn Store) -> Result<(u64, bool), StoreError> {
+    let mut epoch = 0;
+    let mut clean = true;
+    for entry in store.stream(Stream::Broker).await? {
+        let Fact::Broker(event) = entry.fact else { continue };
+        match event {
+            BrokerEvent::Started { epoch: started, .. } => (epoch, clean) = (started, false),
+            BrokerEvent::Drained { .. } => clean = true,
+            BrokerEvent::UncleanStart { .. } | BrokerEvent::AllowedCalls(_) => {}
+        }
+    }
+    Ok((epoch, clean))
+}
+
+async fn load_stops(store: &dyn Store) -> Result<Stops, StoreError> {
+    let mut stops = Stops::default();
+    for entry in store.stream(Stream::Stops).await? {
+        if let Fact::Stop(event) = entry.fact {
+            stops.apply(event);
+        }
+    }
+    Ok(stops)
+}

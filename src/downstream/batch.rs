@@ -1,0 +1,86 @@
+//! JSON-RPC batches (2025-03-26): each element is judged and answered by itself, on one stream.
+//!
+//! So that one call which waits for a person does not hold the others.
+
+use axum::{
+    body::{Body, to_bytes},
+    response::{IntoResponse as _, Response},
+};
+use bytes::Bytes;
+use futures_util::{StreamExt as _, stream};
+use http::{HeaderMap, StatusCode, header};
+
+use super::{
+    answer,
+    gate::{self, Errand},
+    http::Visit,
+    modern, reply,
+};
+use crate::mcp::{Malformed, Message, Meta};
+
+/// One element: what it asks for and its bytes, or its answer already.
+pub(super) struct Element {
+    errand: Result<Errand, Box<Response>>,
+    body: Bytes,
+    answers: bool,
+}
+
+/// Most elements of one batch: each may hold a place.
+const MOST: usize = 100;
+
+/// # Errors
+/// The version has no batches, or there are too many elements.
+pub(super) fn split(
+    visit: &Visit,
+    messages: &[Message<'_>],
+    body: &Bytes,
+) -> Result<Vec<Element>, Box<Response>> {
+    let refuse = |why| Err(answer::malformed(&Malformed::Envelope { why, id: None }).into());
+    let knows = |message: &Message<'_>| {
+        modern::version(visit.said_version(), &Meta::of(message.params())).has_batches()
+    };
+    if !messages.iter().all(knows) {
+        return refuse("this protocol version has no batches");
+    }
+    if messages.len() > MOST {
+        return refuse("a batch of more than 100 messages");
+    }
+    let element = |message: &Message<'_>| {
+        let own = message.raw().span_in(body).map(|span| body.slice(span)).unwrap_or_default();
+        let answers = matches!(message, Message::Request(_));
+        Element { errand: gate::sort(visit, message, &own), body: own, answers }
+    };
+    Ok(messages.iter().map(element).collect())
+}
+
+/// All answers as events, each as soon as it is there; 202 when nothing asks for one.
+pub(super) async fn answer(visit: Visit, elements: Vec<Element>) -> Response {
+    let (asking, telling): (Vec<_>, Vec<_>) = elements.into_iter().partition(|element| element.answers);
+    for element in telling {
+        if let Ok(errand) = element.errand {
+            gate::run(visit.clone(), errand, element.body).await;
+        }
+    }
+    if asking.is_empty() {
+        return StatusCode::ACCEPTED.into_response();
+    }
+    let answers = asking
+        .into_iter()
+        .map(move |element| stream::once(as_events(visit.clone(), element)).flatten().boxed());
+    reply::events(HeaderMap::new(), Body::from_stream(stream::select_all(answers)))
+}
+
+/// One element's whole answer, as events.
+async fn as_events(visit: Visit, element: Element) -> stream::BoxStream<'static, Result<Bytes, axum::Error>> {
+    let response = match element.errand {
+        Ok(errand) => gate::run(visit, errand, element.body).await,
+        Err(refusal) => *refusal,
+    };
+    let kind = response.headers().get(header::CONTENT_TYPE);
+    if kind.is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream")) {
+        return response.into_body().into_data_stream().boxed();
+    }
+    let whole = to_bytes(response.into_body(), usize::MAX).await;
+    let event = whole.map(|whole| reply::event(&whole));
+    stream::once(std::future::ready(event)).boxed()
+}

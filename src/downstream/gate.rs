@@ -1,0 +1,286 @@
+//! The policy enforcement point: what each message is, and that no `tools/call` passes unasked.
+//!
+//! Sorting borrows the body and decides by it alone; what it finds is owned, so that nothing of a large
+//! body is kept while a call waits.
+
+use std::{
+    ops::Range,
+    sync::{Arc, atomic::Ordering},
+};
+
+use axum::response::{IntoResponse as _, Response};
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode};
+
+use super::{
+    answer::{self, Asker, code},
+    http::Visit,
+    lines::Leave,
+    modern, relay, reply, wait,
+};
+use crate::{
+    broker::{Ask, Live, Rules, Submission},
+    call::{AttachKind, ClientInfo, Era},
+    mcp::{Class, Json, Message, Meta, Passthrough, Route, ToolCall, Version, methods},
+    policy::Reads,
+    upstream::Outbound,
+};
+
+/// What a message asks for.
+pub(super) enum Errand {
+    Call(Box<Wanted>),
+    /// A `tools/call` without an id: nobody could be answered.
+    DropCall {
+        tool: String,
+    },
+    Initialize(Passthrough, Bytes, ClientInfo),
+    ListTools(Passthrough, Asker),
+    /// `notifications/cancelled` for the request with this id, as written.
+    Cancel(Passthrough, Box<str>),
+    Relay(Passthrough, Option<Asker>),
+}
+
+/// A `tools/call`, strictly checked.
+pub(super) struct Wanted {
+    pub tool: String,
+    pub arguments: Option<Range<usize>>,
+    pub input_responses: Option<Range<usize>>,
+    pub asker: Asker,
+    pub client: ClientInfo,
+    pub live: Live,
+}
+
+type Refusal = Box<Response>;
+
+/// Finds out what `message` (which lies in `body`) asks for, or answers it.
+pub(super) fn sort(visit: &Visit, message: &Message<'_>, body: &Bytes) -> Result<Errand, Refusal> {
+    let meta = Meta::of(message.params());
+    let version = modern::version(visit.said_version(), &meta);
+    let asker = message.id().map(|id| Asker { id: owned(id), modern: version.is_modern() });
+    let route = methods::route(version, message);
+    require_session(visit, version, message)?;
+    match (route, asker) {
+        (Route::Gate, Some(asker)) => call(visit, message, body, asker),
+        (Route::Gate | Route::CallWithoutId, _) => {
+            let tool = ToolCall::parse(message.params()).map(|call| call.name.into_owned());
+            Ok(Errand::DropCall { tool: tool.unwrap_or_default() })
+        }
+        (Route::Pass(class, pass), asker) => passing(visit, message, class, pass, asker),
+        (Route::Unlisted(unlisted), asker) => {
+            let method = message.method().unwrap_or_default();
+            if may_pass_unlisted(visit, method) {
+                return Ok(Errand::Relay(unlisted.permitted(), asker));
+            }
+            Err(not_found(method, asker.as_ref()))
+        }
+    }
+}
+
+/// Does what was asked.
+pub(super) async fn run(visit: Visit, errand: Errand, body: Bytes) -> Response {
+    match errand {
+        Errand::Call(wanted) => submit(visit, *wanted, body).await,
+        Errand::DropCall { tool } => {
+            visit.door.inner.calls_without_id.fetch_add(1, Ordering::Relaxed);
+            tracing::warn!(
+                agent.name = visit.grant.name,
+                server.name = visit.server.name(),
+                tool.name = tool,
+                "a tools/call without an id was dropped"
+            );
+            StatusCode::ACCEPTED.into_response()
+        }
+        Errand::Initialize(pass, id, client) => relay::initialize(visit, pass, body, id, client).await,
+        Errand::ListTools(pass, asker) => relay::list_tools(visit, pass, body, asker).await,
+        Errand::Cancel(pass, id) => match cancel(&visit, &id) {
+            Leave::Heard => StatusCode::ACCEPTED.into_response(),
+            Leave::PassOn => relay::message(visit, pass, body, None).await,
+        },
+        Errand::Relay(pass, asker) => relay::message(visit, pass, body, asker).await,
+    }
+}
+
+fn cancel(visit: &Visit, id: &str) -> Leave {
+    let Some(session) = &visit.session else { return Leave::PassOn };
+    visit.door.inner.lines.cancel(&session.id, id)
+}
+
+// ── tools/call ────────────────────────────────────────────────────────
+
+fn call(visit: &Visit, message: &Message<'_>, body: &Bytes, asker: Asker) -> Result<Errand, Refusal> {
+    let status = if asker.modern { StatusCode::BAD_REQUEST } else { StatusCode::OK };
+    let invalid =
+        |text: &str| -> Refusal { answer::error(status, &asker.id, code::INVALID_PARAMS, text, None).into() };
+    let call = ToolCall::parse(message.params()).map_err(|why| invalid(&why.to_string()))?;
+    if let Err(fault) = modern::check(&visit.headers, &call.meta, &call.name) {
+        let modern::Fault { code, message, data } = fault;
+        let refusal = answer::error(StatusCode::BAD_REQUEST, &asker.id, code, &message, data.as_deref());
+        return Err(refusal.into());
+    }
+    let most = visit.door.inner.settings.max_arguments;
+    if let Some(size) = call.arguments.map(|a| a.as_str().len()).filter(|size| *size > most) {
+        return Err(invalid(&format!("the arguments have {size} bytes; at most {most} are accepted")));
+    }
+    Ok(Errand::Call(Box::new(Wanted {
+        tool: call.name.clone().into_owned(),
+        arguments: call.arguments.and_then(|json| json.span_in(body)),
+        input_responses: call.input_responses.and_then(|json| json.span_in(body)),
+        client: client_of(visit, &call.meta),
+        live: live(&call.meta, &asker),
+        asker,
+    })))
+}
+
+async fn submit(visit: Visit, wanted: Wanted, body: Bytes) -> Response {
+    let door = &visit.door.inner;
+    let Wanted { tool, arguments, input_responses, asker, client, mut live } = wanted;
+    let patience = door.settings.patience(&client, live.progress_token.is_some());
+    let ask = Ask {
+        grant: visit.grant.clone(),
+        server: visit.server.name().into(),
+        server_identity: visit.server.identity().into(),
+        session: visit.session.as_ref().map(|session| session.id.clone()),
+        era: if asker.modern { Era::Modern } else { Era::Legacy },
+        client,
+        tool,
+        body: body.clone(),
+        arguments,
+        input_responses,
+        kind: AttachKind::Line,
+    };
+    let name = ask.tool.clone();
+    match door.broker.submit(ask).await {
+        Submission::Allowed(allowed) => {
+            let out = Outbound::post(body).with_headers_of(&visit.headers);
+            let sent = door.broker.pass(allowed, &visit.link(), out).await;
+            match sent {
+                Ok((reply, recording)) => reply::pass_on(&visit, reply, Some(&asker), Some(recording)).await,
+                Err(error) => wait::told_at_once(&visit, &answer::unsent(error), &asker),
+            }
+        }
+        Submission::Hidden => answer::json_with(StatusCode::OK, answer::unknown_tool(&name, &asker)),
+        Submission::Settled(outcome) => wait::told_at_once(&visit, &outcome, &asker),
+        Submission::Recalled(outcome) => wait::recalled(&visit, &outcome, &asker),
+        Submission::Waiting(waiter) => {
+            drop((body, name));
+            live.headers = going_up(&visit.headers);
+            wait::hold(visit, waiter, asker, live, patience).await
+        }
+    }
+}
+
+/// What of a call belongs to this try of it only.
+fn live(meta: &Meta<'_>, asker: &Asker) -> Live {
+    let trace = ["traceparent", "tracestate", "baggage"].into_iter().filter_map(|key| {
+        let value = meta.raw?.get(key)?;
+        Some((key.to_owned(), owned(value)))
+    });
+    Live {
+        id: asker.id.clone(),
+        progress_token: meta.progress_token.map(|token| owned(token)),
+        trace: trace.collect(),
+        headers: HeaderMap::new(),
+    }
+}
+
+/// The headers that the dispatch may need; the others are not kept while the call waits.
+fn going_up(headers: &HeaderMap) -> HeaderMap {
+    let kept =
+        |name: &str| name.starts_with("mcp-") || matches!(name, "accept" | "traceparent" | "tracestate");
+    headers.iter().filter(|(name, _)| kept(name.as_str())).map(|(n, v)| (n.clone(), v.clone())).collect()
+}
+
+fn client_of(visit: &Visit, meta: &Meta<'_>) -> ClientInfo {
+    match (&visit.session, meta.client_info) {
+        (_, Some(_)) => {
+            let (name, version) = meta.client();
+            ClientInfo { name: name.into_owned(), version: version.into_owned() }
+        }
+        (Some(session), None) => session.client.clone(),
+        (None, None) => ClientInfo::default(),
+    }
+}
+
+// ── everything else ───────────────────────────────────────────────────
+
+fn passing(
+    visit: &Visit,
+    message: &Message<'_>,
+    class: Class,
+    pass: Passthrough,
+    asker: Option<Asker>,
+) -> Result<Errand, Refusal> {
+    let method = message.method().unwrap_or_default();
+    match (class, asker) {
+        (Class::Protocol, Some(asker)) if method == "initialize" => {
+            Ok(Errand::Initialize(pass, asker.id, announced(message.params())))
+        }
+        (Class::Protocol, None) if method == "notifications/cancelled" => {
+            let id = message.params().and_then(|params| params.get("requestId"));
+            Ok(Errand::Cancel(pass, id.map_or("", Json::as_str).into()))
+        }
+        (Class::Protocol, asker) => Ok(Errand::Relay(pass, asker)),
+        (Class::List, Some(asker)) if method == "tools/list" => Ok(Errand::ListTools(pass, asker)),
+        (Class::List | Class::Read, asker) if may_read(visit, method) => Ok(Errand::Relay(pass, asker)),
+        (Class::List | Class::Read | Class::Call, asker) => Err(not_found(method, asker.as_ref())),
+    }
+}
+
+/// `clientInfo` of an `initialize`.
+fn announced(params: Option<Json<'_>>) -> ClientInfo {
+    let said = |name: &str| {
+        let value = params?.at(&["clientInfo", name])?.string()?;
+        Some(value.into_owned())
+    };
+    ClientInfo { name: said("name").unwrap_or_default(), version: said("version").unwrap_or_default() }
+}
+
+/// A request of a legacy session server needs its session before anyone is asked about it.
+fn require_session(visit: &Visit, version: Version, message: &Message<'_>) -> Result<(), Refusal> {
+    if version.is_modern() || visit.session.is_some() || message.method() == Some("initialize") {
+        return Ok(());
+    }
+    if visit.is_stdio() || visit.door.inner.sessions.keeps(visit.server.name()) {
+        let id = message.id().map_or("null", Json::as_str);
+        let text = "the header Mcp-Session-Id is missing: initialize first";
+        let refusal =
+            answer::error(StatusCode::BAD_REQUEST, id.as_bytes(), code::INVALID_REQUEST, text, None);
+        return Err(refusal.into());
+    }
+    Ok(())
+}
+
+/// May the agent use this part of the server (`resources/*`, `prompts/*`)? The policies say.
+fn may_read(visit: &Visit, method: &str) -> bool {
+    let parts: &[Reads] = match method.split_once('/') {
+        Some(("resources", _)) => &[Reads::Resources],
+        Some(("prompts", _)) => &[Reads::Prompts],
+        Some(("completion", _)) => &[Reads::Resources, Reads::Prompts],
+        // Tasks: what becomes of a call that was let through.
+        _ => return true,
+    };
+    let rules = visit.door.inner.broker.rules();
+    let policies = rules.of(&visit.grant.name, visit.server.name());
+    !policies.is_empty() && parts.iter().any(|part| policies.iter().all(|policy| policy.allows_reads(*part)))
+}
+
+fn may_pass_unlisted(visit: &Visit, method: &str) -> bool {
+    if visit.grant.settings.methods.iter().any(|listed| listed == method) {
+        return true;
+    }
+    let rules: Arc<Rules> = visit.door.inner.broker.rules();
+    let policies = rules.of(&visit.grant.name, visit.server.name());
+    !policies.is_empty() && policies.iter().all(|policy| policy.default_allows_unknown_methods())
+}
+
+fn not_found(method: &str, asker: Option<&Asker>) -> Refusal {
+    let Some(asker) = asker else { return StatusCode::ACCEPTED.into_response().into() };
+    let status = if asker.modern { StatusCode::NOT_FOUND } else { StatusCode::OK };
+    let text = format!("Method not found: {method}");
+    answer::error(status, &asker.id, code::METHOD_NOT_FOUND, &text, None).into()
+}
+
+/// A copy of its own: a slice would keep the whole body alive.
+fn owned(json: Json<'_>) -> Bytes {
+    Bytes::copy_from_slice(json.as_str().as_bytes())
+}

@@ -1,0 +1,171 @@
+//! The HTTP side of the door: who knocks, at which server, in which session; then the message.
+//!
+//! Whatever yields an HTTP error is found here, in one order, before anything could be recorded.
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    body::Body,
+    extract::{Path, Request, State},
+    response::Response,
+    routing::any,
+};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+
+use super::{Door, Peer, answer, batch, gate, relay, session::Session};
+use crate::{
+    identity::Grant,
+    mcp::{Frame, Version, header as mcp_header},
+    upstream::{Conversation, Link, Server},
+};
+
+/// `/mcp/{server}`, all methods.
+pub fn routes(door: Door) -> Router {
+    Router::new().route("/mcp/{server}", any(enter)).with_state(door)
+}
+
+/// One request whose sender is known and may speak to the server.
+#[derive(Clone)]
+pub(super) struct Visit {
+    pub door: Door,
+    pub grant: Arc<Grant>,
+    pub server: Arc<Server>,
+    pub session: Option<Arc<Session>>,
+    pub headers: HeaderMap,
+    pub peer: Option<Peer>,
+}
+
+impl Visit {
+    /// The conversation upstream that this request belongs to.
+    pub(super) fn link(&self) -> Link {
+        match &self.session {
+            Some(session) => session.link.clone(),
+            None => {
+                let conversation = Conversation::Shared { grant: self.grant.name.clone() };
+                self.door.inner.broker.upstreams().link(&self.server, conversation)
+            }
+        }
+    }
+
+    /// `MCP-Protocol-Version`, as said.
+    pub(super) fn said_version(&self) -> Option<&str> {
+        text(&self.headers, mcp_header::PROTOCOL_VERSION)
+    }
+
+    pub(super) fn is_stdio(&self) -> bool {
+        self.server.transport() == "stdio"
+    }
+}
+
+async fn enter(State(door): State<Door>, Path(server): Path<String>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let visit = match admit(door, &server, parts.headers, parts.extensions.get().cloned()) {
+        Ok(visit) => visit,
+        Err(refusal) => return *refusal,
+    };
+    match parts.method {
+        Method::POST => match read(body, visit.door.inner.settings.max_body).await {
+            Ok(body) => post(visit, body).await,
+            Err(refusal) => *refusal,
+        },
+        Method::GET => relay::listen(visit).await,
+        Method::DELETE => relay::end(visit).await,
+        _ => {
+            let mut refusal = answer::refuse(StatusCode::METHOD_NOT_ALLOWED, "use POST, GET or DELETE");
+            refusal.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST, GET, DELETE"));
+            refusal
+        }
+    }
+}
+
+/// Host, Origin, token, server, session: in this order.
+fn admit(door: Door, server: &str, headers: HeaderMap, peer: Option<Peer>) -> Result<Visit, Box<Response>> {
+    check_site(&door, &headers)?;
+    let Some(grant) = bearer(&headers).and_then(|token| door.inner.broker.identity().grant(token)) else {
+        let text = "no valid token: send `Authorization: Bearer <grant token>`";
+        let mut refusal = answer::refuse(StatusCode::UNAUTHORIZED, text);
+        refusal.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        return Err(refusal.into());
+    };
+    let found = door.inner.broker.upstreams().server(server).filter(|_| grant.reaches(server));
+    let Some(server) = found else {
+        let text = format!("there is no server {server:?} for this token");
+        return Err(answer::refuse(StatusCode::NOT_FOUND, &text).into());
+    };
+    let session = find_session(&door, &server, &grant, &headers)?;
+    Ok(Visit { door, grant, server, session, headers, peer })
+}
+
+fn check_site(door: &Door, headers: &HeaderMap) -> Result<(), Box<Response>> {
+    let settings = &door.inner.settings;
+    if !text(headers, header::HOST.as_str()).is_some_and(|host| settings.accepts_host(host)) {
+        return Err(answer::refuse(StatusCode::FORBIDDEN, "this Host is not allowed").into());
+    }
+    match headers.get(header::ORIGIN).map(HeaderValue::to_str) {
+        None => Ok(()),
+        Some(Ok(origin)) if settings.accepts_origin(origin) => Ok(()),
+        Some(_) => Err(answer::refuse(StatusCode::FORBIDDEN, "this Origin is not allowed").into()),
+    }
+}
+
+/// The session that the request names; a modern request has none, whatever it names.
+fn find_session(
+    door: &Door,
+    server: &Server,
+    grant: &Grant,
+    headers: &HeaderMap,
+) -> Result<Option<Arc<Session>>, Box<Response>> {
+    let modern =
+        text(headers, mcp_header::PROTOCOL_VERSION).and_then(Version::parse).is_some_and(Version::is_modern);
+    let Some(id) = text(headers, mcp_header::SESSION_ID).filter(|_| !modern) else {
+        return Ok(None);
+    };
+    let now = door.inner.broker.clock().now();
+    match door.inner.sessions.find(server.name(), id, grant, now) {
+        Some(session) if session.link.is_over() => {
+            door.inner.sessions.forget(server.name(), id);
+            Err(answer::refuse(StatusCode::NOT_FOUND, "Session ended: initialize again").into())
+        }
+        Some(session) => Ok(Some(session)),
+        None => Err(answer::refuse(StatusCode::NOT_FOUND, "Session not found: initialize again").into()),
+    }
+}
+
+async fn read(body: Body, most: usize) -> Result<Bytes, Box<Response>> {
+    match Limited::new(body, most).collect().await {
+        Ok(whole) => Ok(whole.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => {
+            let text = format!("the message is larger than {most} bytes");
+            Err(answer::refuse(StatusCode::PAYLOAD_TOO_LARGE, &text).into())
+        }
+        Err(_) => Err(answer::refuse(StatusCode::BAD_REQUEST, "the body broke off").into()),
+    }
+}
+
+async fn post(visit: Visit, body: Bytes) -> Response {
+    let sorted = match Frame::parse(&body, &visit.door.limits()) {
+        Ok(Frame::One(message)) => gate::sort(&visit, &message, &body),
+        Ok(Frame::Batch(messages)) => match batch::split(&visit, &messages, &body) {
+            Ok(parts) => return batch::answer(visit, parts).await,
+            Err(refusal) => return *refusal,
+        },
+        Err(why) => return answer::malformed(&why),
+    };
+    match sorted {
+        Ok(errand) => gate::run(visit, errand, body).await,
+        Err(refusal) => *refusal,
+    }
+}
+
+/// The token, from the Authorization header and from nowhere else.
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let (scheme, token) = text(headers, header::AUTHORIZATION.as_str())?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+pub(super) fn text<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
+    headers.get(name)?.to_str().ok()
+}

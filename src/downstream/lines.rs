@@ -1,0 +1,141 @@
+//! Where `notifications/cancelled` finds the request it means, while that request waits here.
+//!
+//! Only requests of a session have a line here: without one, two clients of the same grant may use the same id.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, PoisonError, Weak,
+        atomic::{AtomicU8, Ordering},
+    },
+};
+
+use tokio::sync::Notify;
+
+type Key = (Arc<str>, Box<str>);
+
+/// The waiting requests of all sessions.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Lines(Arc<Mutex<HashMap<Key, Weak<Place>>>>);
+
+/// One waiting request, its response held open; given up when dropped.
+#[derive(Debug)]
+pub(super) struct Line {
+    place: Arc<Place>,
+    key: Option<Key>,
+    lines: Lines,
+}
+
+#[derive(Debug, Default)]
+struct Place {
+    phase: AtomicU8,
+    left: Notify,
+}
+
+/// What a cancel means for the one who waits there.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Leave {
+    /// It waited for a person: it hears of it, and nothing goes upstream.
+    Heard,
+    /// Nobody waits here (any more): the server must hear it.
+    PassOn,
+}
+
+const WAITING: u8 = 0;
+const SENT: u8 = 1;
+const LEFT: u8 = 2;
+
+impl Lines {
+    /// `session` and the request's id as written.
+    pub(super) fn take(&self, session: Option<&Arc<str>>, id: &str) -> Line {
+        let place = Arc::<Place>::default();
+        let key = session.map(|session| (session.clone(), Box::from(id)));
+        if let Some(key) = &key {
+            self.lock().insert(key.clone(), Arc::downgrade(&place));
+        }
+        Line { place, key, lines: self.clone() }
+    }
+
+    /// `notifications/cancelled` came for this request.
+    pub(super) fn cancel(&self, session: &Arc<str>, id: &str) -> Leave {
+        let place = self.lock().get(&(session.clone(), Box::from(id))).and_then(Weak::upgrade);
+        let Some(place) = place else { return Leave::PassOn };
+        let was = place.phase.swap(LEFT, Ordering::SeqCst);
+        place.left.notify_one();
+        if was == SENT { Leave::PassOn } else { Leave::Heard }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Key, Weak<Place>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Line {
+    /// Resolves when the agent cancelled; cancel-safe.
+    pub(super) async fn left(&self) {
+        while !self.has_left() {
+            self.place.left.notified().await;
+        }
+    }
+
+    pub(super) fn has_left(&self) -> bool {
+        self.place.phase.load(Ordering::SeqCst) == LEFT
+    }
+
+    /// From here on a cancel is the server's to hear. False: the agent has left already.
+    pub(super) fn sent(&self) -> bool {
+        let moved = self.place.phase.compare_exchange(WAITING, SENT, Ordering::SeqCst, Ordering::SeqCst);
+        moved.is_ok() || !self.has_left()
+    }
+
+    /// Not sent after all: it waits again.
+    pub(super) fn waits_again(&self) {
+        let _ = self.place.phase.compare_exchange(SENT, WAITING, Ordering::SeqCst, Ordering::SeqCst);
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        let Some(key) = self.key.take() else { return };
+        let mut lines = self.lines.lock();
+        let mine = Arc::downgrade(&self.place);
+        if lines.get(&key).is_some_and(|place| place.ptr_eq(&mine)) {
+            lines.remove(&key);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cancel_is_heard_by_the_request_it_names_and_by_no_other() {
+        let (lines, session): (Lines, Arc<str>) = (Lines::default(), "s1".into());
+        let (mine, other) = (lines.take(Some(&session), "1"), lines.take(Some(&session), "2"));
+        assert_eq!(lines.cancel(&session, "1"), Leave::Heard);
+        assert!(mine.has_left());
+        assert!(!other.has_left());
+        assert_eq!(lines.cancel(&"s2".into(), "2"), Leave::PassOn);
+    }
+
+    #[test]
+    fn a_cancel_after_the_call_was_sent_is_passed_on() {
+        let (lines, session): (Lines, Arc<str>) = (Lines::default(), "s1".into());
+        let line = lines.take(Some(&session), "\"a\"");
+        assert!(line.sent());
+        assert_eq!(lines.cancel(&session, "\"a\""), Leave::PassOn);
+        assert!(line.has_left());
+    }
+
+    #[test]
+    fn a_seat_given_up_is_forgotten_and_one_taken_again_is_kept() {
+        let (lines, session): (Lines, Arc<str>) = (Lines::default(), "s1".into());
+        let first = lines.take(Some(&session), "1");
+        let second = lines.take(Some(&session), "1");
+        drop(first);
+        assert_eq!(lines.cancel(&session, "1"), Leave::Heard);
+        drop(second);
+        assert_eq!(lines.cancel(&session, "1"), Leave::PassOn);
+    }
+}

@@ -1,0 +1,96 @@
+//! The door for agents: MCP over HTTP, and the bridge that joins it to a client's stdin and stdout.
+//!
+//! Reads down: `http` (who knocks) → `gate` (what they want) → `relay` (what passes unasked), or
+//! `wait` (what a person decides) → `answer` (what the agent is told).
+
+mod answer;
+mod batch;
+mod gate;
+mod http;
+mod lines;
+mod modern;
+mod peer;
+mod relay;
+mod reply;
+mod session;
+mod settings;
+mod tools;
+mod wait;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+pub use self::http::routes;
+pub use peer::{Connected, Peer};
+pub use settings::{DoorSettings, Patience, Until};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{broker::Broker, mcp::Limits};
+
+/// The agents' door. A cheap handle.
+#[derive(Clone)]
+pub struct Door {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    broker: Broker,
+    settings: DoorSettings,
+    sessions: session::Sessions,
+    lines: lines::Lines,
+    closing: CancellationToken,
+    /// Who is watched for having their answer.
+    deliveries: TaskTracker,
+    calls_without_id: AtomicU64,
+}
+
+impl Door {
+    #[must_use]
+    pub fn new(broker: Broker, settings: DoorSettings) -> Self {
+        let idle = Duration::from_secs(settings.session_idle_s);
+        let sessions = session::Sessions::new(settings.max_sessions, idle);
+        Self {
+            inner: Arc::new(Inner {
+                broker,
+                sessions,
+                settings,
+                lines: lines::Lines::default(),
+                closing: CancellationToken::new(),
+                deliveries: TaskTracker::new(),
+                calls_without_id: AtomicU64::new(0),
+            }),
+        }
+    }
+
+    /// Answers each waiting agent with its ticket and refuses new calls that would wait; returns when
+    /// the last delivery is known.
+    pub async fn drain(&self) {
+        self.inner.closing.cancel();
+        self.inner.deliveries.close();
+        self.inner.deliveries.wait().await;
+    }
+
+    /// Ends sessions that nobody used for long, and their conversations upstream. Called now and then.
+    pub async fn sweep(&self) {
+        let now = self.inner.broker.clock().now();
+        for session in self.inner.sessions.sweep(now) {
+            session.link.close().await;
+        }
+    }
+
+    /// How many `tools/call` without an id were dropped since the start.
+    #[must_use]
+    pub fn calls_without_id(&self) -> u64 {
+        self.inner.calls_without_id.load(Ordering::Relaxed)
+    }
+
+    fn limits(&self) -> Limits {
+        let settings = &self.inner.settings;
+        Limits { depth: settings.max_depth, size: settings.max_body, unique_keys: true }
+    }
+}

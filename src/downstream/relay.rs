@@ -1,0 +1,149 @@
+//! What passes without a person: every message that is no `tools/call`, the listening stream, and the
+//! beginning and end of sessions.
+
+use axum::{
+    body::Body,
+    response::{IntoResponse as _, Response},
+};
+use bytes::Bytes;
+use http::{HeaderValue, StatusCode};
+
+use super::{
+    answer::{self, Asker},
+    http::{Visit, text},
+    reply,
+    session::Session,
+    tools,
+};
+use crate::{
+    call::ClientInfo,
+    mcp::{Passthrough, header},
+    upstream::{Conversation, Link, Outbound, Reply, ReplyBody, SendError},
+};
+
+/// Sends a message up and its answer down, untouched.
+pub(super) async fn message(visit: Visit, pass: Passthrough, body: Bytes, asker: Option<Asker>) -> Response {
+    match send(&visit, pass, &visit.link(), body).await {
+        Ok(reply) => reply::pass_on(&visit, reply, asker.as_ref(), None).await,
+        Err(why) => unreachable(&visit, asker.as_ref(), &why),
+    }
+}
+
+/// `initialize`: a new conversation, and, when it is answered with a session, a session here.
+pub(super) async fn initialize(
+    visit: Visit,
+    pass: Passthrough,
+    body: Bytes,
+    id: Bytes,
+    client: ClientInfo,
+) -> Response {
+    let asker = Asker { id, modern: false };
+    let link = visit.door.inner.broker.upstreams().link(&visit.server, Conversation::Session);
+    let reply = match send(&visit, pass, &link, body).await {
+        Ok(reply) => reply,
+        Err(why) => return unreachable(&visit, Some(&asker), &why),
+    };
+    let given = text(&reply.headers, header::SESSION_ID).map(str::to_owned);
+    let mut response = reply::pass_on(&visit, reply, Some(&asker), None).await;
+    if !response.status().is_success() {
+        return response;
+    }
+    let minted = given.is_none();
+    // A server without sessions has none here either; a child's conversation is always one.
+    let id = match given {
+        Some(id) => id,
+        None if visit.is_stdio() => uuid::Uuid::new_v4().to_string(),
+        None => return response,
+    };
+    if !open(&visit, &id, link, client) {
+        return too_many(&asker);
+    }
+    if let Some(value) = HeaderValue::from_str(&id).ok().filter(|_| minted) {
+        response.headers_mut().insert(header::SESSION_ID, value);
+    }
+    response
+}
+
+fn open(visit: &Visit, id: &str, link: Link, client: ClientInfo) -> bool {
+    let now = visit.door.inner.broker.clock().now();
+    let session = Session::new(id, &visit.grant, link, client, now);
+    visit.door.inner.sessions.open(visit.server.name(), session, now)
+}
+
+fn too_many(asker: &Asker) -> Response {
+    let text = "too many sessions are open; end one, or try again later";
+    answer::error(StatusCode::SERVICE_UNAVAILABLE, &asker.id, answer::code::INTERNAL, text, None)
+}
+
+/// `tools/list`, without the tools that do not exist for this grant.
+pub(super) async fn list_tools(visit: Visit, pass: Passthrough, body: Bytes, asker: Asker) -> Response {
+    let rules = visit.door.inner.broker.rules();
+    let hiding =
+        rules.of(&visit.grant.name, visit.server.name()).iter().any(|policy| policy.hides_anything());
+    if !hiding {
+        return message(visit, pass, body, Some(asker)).await;
+    }
+    let reply = match send(&visit, pass, &visit.link(), body).await {
+        Ok(reply) => reply,
+        Err(why) => return unreachable(&visit, Some(&asker), &why),
+    };
+    tools::Sieve::new(rules, &visit, asker.modern).pass_on(&visit, reply, asker).await
+}
+
+/// GET: the server's own messages, as they come.
+pub(super) async fn listen(visit: Visit) -> Response {
+    if visit.session.is_none() && visit.is_stdio() {
+        return answer::refuse(StatusCode::METHOD_NOT_ALLOWED, "a stream to listen on belongs to a session");
+    }
+    let out = Outbound::get().with_headers_of(&visit.headers);
+    let sent = relay(&visit, Passthrough::without_body(), &visit.link(), out).await;
+    match sent {
+        Ok(Reply { headers, body: ReplyBody::Messages(messages), .. }) => {
+            let session = visit.session.clone();
+            let messages = futures_util::StreamExt::inspect(messages, move |_| {
+                // A session that is listened to is not idle.
+                let _ = &session;
+            });
+            reply::events(headers, reply::each_as_event(messages, None))
+        }
+        Ok(reply) => reply::pass_on(&visit, reply, None, None).await,
+        Err(why) => unreachable(&visit, None, &why),
+    }
+}
+
+/// DELETE: the session ends here and at the server.
+pub(super) async fn end(visit: Visit) -> Response {
+    let Some(session) = visit.session.clone() else {
+        if visit.is_stdio() {
+            return answer::refuse(StatusCode::METHOD_NOT_ALLOWED, "there is no session to end");
+        }
+        let out = Outbound::delete().with_headers_of(&visit.headers);
+        return match relay(&visit, Passthrough::without_body(), &visit.link(), out).await {
+            Ok(reply) => reply::pass_on(&visit, reply, None, None).await,
+            Err(why) => unreachable(&visit, None, &why),
+        };
+    };
+    visit.door.inner.sessions.forget(visit.server.name(), &session.id);
+    if visit.is_stdio() {
+        session.link.close().await;
+        return StatusCode::OK.into_response();
+    }
+    let out = Outbound::delete().with_headers_of(&visit.headers);
+    match relay(&visit, Passthrough::without_body(), &session.link, out).await {
+        Ok(Reply { status, headers, .. }) => reply::respond(status, headers, Body::empty()),
+        // It is over here, whatever the server says.
+        Err(_) => StatusCode::OK.into_response(),
+    }
+}
+
+async fn send(visit: &Visit, pass: Passthrough, link: &Link, body: Bytes) -> Result<Reply, SendError> {
+    relay(visit, pass, link, Outbound::post(body).with_headers_of(&visit.headers)).await
+}
+
+async fn relay(visit: &Visit, pass: Passthrough, link: &Link, out: Outbound) -> Result<Reply, SendError> {
+    visit.door.inner.broker.relay(pass, link, out).await
+}
+
+fn unreachable(visit: &Visit, asker: Option<&Asker>, why: &SendError) -> Response {
+    answer::unreachable(asker.map(|asker| &*asker.id), visit.server.name(), why)
+}

@@ -1,0 +1,104 @@
+//! Legacy sessions: what `initialize` said, and the one conversation upstream that belongs to it.
+//!
+//! A session is of one grant at one server; to anyone else it does not exist.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
+};
+
+use crate::{
+    call::{ClientInfo, Timestamp},
+    identity::Grant,
+    upstream::Link,
+};
+
+/// One downstream session; whoever works on a request of it holds a clone, and it is not idle then.
+#[derive(Debug)]
+pub(super) struct Session {
+    pub id: Arc<str>,
+    pub link: Link,
+    pub client: ClientInfo,
+    grant: String,
+    last_use: AtomicI64,
+}
+
+impl Session {
+    pub(super) fn new(id: &str, grant: &Grant, link: Link, client: ClientInfo, now: Timestamp) -> Self {
+        let grant = grant.name.clone();
+        Self { id: id.into(), link, client, grant, last_use: AtomicI64::new(now.0) }
+    }
+}
+
+/// Server and session id.
+type Key = (String, String);
+
+/// Every living session, bounded in number.
+#[derive(Debug)]
+pub(super) struct Sessions {
+    living: Mutex<HashMap<Key, Arc<Session>>>,
+    /// Servers that gave a session once: a request to them without one is refused before it waits.
+    keepers: Mutex<HashSet<String>>,
+    most: usize,
+    idle: Duration,
+}
+
+impl Sessions {
+    pub(super) fn new(most: usize, idle: Duration) -> Self {
+        Self { living: Mutex::default(), keepers: Mutex::default(), most, idle }
+    }
+
+    /// False: there are too many; `session` was not kept.
+    pub(super) fn open(&self, server: &str, session: Session, now: Timestamp) -> bool {
+        lock(&self.keepers).insert(server.to_owned());
+        let mut living = lock(&self.living);
+        if living.len() >= self.most {
+            living.retain(|_, session| !self.is_idle(session, now));
+        }
+        if living.len() >= self.most {
+            return false;
+        }
+        living.insert((server.to_owned(), session.id.to_string()), Arc::new(session));
+        true
+    }
+
+    /// The session of that id, if it is of this grant; counts as a use.
+    pub(super) fn find(&self, server: &str, id: &str, grant: &Grant, now: Timestamp) -> Option<Arc<Session>> {
+        let living = lock(&self.living);
+        let session = living.get(&(server.to_owned(), id.to_owned()))?;
+        if session.grant != grant.name {
+            return None;
+        }
+        session.last_use.store(now.0, Ordering::Relaxed);
+        Some(session.clone())
+    }
+
+    pub(super) fn forget(&self, server: &str, id: &str) {
+        lock(&self.living).remove(&(server.to_owned(), id.to_owned()));
+    }
+
+    /// Ends what nobody used for long; the conversations to close.
+    pub(super) fn sweep(&self, now: Timestamp) -> Vec<Arc<Session>> {
+        let mut living = lock(&self.living);
+        living.extract_if(|_, session| self.is_idle(session, now)).map(|(_, session)| session).collect()
+    }
+
+    /// Does this server keep sessions, as far as was seen?
+    pub(super) fn keeps(&self, server: &str) -> bool {
+        lock(&self.keepers).contains(server)
+    }
+
+    fn is_idle(&self, session: &Arc<Session>, now: Timestamp) -> bool {
+        let last = Timestamp(session.last_use.load(Ordering::Relaxed));
+        Arc::strong_count(session) == 1 && now.since(last) >= self.idle
+    }
+}
+
+/// A poisoned lock still holds a whole map: nothing in here can stop half way.
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,159 @@
+//! What the agents' door may be told: who may knock, how large, and how long an agent is kept waiting.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use serde::Deserialize;
+
+use crate::call::ClientInfo;
+
+/// `[mcp]` of the configuration.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DoorSettings {
+    /// Names (with or without a port) that a request's Host may have.
+    pub hosts: Vec<String>,
+    /// Origins of web pages that may speak to the door, beside those of `hosts`.
+    pub origins: Vec<String>,
+    /// Largest request body, bytes.
+    pub max_body: usize,
+    /// Largest arguments of a `tools/call`, bytes.
+    pub max_arguments: usize,
+    /// Nested arrays and objects of a request.
+    pub max_depth: usize,
+    /// How long headers are held for a fast decision, ms.
+    pub grace_ms: u64,
+    /// Between two signs of life on a waiting stream, ms; each is jittered by a fifth.
+    pub heartbeat_ms: u64,
+    /// A peer that stays this long after its answer has it, ms.
+    pub delivery_ms: u64,
+    pub max_sessions: usize,
+    /// A legacy session without a message ends after this, s.
+    pub session_idle_s: u64,
+    /// How long a client is kept waiting before it is told to call again, by `clientInfo.name`.
+    pub patience: BTreeMap<String, Patience>,
+    /// For every other client, s.
+    pub default_patience_s: u64,
+}
+
+/// How long one client's own clock lets a call wait.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+#[serde(untagged)]
+pub enum Patience {
+    Seconds(u64),
+    Until(Until),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Until {
+    /// Until the call is decided or expires.
+    Expiry,
+    /// The same for a request with a progress token; the default for one without.
+    ExpiryWithProgress,
+}
+
+impl Default for DoorSettings {
+    fn default() -> Self {
+        let patience = [
+            ("codex-mcp-client", Patience::Seconds(270)),
+            ("claude-code", Patience::Until(Until::ExpiryWithProgress)),
+            ("mcp", Patience::Until(Until::Expiry)),
+            ("Visual Studio Code", Patience::Seconds(240)),
+        ];
+        Self {
+            hosts: ["localhost", "127.0.0.1", "[::1]"].map(String::from).into(),
+            origins: Vec::new(),
+            max_body: 4 << 20,
+            max_arguments: 256 << 10,
+            max_depth: 64,
+            grace_ms: 1_000,
+            heartbeat_ms: 12_000,
+            delivery_ms: 2_000,
+            max_sessions: 20_000,
+            session_idle_s: 3_600,
+            patience: patience.map(|(name, patience)| (name.to_owned(), patience)).into(),
+            default_patience_s: 50,
+        }
+    }
+}
+
+impl DoorSettings {
+    /// How long this client is kept waiting; `None`: until the call is decided or expires.
+    #[must_use]
+    pub fn patience(&self, client: &ClientInfo, has_progress_token: bool) -> Option<Duration> {
+        let default = Some(Duration::from_secs(self.default_patience_s));
+        match self.patience.get(&client.name) {
+            None => default,
+            Some(Patience::Seconds(seconds)) => Some(Duration::from_secs(*seconds)),
+            Some(Patience::Until(Until::Expiry)) => None,
+            Some(Patience::Until(Until::ExpiryWithProgress)) if has_progress_token => None,
+            Some(Patience::Until(Until::ExpiryWithProgress)) => default,
+        }
+    }
+
+    /// May a request name this Host? A listed name without a port stands for all its ports.
+    #[must_use]
+    pub fn accepts_host(&self, authority: &str) -> bool {
+        let name = without_port(authority);
+        self.hosts.iter().any(|host| host.eq_ignore_ascii_case(authority) || host.eq_ignore_ascii_case(name))
+    }
+
+    /// May a page of this origin speak to the door?
+    #[must_use]
+    pub fn accepts_origin(&self, origin: &str) -> bool {
+        if self.origins.iter().any(|listed| listed.eq_ignore_ascii_case(origin)) {
+            return true;
+        }
+        origin.split_once("://").is_some_and(|(_, authority)| self.accepts_host(authority))
+    }
+
+    pub(super) fn grace(&self) -> Duration {
+        Duration::from_millis(self.grace_ms)
+    }
+}
+
+fn without_port(authority: &str) -> &str {
+    match authority.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) && !name.is_empty() => name,
+        _ => authority,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn client(name: &str) -> ClientInfo {
+        ClientInfo { name: name.into(), version: String::new() }
+    }
+
+    #[test]
+    fn patience_is_the_clients_own() {
+        let settings = DoorSettings::default();
+        assert_eq!(settings.patience(&client("nobody"), true), Some(Duration::from_secs(50)));
+        assert_eq!(settings.patience(&client("codex-mcp-client"), true), Some(Duration::from_secs(270)));
+        assert_eq!(settings.patience(&client("claude-code"), true), None);
+        assert_eq!(settings.patience(&client("claude-code"), false), Some(Duration::from_secs(50)));
+        assert_eq!(settings.patience(&client("mcp"), false), None);
+    }
+
+    #[test]
+    fn a_host_is_accepted_by_name_whatever_its_port() {
+        let settings = DoorSettings::default();
+        for good in ["localhost", "LOCALHOST:8787", "127.0.0.1:1", "[::1]:8787", "[::1]"] {
+            assert!(settings.accepts_host(good), "{good}");
+        }
+        for bad in ["evil.example", "localhost.evil.example", "127.0.0.1.evil.example:80", "", "[::2]"] {
+            assert!(!settings.accepts_host(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_origin_is_accepted_by_its_host() {
+        let settings = DoorSettings { origins: vec!["https://ui.example".into()], ..DoorSettings::default() };
+        assert!(settings.accepts_origin("http://localhost:3000"));
+        assert!(settings.accepts_origin("https://ui.example"));
+        assert!(!settings.accepts_origin("https://evil.example"));
+        assert!(!settings.accepts_origin("null"));
+    }
+}

@@ -1,0 +1,378 @@
+//! One living child: its pipe, the tasks that serve it, and its clean end.
+
+use std::{
+    process::Stdio,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use rustix::process::{Pid, Signal, kill_process_group};
+use tokio::{
+    io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader},
+    process::{ChildStderr, ChildStdin, ChildStdout, Command},
+    sync::{mpsc, oneshot},
+    time::{Instant, sleep_until, timeout},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    BrokenReply, SendError, Server,
+    lines::{Line, Lines},
+    messages::Messages,
+    routes::{Delivery, Routes},
+};
+use crate::mcp::{Frame, Json, Limits, Message, Notification, Request, answer, strict};
+
+/// Each of: stdin closed, SIGTERM, SIGKILL.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// A child that was started; dead when `is_alive` is false, and it does not come back.
+#[derive(Debug)]
+pub(super) struct Child {
+    server: Arc<Server>,
+    shared: bool,
+    writes: mpsc::Sender<Write>,
+    routes: Mutex<Routes>,
+    alive: AtomicBool,
+    /// Someone keeps the conversation open though nothing is in flight.
+    holds: Arc<AtomicUsize>,
+    last: Mutex<Instant>,
+    ending: CancellationToken,
+    ended: CancellationToken,
+}
+
+struct Write {
+    line: Vec<u8>,
+    done: Option<oneshot::Sender<Result<(), SendError>>>,
+}
+
+impl Child {
+    /// # Errors
+    /// Why the command could not be started.
+    pub(super) fn start(
+        server: &Arc<Server>,
+        shared: bool,
+        holds: Arc<AtomicUsize>,
+    ) -> Result<Arc<Self>, String> {
+        let mut process = command(server)?.spawn().map_err(|e| e.to_string())?;
+        let (Some(stdin), Some(stdout), Some(stderr)) =
+            (process.stdin.take(), process.stdout.take(), process.stderr.take())
+        else {
+            return Err("the child has no pipes".into());
+        };
+        let (writes, queue) = mpsc::channel(256);
+        let child = Arc::new(Self {
+            server: server.clone(),
+            shared,
+            writes,
+            routes: Mutex::new(Routes::new(shared, server.limits().max_body)),
+            alive: AtomicBool::new(true),
+            holds,
+            last: Mutex::new(Instant::now()),
+            ending: CancellationToken::new(),
+            ended: CancellationToken::new(),
+        });
+        tracing::info!(server.name = server.name(), pid = process.id(), "server process started");
+        tokio::spawn(log_stderr(server.clone(), stderr));
+        let writer = tokio::spawn(write_lines(stdin, queue, child.ending.clone()));
+        tokio::spawn(child.clone().serve(process, stdout, writer));
+        Ok(child)
+    }
+
+    pub(super) fn is_alive(&self) -> bool {
+        self.alive.load(Ordering::Acquire)
+    }
+
+    /// Writes a request; the stream of what comes back.
+    pub(super) async fn request(self: &Arc<Self>, request: &Request<'_>) -> Result<Messages, SendError> {
+        let (sink, messages) = Messages::channel();
+        let registered = {
+            let mut routes = self.routes();
+            if !self.is_alive() {
+                return Err(SendError::NotSent("the server's process has ended".into()));
+            }
+            routes.register(request, sink)
+        };
+        let Some((number, line)) = registered else {
+            return Err(SendError::NotSent(format!(
+                "a request with the id {} is in flight",
+                request.id.as_str()
+            )));
+        };
+        let unwritten = Unwritten { child: self, number: Some(number) };
+        self.write(line).await?;
+        unwritten.forget();
+        Ok(messages.of_request(self.clone(), number))
+    }
+
+    /// Writes a notification; one that cancels nothing in flight is dropped.
+    pub(super) async fn notify(&self, notification: &Notification<'_>) -> Result<(), SendError> {
+        let line = if notification.method == "notifications/cancelled" {
+            self.routes().cancelled(notification)
+        } else {
+            Some(notification.raw.as_str().as_bytes().to_vec())
+        };
+        match line {
+            Some(line) => self.write(line).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Writes one message; done when the pipe has taken all of it.
+    pub(super) async fn write(&self, mut line: Vec<u8>) -> Result<(), SendError> {
+        // Line ends are white space in JSON (inside strings they are escaped), but end a message here.
+        line.iter_mut().filter(|b| matches!(b, b'\n' | b'\r')).for_each(|b| *b = b' ');
+        line.push(b'\n');
+        self.touch();
+        let gone = |_| SendError::NotSent("the server's process has ended".into());
+        let (done, written) = oneshot::channel();
+        self.writes.send(Write { line, done: Some(done) }).await.map_err(|_| gone(()))?;
+        // Dropped unanswered only if the writer never took it from the queue.
+        written.await.map_err(|_| gone(()))?
+    }
+
+    /// What the server says unasked.
+    pub(super) fn listen(&self) -> Messages {
+        let (sink, messages) = Messages::channel();
+        self.routes().listen(sink);
+        messages
+    }
+
+    /// The reader left before the answer. A modern server is told, for there leaving is cancelling.
+    pub(super) fn abandon(&self, number: u64) {
+        if !self.shared {
+            return;
+        }
+        let Some(key) = self.routes().abandon(number) else { return };
+        let params = format!("{{\"requestId\":{key},\"reason\":\"the caller left\"}}");
+        let mut line = answer::notification("notifications/cancelled", Some(&params));
+        line.push(b'\n');
+        // A full pipe loses the courtesy, not the request: its late answer is recognised and dropped.
+        let _ = self.writes.try_send(Write { line, done: None });
+    }
+
+    /// Asks for the clean end, without waiting.
+    pub(super) fn end(&self) {
+        self.ending.cancel();
+    }
+
+    pub(super) async fn ended(&self) {
+        self.ended.cancelled().await;
+    }
+
+    async fn serve(
+        self: Arc<Self>,
+        process: tokio::process::Child,
+        mut stdout: ChildStdout,
+        writer: tokio::task::JoinHandle<()>,
+    ) {
+        let started = Instant::now();
+        let (why, crashed) = tokio::select! {
+            () = self.read_lines(&mut stdout) => ("the server's process ended", true),
+            () = self.ending.cancelled() => ("the conversation was ended", false),
+            () = self.idle() => ("nothing was said for long", false),
+        };
+        {
+            let mut routes = self.routes();
+            self.alive.store(false, Ordering::Release);
+            routes.fail_all(&BrokenReply::Broken(why.into()));
+        }
+        self.ending.cancel();
+        let _ = writer.await;
+        let status = end(process, stdout).await;
+        tracing::info!(server.name = self.server.name(), why, status, "server process ended");
+        self.server.child_ended(crashed, started.elapsed());
+        self.ended.cancel();
+    }
+
+    async fn read_lines(&self, stdout: &mut ChildStdout) {
+        let mut lines = Lines::new(stdout, self.server.limits().max_line);
+        loop {
+            match lines.next().await {
+                Ok(Some(Line::Whole(line))) => self.take_line(&line),
+                Ok(Some(Line::TooLong { head })) => self.refuse_line(&head),
+                Ok(None) => return,
+                Err(error) => {
+                    tracing::warn!(server.name = self.server.name(), %error, "cannot read the server's stdout");
+                    return;
+                }
+            }
+        }
+    }
+
+    fn take_line(&self, line: &[u8]) {
+        self.touch();
+        if line.trim_ascii().is_empty() {
+            return;
+        }
+        let limits = Limits { unique_keys: false, depth: 256, size: self.server.limits().max_line };
+        let messages = match Frame::parse(line, &limits) {
+            Ok(Frame::One(message)) => vec![message],
+            Ok(Frame::Batch(messages)) => messages,
+            Err(malformed) => {
+                tracing::warn!(server.name = self.server.name(), %malformed, "a line that is no message, skipped");
+                return;
+            }
+        };
+        for message in &messages {
+            match self.routes().deliver(message) {
+                Delivery::Delivered | Delivery::Unread => {}
+                Delivery::Stray => self.server.stray(kind_of(message)),
+            }
+        }
+    }
+
+    fn refuse_line(&self, head: &[u8]) {
+        let cap = self.server.limits().max_line;
+        tracing::warn!(server.name = self.server.name(), cap, "a line over the cap, skipped");
+        let head = String::from_utf8_lossy(head);
+        let id = strict::beginning(&head).and_then(|json: Json<'_>| json.get("id"));
+        self.routes().fail(id, BrokenReply::TooLarge(cap));
+    }
+
+    /// Ends when nothing was in flight, held or said for the idle time.
+    async fn idle(&self) {
+        let after = Duration::from_secs(self.server.limits().idle_end_s);
+        loop {
+            let due = *self.last.lock().unwrap_or_else(PoisonError::into_inner) + after;
+            if Instant::now() < due {
+                sleep_until(due).await;
+            } else if self.holds.load(Ordering::Acquire) == 0 && self.routes().is_idle() {
+                return;
+            } else {
+                self.touch();
+            }
+        }
+    }
+
+    fn touch(&self) {
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    fn routes(&self) -> MutexGuard<'_, Routes> {
+        self.routes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Takes a request back that was not written, also when its future is dropped.
+struct Unwritten<'a> {
+    child: &'a Child,
+    number: Option<u64>,
+}
+
+impl Unwritten<'_> {
+    fn forget(mut self) {
+        self.number = None;
+    }
+}
+
+impl Drop for Unwritten<'_> {
+    fn drop(&mut self) {
+        if let Some(number) = self.number {
+            self.child.routes().abandon(number);
+        }
+    }
+}
+
+fn command(server: &Server) -> Result<Command, String> {
+    let settings = server.settings();
+    let (program, arguments) =
+        settings.command.as_deref().and_then(<[String]>::split_first).ok_or("an empty command")?;
+    let mut command = Command::new(program);
+    command.args(arguments).envs(&settings.env);
+    // The broker's own secrets are not the server's business.
+    for (name, _) in std::env::vars_os() {
+        let own =
+            name.to_str().is_some_and(|n| n.starts_with("COUNTERSIGN_") && !settings.env.contains_key(n));
+        if own {
+            command.env_remove(name);
+        }
+    }
+    if let Some(cwd) = &settings.cwd {
+        command.current_dir(cwd);
+    }
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.process_group(0).kill_on_drop(true);
+    Ok(command)
+}
+
+async fn write_lines(mut stdin: ChildStdin, mut queue: mpsc::Receiver<Write>, ending: CancellationToken) {
+    while let Some(write) = tokio::select! {
+        biased;
+        () = ending.cancelled() => None,
+        write = queue.recv() => write,
+    } {
+        let mut written = 0;
+        let result = tokio::select! {
+            biased;
+            result = write_line(&mut stdin, &write.line, &mut written) => result.map_err(|e| e.to_string()),
+            () = ending.cancelled() => Err("the server's process is being ended".to_owned()),
+        };
+        let failed = result.is_err();
+        let result = result.map_err(|why| match written {
+            0 => SendError::NotSent(why),
+            _ => SendError::Unknown(why),
+        });
+        if let Some(done) = write.done {
+            let _ = done.send(result);
+        }
+        if failed {
+            return;
+        }
+    }
+}
+
+async fn write_line(stdin: &mut ChildStdin, line: &[u8], written: &mut usize) -> std::io::Result<()> {
+    while *written < line.len() {
+        match stdin.write(&line[*written..]).await? {
+            0 => return Err(std::io::ErrorKind::WriteZero.into()),
+            n => *written += n,
+        }
+    }
+    stdin.flush().await
+}
+
+async fn log_stderr(server: Arc<Server>, stderr: ChildStderr) {
+    let mut lines = BufReader::new(stderr).split(b'\n');
+    while let Ok(Some(line)) = lines.next_segment().await {
+        let line = String::from_utf8_lossy(&line[..line.len().min(2000)]);
+        tracing::debug!(server.name = server.name(), stderr = %line.trim_end(), "server says");
+    }
+}
+
+/// Waits, then asks, then kills; and takes with it what the child had started. How it ended.
+async fn end(mut process: tokio::process::Child, mut stdout: ChildStdout) -> String {
+    let group = process.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+    let signal = |signal| {
+        if let Some(group) = group {
+            let _ = kill_process_group(group, signal);
+        }
+    };
+    let mut nowhere = tokio::io::sink();
+    let mut status = String::from("killed");
+    for next in [Signal::TERM, Signal::KILL, Signal::KILL] {
+        // A child that cannot write its last words would never come to its end.
+        let ended = async {
+            let (status, _) = tokio::join!(process.wait(), tokio::io::copy(&mut stdout, &mut nowhere));
+            status
+        };
+        if let Ok(ended) = timeout(PATIENCE, ended).await {
+            status = ended.map_or_else(|e| e.to_string(), |s| s.to_string());
+            break;
+        }
+        signal(next);
+    }
+    signal(Signal::KILL);
+    status
+}
+
+fn kind_of(message: &Message<'_>) -> &'static str {
+    match message {
+        Message::Request(_) => "a request of the server",
+        Message::Notification(_) => "a notification",
+        Message::Response(_) => "an answer to nothing that was asked",
+    }
+}

@@ -1,0 +1,101 @@
+//! A stream of whole messages: what a request on a child's pipe brings back.
+
+use std::{
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use futures_util::Stream;
+use tokio::sync::mpsc;
+
+use super::{BrokenReply, child::Child};
+
+type Item = Result<Bytes, BrokenReply>;
+
+/// A stream of JSON messages, each without a line end.
+#[derive(Debug)]
+pub struct Messages {
+    receiver: mpsc::UnboundedReceiver<Item>,
+    queued: Arc<AtomicUsize>,
+    /// Told when this is dropped before the response came.
+    request: Option<(Arc<Child>, u64)>,
+}
+
+/// Where a child's messages for one reader go.
+#[derive(Clone, Debug)]
+pub(super) struct Sink {
+    sender: mpsc::UnboundedSender<Item>,
+    queued: Arc<AtomicUsize>,
+}
+
+impl Messages {
+    pub(super) fn channel() -> (Sink, Self) {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let queued = Arc::new(AtomicUsize::new(0));
+        (Sink { sender, queued: queued.clone() }, Self { receiver, queued, request: None })
+    }
+
+    /// A stream that has ended.
+    pub(super) fn none() -> Self {
+        Self::channel().1
+    }
+
+    /// A stream of this one message.
+    pub(super) fn once(message: Vec<u8>) -> Self {
+        let (sink, messages) = Self::channel();
+        sink.send(Ok(message.into()));
+        messages
+    }
+
+    pub(super) fn of_request(mut self, child: Arc<Child>, request: u64) -> Self {
+        self.request = Some((child, request));
+        self
+    }
+}
+
+impl Sink {
+    /// `false` when the reader is gone.
+    pub(super) fn send(&self, item: Item) -> bool {
+        let bytes = item.as_ref().map_or(0, Bytes::len);
+        self.queued.fetch_add(bytes, Ordering::Relaxed);
+        self.sender.send(item).is_ok()
+    }
+
+    /// Bytes sent that the reader has not taken.
+    pub(super) fn queued(&self) -> usize {
+        self.queued.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.sender.is_closed()
+    }
+}
+
+impl Stream for Messages {
+    type Item = Item;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Item>> {
+        let item = self.receiver.poll_recv(cx);
+        match &item {
+            Poll::Ready(Some(item)) => {
+                self.queued.fetch_sub(item.as_ref().map_or(0, Bytes::len), Ordering::Relaxed);
+            }
+            Poll::Ready(None) => self.request = None,
+            Poll::Pending => {}
+        }
+        item
+    }
+}
+
+impl Drop for Messages {
+    fn drop(&mut self) {
+        if let Some((child, request)) = self.request.take() {
+            child.abandon(request);
+        }
+    }
+}

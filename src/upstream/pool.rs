@@ -1,0 +1,220 @@
+//! The connections to one HTTP server: a short list of idle ones, and how a new one is made.
+//!
+//! Nothing here sends twice. A request that hyper hands back never left this process, and only such a
+//! one may go on a second connection.
+
+use std::{
+    error::Error,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{Request, Response, Uri};
+use http_body_util::Full;
+use hyper::{
+    body::Incoming,
+    client::conn::http1::{self, SendRequest},
+};
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::ServerName;
+use rustls_platform_verifier::BuilderVerifierExt as _;
+use tokio::{
+    net::TcpStream,
+    time::{Instant, timeout},
+};
+use tokio_rustls::TlsConnector;
+
+use super::{SendError, UpstreamSettings};
+
+pub(super) type Connection = SendRequest<Full<Bytes>>;
+
+/// The connections to one HTTP server.
+#[derive(Debug)]
+pub(super) struct Pool {
+    host: String,
+    port: u16,
+    tls: bool,
+    limits: Arc<UpstreamSettings>,
+    idle: Mutex<Vec<(Connection, Instant)>>,
+}
+
+impl Pool {
+    /// # Errors
+    /// A word on what is wrong with the URL.
+    pub(super) fn new(url: &Uri, limits: Arc<UpstreamSettings>) -> Result<Self, &'static str> {
+        let tls = match url.scheme_str() {
+            Some("http") => false,
+            Some("https") => true,
+            _ => return Err("the scheme must be http or https"),
+        };
+        if url.authority().is_some_and(|a| a.as_str().contains('@')) {
+            return Err("credentials belong into `headers`");
+        }
+        let host = url.host().filter(|h| !h.is_empty()).ok_or("no host")?;
+        let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+        let port = url.port_u16().unwrap_or(if tls { 443 } else { 80 });
+        Ok(Self { host, port, tls, limits, idle: Mutex::default() })
+    }
+
+    /// Sends on `proven`, else on an idle connection; on a new one if there is none, or if the request
+    /// was handed back because that one had been closed.
+    pub(super) async fn send(
+        &self,
+        mut request: Request<Full<Bytes>>,
+        proven: Option<Connection>,
+    ) -> Result<(Response<Incoming>, Connection), SendError> {
+        let first = match proven {
+            Some(connection) => Some(connection),
+            None => self.take().await,
+        };
+        for open in [first, None] {
+            let mut connection = match open {
+                Some(connection) => connection,
+                None => self.connect().await?,
+            };
+            match self.try_send(&mut connection, request).await? {
+                Sent::Answered(response) => return Ok((response, connection)),
+                Sent::HandedBack(unsent) => request = *unsent,
+            }
+        }
+        Err(SendError::NotSent("the server closes each connection at once".into()))
+    }
+
+    async fn try_send(
+        &self,
+        connection: &mut Connection,
+        request: Request<Full<Bytes>>,
+    ) -> Result<Sent, SendError> {
+        let sending = connection.try_send_request(request);
+        let sent = match self.limits.header_timeout_ms {
+            None => sending.await,
+            Some(ms) => timeout(Duration::from_millis(ms), sending).await.map_err(|_| {
+                SendError::Unknown(format!("the server did not begin to answer within {ms} ms"))
+            })?,
+        };
+        match sent {
+            Ok(response) => Ok(Sent::Answered(response)),
+            Err(mut error) => match error.take_message() {
+                Some(request) => Ok(Sent::HandedBack(Box::new(request))),
+                None => Err(SendError::Unknown(said(&error.into_error()))),
+            },
+        }
+    }
+
+    /// An idle connection that is still open.
+    async fn take(&self) -> Option<Connection> {
+        loop {
+            let (mut connection, since) = self.lock().pop()?;
+            if since.elapsed() > Duration::from_millis(self.limits.idle_connection_ms) {
+                self.lock().clear();
+                return None;
+            }
+            if connection.ready().await.is_ok() {
+                return Some(connection);
+            }
+        }
+    }
+
+    /// Keeps a connection whose response has ended.
+    pub(super) fn put(&self, connection: Connection) {
+        let mut idle = self.lock();
+        if !connection.is_closed() && idle.len() < self.limits.max_idle_connections {
+            idle.push((connection, Instant::now()));
+        }
+    }
+
+    /// A fresh connection.
+    pub(super) async fn connect(&self) -> Result<Connection, SendError> {
+        let within = Duration::from_millis(self.limits.connect_timeout_ms);
+        let unreachable =
+            |why: String| SendError::NotSent(format!("cannot connect to {}:{}: {why}", self.host, self.port));
+        let connecting = async {
+            let stream = TcpStream::connect((self.host.as_str(), self.port)).await.map_err(|e| said(&e))?;
+            prepare(&stream).map_err(|e| said(&e))?;
+            if !self.tls {
+                return handshake(TokioIo::new(stream)).await;
+            }
+            let name = ServerName::try_from(self.host.clone()).map_err(|e| said(&e))?;
+            let stream = tls()?.connect(name, stream).await.map_err(|e| said(&e))?;
+            handshake(TokioIo::new(stream)).await
+        };
+        match timeout(within, connecting).await {
+            Ok(connected) => connected.map_err(unreachable),
+            Err(_) => Err(unreachable(format!("no connection within {} ms", within.as_millis()))),
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<(Connection, Instant)>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+enum Sent {
+    Answered(Response<Incoming>),
+    HandedBack(Box<Request<Full<Bytes>>>),
+}
+
+async fn handshake<S>(stream: S) -> Result<Connection, String>
+where
+    S: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
+{
+    let (sender, driver) = http1::Builder::new()
+        .max_headers(100)
+        .max_header_size(64 << 10)
+        .handshake(stream)
+        .await
+        .map_err(|e| said(&e))?;
+    // Ends with the connection, which closes when its `SendRequest` is dropped.
+    tokio::spawn(async move {
+        if let Err(error) = driver.await {
+            tracing::debug!(error = %said(&error), "upstream connection ended");
+        }
+    });
+    Ok(sender)
+}
+
+/// No delay for small messages; keep-alive probes notice a peer that vanished while a tool runs.
+fn prepare(stream: &TcpStream) -> std::io::Result<()> {
+    use rustix::net::sockopt;
+    stream.set_nodelay(true)?;
+    sockopt::set_socket_keepalive(stream, true)?;
+    sockopt::set_tcp_keepidle(stream, Duration::from_secs(30))?;
+    sockopt::set_tcp_keepintvl(stream, Duration::from_secs(10))?;
+    sockopt::set_tcp_keepcnt(stream, 3)?;
+    Ok(())
+}
+
+/// Certificates are checked as the operating system would.
+fn tls() -> Result<TlsConnector, String> {
+    static CONNECTOR: Mutex<Option<TlsConnector>> = Mutex::new(None);
+    let mut kept = CONNECTOR.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(connector) = &*kept {
+        return Ok(connector.clone());
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .and_then(|b| b.with_platform_verifier())
+        .map_err(|e| said(&e))?
+        .with_no_client_auth();
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    let connector = TlsConnector::from(Arc::new(config));
+    *kept = Some(connector.clone());
+    Ok(connector)
+}
+
+/// An error with its causes, in one line.
+pub(super) fn said(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
+}

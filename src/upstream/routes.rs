@@ -1,0 +1,269 @@
+//! Which reader each message of a child belongs to; on a shared pipe, under which id and token it is known.
+//!
+//! Several agents' requests share a modern server's pipe, and small integers are everyone's favourite id.
+//! So each request gets a number of ours on the pipe, and its own id and token back on the way out.
+
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+
+use bytes::Bytes;
+
+use super::{BrokenReply, messages::Sink};
+use crate::mcp::{Json, Kind, Message, Notification, Request, Response, patch::Edits};
+
+const TOKEN: &[&str] = &["params", "_meta", "progressToken"];
+const SUBSCRIPTION: &str = "io.modelcontextprotocol/subscriptionId";
+/// Messages kept for a reader that has not come yet.
+const KEPT: usize = 64;
+/// Requests whose readers left, remembered so that their late answers are not taken for lies.
+const ABANDONED: usize = 1024;
+
+#[derive(Debug)]
+struct Route {
+    /// The client's id, raw.
+    id: String,
+    /// How the pipe knows it.
+    key: String,
+    /// As the pipe knows it, and as the client wrote it.
+    token: Option<(String, String)>,
+    listens: bool,
+    sink: Sink,
+}
+
+/// The requests in flight on one pipe, by the order in which they came.
+#[derive(Debug)]
+pub(super) struct Routes {
+    shared: bool,
+    /// Bytes that one reader may leave untaken before notifications for it are dropped.
+    patience: usize,
+    last: u64,
+    requests: BTreeMap<u64, Route>,
+    keys: HashMap<String, u64>,
+    tokens: HashMap<String, u64>,
+    abandoned: HashSet<String>,
+    listener: Option<Sink>,
+    waiting: VecDeque<Bytes>,
+}
+
+/// What became of a message from the server.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Delivery {
+    Delivered,
+    /// Kept for a reader to come, or for one that left.
+    Unread,
+    /// Nobody asked for it.
+    Stray,
+}
+
+impl Routes {
+    pub(super) fn new(shared: bool, patience: usize) -> Self {
+        Self {
+            shared,
+            patience,
+            last: 0,
+            requests: BTreeMap::new(),
+            keys: HashMap::new(),
+            tokens: HashMap::new(),
+            abandoned: HashSet::new(),
+            listener: None,
+            waiting: VecDeque::new(),
+        }
+    }
+
+    pub(super) fn is_idle(&self) -> bool {
+        self.requests.is_empty() && self.listener.as_ref().is_none_or(Sink::is_closed)
+    }
+
+    /// Takes a request in; its number and the bytes for the pipe. `None`: the id is in flight already.
+    pub(super) fn register(&mut self, request: &Request<'_>, sink: Sink) -> Option<(u64, Vec<u8>)> {
+        let number = self.last + 1;
+        let token = request.params.and_then(|p| p.at(&["_meta", "progressToken"]));
+        let token = token.filter(|t| matches!(t.kind(), Kind::String | Kind::Number));
+        let mut edits = Edits::of(request.raw);
+        let (key, token_key) = if self.shared {
+            let ours = number.to_string();
+            edits.set(&["id"], &ours);
+            if token.is_some() {
+                edits.set(TOKEN, &ours);
+            }
+            (ours.clone(), ours)
+        } else {
+            (key_of(request.id), token.map(key_of).unwrap_or_default())
+        };
+        if self.keys.contains_key(&key) {
+            return None;
+        }
+        self.last = number;
+        self.abandoned.remove(&key);
+        self.keys.insert(key.clone(), number);
+        let token = token.map(|t| (token_key, t.as_str().to_owned()));
+        if let Some((token_key, _)) = &token {
+            self.tokens.insert(token_key.clone(), number);
+        }
+        if !self.shared {
+            self.flush_to(&sink);
+        }
+        let listens = request.method == "subscriptions/listen";
+        self.requests.insert(number, Route { id: request.id.as_str().to_owned(), key, token, listens, sink });
+        Some((number, edits.apply()))
+    }
+
+    /// Forgets a request; how the pipe knew it.
+    pub(super) fn remove(&mut self, number: u64) -> Option<String> {
+        self.take(number).map(|route| route.key)
+    }
+
+    /// Forgets a request that the pipe may still answer.
+    pub(super) fn abandon(&mut self, number: u64) -> Option<String> {
+        let key = self.remove(number)?;
+        if self.abandoned.len() < ABANDONED {
+            self.abandoned.insert(key.clone());
+        }
+        Some(key)
+    }
+
+    pub(super) fn listen(&mut self, sink: Sink) {
+        self.flush_to(&sink);
+        self.listener = Some(sink);
+    }
+
+    /// A client's `notifications/cancelled` as the pipe must have it. `None`: it names nothing in flight.
+    pub(super) fn cancelled(&self, notification: &Notification<'_>) -> Option<Vec<u8>> {
+        if !self.shared {
+            return Some(notification.raw.as_str().as_bytes().to_vec());
+        }
+        let id = notification.params?.get("requestId")?.as_str();
+        let route = self.requests.values().rev().find(|r| r.id == id)?;
+        let mut edits = Edits::of(notification.raw);
+        edits.set(&["params", "requestId"], &route.key);
+        Some(edits.apply())
+    }
+
+    /// Hands a message of the server to its reader.
+    pub(super) fn deliver(&mut self, message: &Message<'_>) -> Delivery {
+        match message {
+            Message::Response(response) => self.answer(response),
+            Message::Request(_) if self.shared => Delivery::Stray,
+            Message::Request(request) => self.to_any(request.raw),
+            Message::Notification(notification) => self.notify(notification),
+        }
+    }
+
+    /// The answer to `id` cannot be had.
+    pub(super) fn fail(&mut self, id: Option<Json<'_>>, broken: BrokenReply) -> Delivery {
+        let number = match id {
+            Some(id) => self.keys.get(&key_of(id)).copied(),
+            None if self.requests.len() == 1 => self.requests.keys().next().copied(),
+            None => None,
+        };
+        let Some(route) = number.and_then(|n| self.take(n)) else { return Delivery::Stray };
+        route.sink.send(Err(broken));
+        Delivery::Delivered
+    }
+
+    pub(super) fn fail_all(&mut self, broken: &BrokenReply) {
+        for (_, route) in std::mem::take(&mut self.requests) {
+            route.sink.send(Err(broken.clone()));
+        }
+        self.keys.clear();
+        self.tokens.clear();
+        self.listener = None;
+    }
+
+    /// The first reader gets what was said before there was one.
+    fn flush_to(&mut self, sink: &Sink) {
+        for message in self.waiting.drain(..) {
+            sink.send(Ok(message));
+        }
+    }
+
+    fn take(&mut self, number: u64) -> Option<Route> {
+        let route = self.requests.remove(&number)?;
+        self.keys.remove(&route.key);
+        if let Some((token, _)) = &route.token
+            && self.tokens.get(token) == Some(&number)
+        {
+            self.tokens.remove(token);
+        }
+        Some(route)
+    }
+
+    fn answer(&mut self, response: &Response<'_>) -> Delivery {
+        let key = key_of(response.id);
+        let Some(route) = self.keys.get(&key).copied().and_then(|n| self.take(n)) else {
+            return if self.abandoned.remove(&key) { Delivery::Unread } else { Delivery::Stray };
+        };
+        let mut edits = Edits::of(response.raw);
+        if response.id.as_str() != route.id {
+            edits.set(&["id"], &route.id);
+        }
+        if route.listens && self.shared && response.raw.at(&["result", "_meta", SUBSCRIPTION]).is_some() {
+            edits.set(&["result", "_meta", SUBSCRIPTION], &route.id);
+        }
+        if route.sink.send(Ok(edits.apply().into())) { Delivery::Delivered } else { Delivery::Unread }
+    }
+
+    fn notify(&mut self, notification: &Notification<'_>) -> Delivery {
+        let raw = notification.raw;
+        let token = notification.params.and_then(|p| p.get("progressToken")).map(key_of);
+        if let Some(route) = token.and_then(|t| self.tokens.get(&t)).and_then(|n| self.requests.get(n)) {
+            let back = route.token.as_ref().map(|(_, back)| back.as_str()).filter(|_| self.shared);
+            return self.to(route, raw, back.map(|b| (["params", "progressToken"].as_slice(), b)));
+        }
+        if !self.shared {
+            return self.to_any(raw);
+        }
+        let subscription = notification.params.and_then(|p| p.at(&["_meta", SUBSCRIPTION])).map(key_of);
+        if let Some(key) = subscription {
+            let route = self.keys.get(&key).and_then(|n| self.requests.get(n));
+            let Some(route) = route.filter(|r| r.listens) else { return Delivery::Stray };
+            return self.to(route, raw, Some((&["params", "_meta", SUBSCRIPTION], &route.id)));
+        }
+        match self.requests.values().rev().find(|r| !r.listens) {
+            Some(route) => self.to(route, raw, None),
+            None => Delivery::Stray,
+        }
+    }
+
+    fn to(&self, route: &Route, raw: Json<'_>, edit: Option<(&[&str], &str)>) -> Delivery {
+        if route.sink.queued() > self.patience {
+            return Delivery::Unread;
+        }
+        let mut edits = Edits::of(raw);
+        if let Some((path, value)) = edit {
+            edits.set(path, value);
+        }
+        if route.sink.send(Ok(edits.apply().into())) { Delivery::Delivered } else { Delivery::Unread }
+    }
+
+    /// To the listening stream, else onto the newest reply, else kept.
+    fn to_any(&mut self, raw: Json<'_>) -> Delivery {
+        let message = Bytes::copy_from_slice(raw.as_str().as_bytes());
+        if self.listener.as_ref().is_some_and(Sink::is_closed) {
+            self.listener = None;
+        }
+        let newest = self.requests.values().rev().map(|r| &r.sink).find(|s| !s.is_closed());
+        if let Some(sink) = self.listener.as_ref().or(newest) {
+            if sink.queued() <= self.patience && sink.send(Ok(message)) {
+                return Delivery::Delivered;
+            }
+        } else if self.waiting.len() < KEPT {
+            self.waiting.push_back(message);
+        }
+        Delivery::Unread
+    }
+}
+
+/// Ids that mean the same, however they are written: `1` and `1.0`, `"a"` and `"\u0061"`.
+fn key_of(id: Json<'_>) -> String {
+    if let Some(text) = id.string() {
+        return format!("\"{text}");
+    }
+    let number = id.as_str();
+    if number.bytes().all(|b| b.is_ascii_digit()) {
+        return number.to_owned();
+    }
+    match number.strip_suffix(".0") {
+        Some(whole) => whole.to_owned(),
+        None => number.to_owned(),
+    }
+}

@@ -1,0 +1,169 @@
+//! One conversation over a pipe: which child it has, and what is written to it.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError, atomic::AtomicUsize},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::StatusCode;
+
+use super::{Messages, Reply, SendError, Server, child::Child};
+use crate::mcp::{Frame, Limits, Message, answer};
+
+/// A longer back-off than this is answered, not waited for.
+const WAITS: Duration = Duration::from_secs(1);
+
+#[derive(Debug)]
+pub(super) struct Stdio {
+    server: Arc<Server>,
+    shared: bool,
+    holds: Arc<AtomicUsize>,
+    child: Mutex<Option<Arc<Child>>>,
+    /// One start at a time.
+    starting: tokio::sync::Mutex<()>,
+}
+
+/// The child that a message needs.
+enum Place {
+    Living(Arc<Child>),
+    /// A session's child does not come back: its memory of the session is gone.
+    Over,
+}
+
+impl Stdio {
+    pub(super) fn new(server: Arc<Server>, shared: bool, holds: Arc<AtomicUsize>) -> Self {
+        Self { server, shared, holds, child: Mutex::default(), starting: tokio::sync::Mutex::default() }
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        !self.shared && self.child().is_some_and(|c| !c.is_alive())
+    }
+
+    pub(super) async fn prove(&self) -> Result<Arc<Child>, SendError> {
+        match self.place().await? {
+            Place::Living(child) => Ok(child),
+            Place::Over => Err(SendError::NotSent("the session's process has ended".into())),
+        }
+    }
+
+    pub(super) async fn post(&self, body: Bytes, proven: Option<Arc<Child>>) -> Result<Reply, SendError> {
+        let limits = Limits { size: usize::MAX, unique_keys: false, depth: 256 };
+        let message = match Frame::parse(&body, &limits) {
+            Ok(Frame::One(message)) => message,
+            Ok(Frame::Batch(_)) => {
+                return Err(SendError::NotSent("a batch goes down a pipe one message at a time".into()));
+            }
+            Err(malformed) => return Err(SendError::NotSent(malformed.to_string())),
+        };
+        let child = match proven {
+            Some(child) => child,
+            None => match self.place().await? {
+                Place::Living(child) => child,
+                Place::Over => return Ok(session_over(&message)),
+            },
+        };
+        match &message {
+            Message::Request(request) => Ok(Reply::messages(StatusCode::OK, child.request(request).await?)),
+            Message::Notification(notification) => {
+                child.notify(notification).await?;
+                Ok(Reply::empty(StatusCode::ACCEPTED))
+            }
+            // Modern servers ask nothing, so there is nothing to answer.
+            Message::Response(_) if self.shared => Ok(Reply::empty(StatusCode::ACCEPTED)),
+            Message::Response(response) => {
+                child.write(response.raw.as_str().as_bytes().to_vec()).await?;
+                Ok(Reply::empty(StatusCode::ACCEPTED))
+            }
+        }
+    }
+
+    pub(super) async fn get(&self) -> Result<Reply, SendError> {
+        if self.shared {
+            return Ok(Reply::empty(StatusCode::METHOD_NOT_ALLOWED));
+        }
+        match self.place().await? {
+            Place::Living(child) => Ok(Reply::messages(StatusCode::OK, child.listen())),
+            Place::Over => Ok(Reply::empty(StatusCode::NOT_FOUND)),
+        }
+    }
+
+    pub(super) async fn close(&self) {
+        let child = self.child();
+        if let Some(child) = child {
+            child.end();
+            child.ended().await;
+        }
+    }
+
+    async fn place(&self) -> Result<Place, SendError> {
+        if let Some(child) = self.child().filter(|c| c.is_alive()) {
+            return Ok(Place::Living(child));
+        }
+        let _one = self.starting.lock().await;
+        match self.child() {
+            Some(child) if child.is_alive() => return Ok(Place::Living(child)),
+            Some(_) if !self.shared => return Ok(Place::Over),
+            Some(_) | None => {}
+        }
+        let child = self.start().await?;
+        *self.child.lock().unwrap_or_else(PoisonError::into_inner) = Some(child.clone());
+        Ok(Place::Living(child))
+    }
+
+    async fn start(&self) -> Result<Arc<Child>, SendError> {
+        let wait = self.server.child_starts().map_err(SendError::NotSent)?;
+        let reserved = Reserved { server: &self.server, kept: false };
+        if wait > WAITS {
+            let seconds = wait.as_secs() + 1;
+            return Err(SendError::NotSent(format!("the server keeps crashing; next start in {seconds} s")));
+        }
+        tokio::time::sleep(wait).await;
+        match Child::start(&self.server, self.shared, self.holds.clone()) {
+            Ok(child) => {
+                reserved.keep();
+                Ok(child)
+            }
+            Err(why) => Err(SendError::NotSent(format!("cannot start the server's command: {why}"))),
+        }
+    }
+
+    fn child(&self) -> Option<Arc<Child>> {
+        self.child.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Drop for Stdio {
+    fn drop(&mut self) {
+        if let Some(child) = self.child() {
+            child.end();
+        }
+    }
+}
+
+/// A place taken for a child, given back unless the child was started.
+struct Reserved<'a> {
+    server: &'a Server,
+    kept: bool,
+}
+
+impl Reserved<'_> {
+    fn keep(mut self) {
+        self.kept = true;
+    }
+}
+
+impl Drop for Reserved<'_> {
+    fn drop(&mut self) {
+        if !self.kept {
+            self.server.child_not_started();
+        }
+    }
+}
+
+/// What a streamable HTTP server says of a session that it no longer knows: the client initializes anew.
+fn session_over(message: &Message<'_>) -> Reply {
+    let id = message.id().map_or("null", |id| id.as_str());
+    let body = answer::error(id, -32001, "Session not found: the server's process has ended", None);
+    Reply::messages(StatusCode::NOT_FOUND, Messages::once(body))
+}

@@ -1,0 +1,208 @@
+//! Servers that are processes: routed pipes, deaths, restarts, and lines that are too long.
+
+use bytes::Bytes;
+use countersign::upstream::{Link, Outbound, ReplyBody, SendError, ServerSettings, UpstreamSettings};
+use futures_util::StreamExt as _;
+use http::StatusCode;
+
+use crate::{call, post, relay, session, shared, text, upstreams};
+
+/// A server that does what the tool's name says.
+const SERVER: &str = r#"
+import json, os, sys, time
+def say(message): sys.stdout.write(json.dumps(message) + "\n"); sys.stdout.flush()
+held = []
+print("not json"); sys.stdout.flush()
+for line in sys.stdin:
+    m = json.loads(line); p = m.get("params", {}); tool = p.get("name"); token = p.get("_meta", {}).get("progressToken")
+    def answer(text): say({"jsonrpc": "2.0", "id": m["id"], "result": {"got": text}})
+    if m.get("method") == "notifications/cancelled": open(os.environ["CANCELLED"], "a").write(line)
+    elif "method" not in m: say({"jsonrpc": "2.0", "method": "notifications/message", "params": {"echo": m}})
+    elif tool == "die": os._exit(3)
+    elif tool == "hold":
+        held.append((m, token))
+        if len(held) == p["of"]:
+            for m, token in reversed(held):
+                say({"jsonrpc": "2.0", "method": "notifications/progress", "params": {"progressToken": token, "progress": 1}})
+                answer(p["name"] + m["params"]["who"])
+    elif tool == "long": sys.stdout.write('{"jsonrpc":"2.0","id":%s,"result":"%s"}\n' % (json.dumps(m["id"]), "x" * p["size"])); sys.stdout.flush()
+    elif tool == "ask":
+        say({"jsonrpc": "2.0", "id": "srv-1", "method": "roots/list"}); answer("asked")
+    elif tool == "lie": say({"jsonrpc": "2.0", "id": 999, "result": {}}); answer("lied")
+    elif tool == "pid": answer(os.getpid())
+    elif tool == "never": pass
+    elif "id" in m: answer(m.get("method"))
+"#;
+
+fn settings() -> ServerSettings {
+    let command = ["python3", "-u", "-c", SERVER].map(String::from).to_vec();
+    ServerSettings { command: Some(command), ..ServerSettings::default() }
+}
+
+fn tool(id: &str, name: &str, more: &str) -> String {
+    format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/call","params":{{"name":"{name}"{more}}}}}"#)
+}
+
+async fn pid(upstreams: &countersign::upstream::Upstreams, link: &Link) -> String {
+    text(call(upstreams, link, &tool("\"pid\"", "pid", "")).await.unwrap()).await
+}
+
+#[tokio::test]
+async fn a_session_talks_to_its_own_child_and_odd_ids_come_back_as_written() {
+    let it = upstreams(settings(), UpstreamSettings::default());
+    let (one, two) = (session(&it), session(&it));
+    for id in ["1", "\"x\\u0041\"", "12345678901234567890123"] {
+        let reply = relay(&it, &one, post(&format!("{{\"id\":{id},\n\"method\":\"ping\"}}"))).await.unwrap();
+        assert_eq!(reply.status, StatusCode::OK);
+        assert_eq!(
+            text(reply).await,
+            format!(r#"{{"jsonrpc": "2.0", "id": {id}, "result": {{"got": "ping"}}}}"#)
+        );
+    }
+    let told = relay(&it, &one, post(r#"{"method":"notifications/initialized"}"#)).await.unwrap();
+    assert_eq!(told.status, StatusCode::ACCEPTED);
+    assert_ne!(pid(&it, &one).await, pid(&it, &two).await);
+    it.drain().await;
+    assert!(one.is_over());
+}
+
+#[tokio::test]
+async fn two_callers_with_the_same_id_and_token_share_a_child_and_each_gets_its_own() {
+    let it = upstreams(settings(), UpstreamSettings::default());
+    let body =
+        |who: &str| tool("1", "hold", &format!(r#","of":2,"who":"{who}","_meta":{{"progressToken":"t"}}"#));
+    let (link, again) = (shared(&it), shared(&it));
+    let first = call(&it, &link, &body("A")).await.unwrap();
+    let second = call(&it, &again, &body("B")).await.unwrap();
+    for (reply, who) in [(first, "A"), (second, "B")] {
+        let expected = format!(
+            "{}\n{}",
+            r#"{"jsonrpc": "2.0", "method": "notifications/progress", "params": {"progressToken": "t", "progress": 1}}"#,
+            format_args!(r#"{{"jsonrpc": "2.0", "id": 1, "result": {{"got": "hold{who}"}}}}"#)
+        );
+        assert_eq!(text(reply).await, expected);
+    }
+    it.drain().await;
+}
+
+#[tokio::test]
+async fn a_child_that_dies_makes_what_was_written_unknown_and_what_was_not_not_sent() {
+    let it = upstreams(settings(), UpstreamSettings::default());
+    let link = session(&it);
+    pid(&it, &link).await;
+    let proof = link.prove().await.unwrap();
+    let waiting = call(&it, &link, &tool("1", "never", "")).await.unwrap();
+    let dying = call(&it, &link, &tool("2", "die", "")).await.unwrap();
+    assert_eq!(text(dying).await, "!the server's answer broke off: the server's process ended");
+    assert_eq!(text(waiting).await, "!the server's answer broke off: the server's process ended");
+    assert!(link.is_over());
+    drop(proof);
+    assert!(matches!(link.prove().await, Err(SendError::NotSent(_))));
+    let late = relay(&it, &link, post(r#"{"id":3,"method":"ping"}"#)).await.unwrap();
+    assert_eq!(late.status, StatusCode::NOT_FOUND);
+    assert!(text(late).await.contains("Session not found"));
+    let next = session(&it);
+    assert!(pid(&it, &next).await.contains("result"));
+    it.drain().await;
+}
+
+#[tokio::test]
+async fn a_line_over_the_cap_fails_its_own_call_only() {
+    let it = upstreams(settings(), UpstreamSettings { max_line: 100_000, ..UpstreamSettings::default() });
+    let link = shared(&it);
+    let other = call(&it, &link, &tool("1", "hold", r#","of":2,"who":"A","_meta":{"progressToken":1}"#))
+        .await
+        .unwrap();
+    let long = call(&it, &link, &tool("1", "long", r#","size":200000"#)).await.unwrap();
+    assert_eq!(text(long).await, "!the server's answer is larger than 100000 bytes");
+    call(&it, &link, &tool("1", "hold", r#","of":2,"who":"B","_meta":{"progressToken":1}"#)).await.unwrap();
+    assert!(text(other).await.ends_with(r#"{"jsonrpc": "2.0", "id": 1, "result": {"got": "holdA"}}"#));
+    it.drain().await;
+}
+
+#[tokio::test]
+async fn what_the_server_asks_goes_to_the_listener_and_the_answer_goes_back() {
+    let it = upstreams(settings(), UpstreamSettings::default());
+    let link = session(&it);
+    let newest = call(&it, &link, &tool("1", "ask", "")).await.unwrap();
+    assert!(text(newest).await.starts_with(r#"{"jsonrpc": "2.0", "id": "srv-1", "method": "roots/list"}"#));
+    let ReplyBody::Messages(mut heard) = relay(&it, &link, Outbound::get()).await.unwrap().body else {
+        unreachable!()
+    };
+    let asked = call(&it, &link, &tool("2", "ask", "")).await.unwrap();
+    assert_eq!(text(asked).await, r#"{"jsonrpc": "2.0", "id": 2, "result": {"got": "asked"}}"#);
+    let next = heard.next().await.unwrap().unwrap();
+    assert_eq!(next, Bytes::from_static(br#"{"jsonrpc": "2.0", "id": "srv-1", "method": "roots/list"}"#));
+    relay(&it, &link, post(r#"{"id":"srv-1","result":{"roots":[]}}"#)).await.unwrap();
+    let echo = heard.next().await.unwrap().unwrap();
+    assert!(echo.ends_with(br#"{"echo": {"id": "srv-1", "result": {"roots": []}}}}"#));
+    it.drain().await;
+}
+
+#[tokio::test]
+async fn an_answer_that_nobody_asked_for_is_dropped_and_counted() {
+    let it = upstreams(settings(), UpstreamSettings::default());
+    let link = session(&it);
+    let reply = call(&it, &link, &tool("1", "lie", "")).await.unwrap();
+    assert_eq!(text(reply).await, r#"{"jsonrpc": "2.0", "id": 1, "result": {"got": "lied"}}"#);
+    assert_eq!(link.server().strays(), 1);
+    it.drain().await;
+}
+
+#[tokio::test]
+async fn a_modern_caller_that_leaves_cancels_under_the_pipes_id() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("cancelled");
+    let mut with_file = settings();
+    with_file.env.insert("CANCELLED".into(), file.to_str().unwrap().into());
+    let it = upstreams(with_file, UpstreamSettings::default());
+    let link = shared(&it);
+    let left = call(&it, &link, &tool("\"mine\"", "never", "")).await.unwrap();
+    drop(left);
+    pid(&it, &link).await;
+    let seen = std::fs::read_to_string(&file).unwrap();
+    assert!(seen.contains(r#""requestId":1,"#), "{seen}");
+    let explicit = call(&it, &link, &tool("7", "never", "")).await.unwrap();
+    let cancel = r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":7}}"#;
+    relay(&it, &link, post(cancel)).await.unwrap();
+    pid(&it, &link).await;
+    let seen = std::fs::read_to_string(&file).unwrap();
+    assert!(seen.ends_with("\"params\":{\"requestId\":3}}\n"), "{seen}");
+    drop(explicit);
+    it.drain().await;
+}
+
+#[tokio::test]
+async fn a_command_that_cannot_start_or_keeps_crashing_is_not_sent_and_says_so() {
+    let absent =
+        ServerSettings { command: Some(vec!["/does/not/exist".into()]), ..ServerSettings::default() };
+    let it = upstreams(absent, UpstreamSettings::default());
+    let error = call(&it, &session(&it), &tool("1", "x", "")).await.err().unwrap();
+    assert!(matches!(&error, SendError::NotSent(why) if why.contains("cannot start")), "{error}");
+
+    let crashing = ["python3", "-c", "import sys; sys.exit(1)"].map(String::from).to_vec();
+    let it = upstreams(
+        ServerSettings { command: Some(crashing), ..ServerSettings::default() },
+        UpstreamSettings::default(),
+    );
+    for _ in 0..10 {
+        match call(&it, &session(&it), &tool("1", "x", "")).await {
+            Ok(reply) => assert!(text(reply).await.starts_with('!')),
+            Err(SendError::NotSent(why)) if why.contains("keeps crashing") => return,
+            Err(_) => {}
+        }
+    }
+    unreachable!("a crashing server must be told as such");
+}
+
+#[tokio::test]
+async fn no_more_children_than_allowed_are_started() {
+    let it = upstreams(settings(), UpstreamSettings { max_children: 1, ..UpstreamSettings::default() });
+    let (one, two) = (session(&it), session(&it));
+    pid(&it, &one).await;
+    let full = call(&it, &two, &tool("1", "pid", "")).await.err().unwrap();
+    assert!(matches!(&full, SendError::NotSent(why) if why.contains("in use")), "{full}");
+    one.close().await;
+    assert!(pid(&it, &two).await.contains("result"));
+    it.drain().await;
+}
