@@ -125,7 +125,9 @@ pub(super) async fn show(
 pub(super) fn model(api: &ApiParts, call: &Call, params: Option<&Bytes>, viewer: &Person) -> CallModel {
     let directory = api.broker.identity().directory();
     let request = &call.request;
-    let risk = api.catalog.risk(&request.agent, &request.server, &request.tool);
+    let rules = api.broker.rules();
+    let policies = rules.of(&request.agent, &request.server);
+    let risk = policies.iter().filter_map(|policy| policy.risk(&request.server, &request.tool)).max();
     let now = api.broker.clock().now();
     CallModel::new(call, params, &View { viewer, people: &directory.people, now, risk })
 }

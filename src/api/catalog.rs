@@ -1,4 +1,4 @@
-//! What agents can reach and by which rules. The facts live above this module; `serve` gives them.
+//! What agents can reach, and by which rules.
 
 use axum::{Json, extract::State};
 use serde::{Deserialize, Serialize};
@@ -7,61 +7,68 @@ use utoipa::ToSchema;
 
 use super::{ApiParts, Problem, extract::Body, who::Viewer};
 use crate::{
+    broker::GrantRules,
     call::{Timestamp, Verdict},
     identity::Source,
-    policy::{Evaluation, Facts},
+    policy::{Evaluation, Facts, Policy},
+    upstream::Server,
 };
 
-/// What the door tells of servers, policies and the ledger's head.
+/// What the door tells that lives beside the broker; `serve` gives it.
 pub trait Catalog: Send + Sync + 'static {
-    fn servers(&self) -> Vec<ServerView>;
-    fn policies(&self) -> Vec<PolicyView>;
-    /// What all policies that apply say of a request.
-    fn judge(&self, facts: &Facts<'_>) -> Evaluation;
-    /// Severity and class of a tool, as the policies state them.
-    fn risk(&self, agent: &str, server: &str, tool: &str) -> Option<(&'static str, &'static str)>;
+    /// The policy files that are configured, in order of name.
+    fn policies(&self) -> Vec<PolicyFile>;
     /// The ledger's signed head; none before the first.
     fn checkpoint(&self) -> Option<String>;
-    /// What keeps this process from being ready, or an operator from sleeping; empty when all is well.
+    /// What an operator should look at; empty when all is well.
     fn troubles(&self) -> Vec<String>;
 }
 
-/// A server behind the broker.
-#[derive(Clone, Debug, Serialize, ToSchema)]
-pub struct ServerView {
+/// A policy file as it lies on the disk.
+#[derive(Clone, Debug)]
+pub struct PolicyFile {
+    /// As the configuration writes it.
     pub name: String,
-    /// `stdio` or `http`.
-    pub kind: &'static str,
-    /// Its command line or URL, without secrets.
-    pub identity: String,
-    /// In a word or two, e.g. `running`, `not started`, `unreachable`.
-    pub state: String,
-    /// Names of the agents that may reach it.
-    pub grants: Vec<String>,
-}
-
-/// A policy in force.
-#[derive(Clone, Debug, Serialize, ToSchema)]
-pub struct PolicyView {
-    pub name: String,
+    /// Of the policy in force.
     pub digest: String,
-    /// The agents and servers that it judges.
-    pub grants: Vec<String>,
-    pub servers: Vec<String>,
-    /// Why the file as it is now was refused; the policy shown is the one before.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Why the file as it is now was refused; the policy in force is the one before.
     pub error: Option<String>,
     pub text: String,
 }
 
+/// A server behind the broker.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct ServerModel {
+    name: String,
+    /// `stdio` or `http`.
+    kind: &'static str,
+    /// Its command line or URL, without secrets.
+    identity: String,
+    /// Names of the agents that may reach it.
+    grants: Vec<String>,
+}
+
+/// A policy in force.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct PolicyModel {
+    name: String,
+    digest: String,
+    /// The agents and servers that it judges.
+    grants: Vec<String>,
+    servers: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+    text: String,
+}
+
 #[derive(Serialize, ToSchema)]
 pub(super) struct ServerList {
-    servers: Vec<ServerView>,
+    servers: Vec<ServerModel>,
 }
 
 #[derive(Serialize, ToSchema)]
 pub(super) struct PolicyList {
-    policies: Vec<PolicyView>,
+    policies: Vec<PolicyModel>,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -114,7 +121,19 @@ pub(super) struct Explanation {
     (status = 401, body = Problem, content_type = "application/problem+json"),
 ))]
 pub(super) async fn servers(State(api): State<ApiParts>, _: Viewer) -> Json<ServerList> {
-    Json(ServerList { servers: api.catalog.servers() })
+    let directory = api.broker.identity().directory();
+    let reaching = |server: &str| {
+        let agents = directory.agents.values().filter(|grant| grant.reaches(server));
+        sorted(agents.map(|grant| &grant.name))
+    };
+    let servers = api.broker.upstreams().servers();
+    let model = |server: &std::sync::Arc<Server>| ServerModel {
+        name: server.name().to_owned(),
+        kind: server.transport(),
+        identity: server.identity().to_owned(),
+        grants: reaching(server.name()),
+    };
+    Json(ServerList { servers: servers.iter().map(model).collect() })
 }
 
 /// The agents, in order of name.
@@ -146,7 +165,26 @@ pub(super) async fn agents(State(api): State<ApiParts>, _: Viewer) -> Json<Agent
     (status = 401, body = Problem, content_type = "application/problem+json"),
 ))]
 pub(super) async fn policies(State(api): State<ApiParts>, _: Viewer) -> Json<PolicyList> {
-    Json(PolicyList { policies: api.catalog.policies() })
+    let rules = api.broker.rules();
+    let has = |policies: &[std::sync::Arc<Policy>], digest: &str| {
+        policies.iter().any(|policy| policy.digest == digest)
+    };
+    let model = |file: PolicyFile| {
+        let judges = |rules: &GrantRules| {
+            has(&rules.everywhere, &file.digest) || rules.by_server.values().any(|own| has(own, &file.digest))
+        };
+        let servers = rules.by_server.iter().filter(|(_, policies)| has(policies, &file.digest));
+        let grants = rules.by_grant.iter().filter(|(_, own)| judges(own));
+        PolicyModel {
+            grants: sorted(grants.map(|(name, _)| name)),
+            servers: sorted(servers.map(|(name, _)| name)),
+            name: file.name,
+            digest: file.digest,
+            error: file.error,
+            text: file.text,
+        }
+    };
+    Json(PolicyList { policies: api.catalog.policies().into_iter().map(model).collect() })
 }
 
 /// What the policies say of a request.
@@ -168,7 +206,7 @@ pub(super) async fn explain(
         session: ask.session.as_deref(),
         now: ask.now.unwrap_or_else(|| api.broker.clock().now()),
     };
-    let Evaluation { verdict, trace, .. } = api.catalog.judge(&facts);
+    let Evaluation { verdict, trace, .. } = api.broker.rules().judge(&facts);
     let (verdict, rule, reason) = match verdict {
         Verdict::Allow { rule } => ("allow", rule, String::new()),
         Verdict::Review { terms } => ("require_approval", terms.reason.rule, terms.reason.text),
@@ -176,4 +214,10 @@ pub(super) async fn explain(
         Verdict::Hide { rule } => ("hide", rule, String::new()),
     };
     Json(Explanation { verdict, rule, reason, trace })
+}
+
+fn sorted<'a>(names: impl Iterator<Item = &'a String>) -> Vec<String> {
+    let mut names: Vec<String> = names.cloned().collect();
+    names.sort();
+    names
 }

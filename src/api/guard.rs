@@ -95,7 +95,8 @@ fn check(origins: &Origins, request: &Request) -> Result<(), Problem> {
     if headers.contains_key(header::ORIGIN) && origin.is_none_or(foreign) {
         return Err(Problem::forbidden("The request comes from another site's page."));
     }
-    if matches!(*request.method(), Method::GET | Method::HEAD) || headers.contains_key(header::AUTHORIZATION) {
+    if matches!(*request.method(), Method::GET | Method::HEAD) || headers.contains_key(header::AUTHORIZATION)
+    {
         return Ok(());
     }
     let from_us = site.map_or_else(|| origin.is_some_and(|origin| origins.knows_origin(origin)), |_| same);

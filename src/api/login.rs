@@ -181,7 +181,8 @@ mod tests {
         for good in ["/", "/c/0190", "/history?q=a%20b#x"] {
             assert!(is_ours(good), "{good}");
         }
-        for bad in ["", "c", "//evil", "/\\evil", "https://evil", "/a\nb", "/a b", "/\u{e9}", "javascript:1"] {
+        for bad in ["", "c", "//evil", "/\\evil", "https://evil", "/a\nb", "/a b", "/\u{e9}", "javascript:1"]
+        {
             assert!(!is_ours(bad), "{bad:?}");
         }
     }

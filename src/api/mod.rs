@@ -23,7 +23,7 @@ mod timeline;
 mod verbs;
 mod who;
 
-pub use catalog::{Catalog, PolicyView, ServerView};
+pub use catalog::{Catalog, PolicyFile};
 pub use guard::Origins;
 pub use login::Attempts;
 pub use openapi::document;
@@ -38,7 +38,7 @@ use crate::{broker::Broker, telemetry::Metrics};
 #[derive(Clone)]
 pub struct ApiParts {
     pub broker: Broker,
-    /// Servers, policies and the ledger's head: what lives above or beside the broker.
+    /// What lives beside the broker: policy files, the ledger's signed head.
     pub catalog: Arc<dyn Catalog>,
     pub metrics: Arc<Metrics>,
     pub origins: Arc<Origins>,

@@ -6,9 +6,10 @@ use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use crate::call::{
-    AttachKind, By, Call, CallId, ClientInfo, Command, Digest, Era, People, Person, Refusal, State, StateName,
-    Timestamp, Vote, decide, tally,
+    AttachKind, By, Call, CallId, ClientInfo, Command, Digest, Era, People, Person, Refusal, State,
+    StateName, Timestamp, Vote, decide, tally,
 };
+use crate::policy::Risk;
 
 /// One call.
 #[derive(Debug, Serialize, ToSchema)]
@@ -106,7 +107,7 @@ pub(super) struct View<'a> {
     pub viewer: &'a Person,
     pub people: &'a People,
     pub now: Timestamp,
-    pub risk: Option<(&'static str, &'static str)>,
+    pub risk: Option<Risk>,
 }
 
 impl CallModel {
@@ -132,8 +133,8 @@ impl CallModel {
             short_code: call.digest.short_code(),
             reason: reason(call),
             rule: call.rule.clone(),
-            severity: view.risk.map(|(severity, _)| severity),
-            class: view.risk.map(|(_, class)| class),
+            severity: view.risk.map(|risk| risk.severity.as_str()),
+            class: view.risk.map(|risk| risk.class.as_str()),
             requested_at: call.requested_at,
             expires_at,
             use_by,

@@ -184,9 +184,11 @@ fn refused(refusal: Refusal) -> Problem {
             problem.stand = Some(Box::new(Stand { digest: Some(digest.to_string()), ..Stand::default() }));
             problem
         }
-        Refusal::TooLate => {
-            Problem::conflict("too-late", "The deadline has passed", "Nobody decided in time; nothing was run.")
-        }
+        Refusal::TooLate => Problem::conflict(
+            "too-late",
+            "The deadline has passed",
+            "Nobody decided in time; nothing was run.",
+        ),
         Refusal::NotEligible(why) => Problem::forbidden(sentence(&why)),
         Refusal::AlreadyVoted => Problem::conflict(
             "voted",

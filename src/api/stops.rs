@@ -92,7 +92,9 @@ fn scope(ask: StopAsk) -> Result<(StopScope, String), Problem> {
     };
     let reason = ask.reason.trim();
     if reason.is_empty() {
-        return Err(Problem::unprocessable("Say why: `reason` stands on the ledger, and agents are told it."));
+        return Err(Problem::unprocessable(
+            "Say why: `reason` stands on the ledger, and agents are told it.",
+        ));
     }
     Ok((scope, reason.to_owned()))
 }

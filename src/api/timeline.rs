@@ -88,12 +88,9 @@ fn of(event: &Event) -> StepModel {
         Event::Extended { by, expires_at } => {
             StepModel { by: Some(by.name.clone()), expires_at: Some(*expires_at), ..blank }
         }
-        Event::Reparked { why, round, expires_at, .. } => StepModel {
-            text: Some(why.clone()),
-            round: Some(*round),
-            expires_at: Some(*expires_at),
-            ..blank
-        },
+        Event::Reparked { why, round, expires_at, .. } => {
+            StepModel { text: Some(why.clone()), round: Some(*round), expires_at: Some(*expires_at), ..blank }
+        }
         Event::Permitted { use_by } => StepModel { use_by: Some(*use_by), ..blank },
         Event::Dispatched { .. } => blank,
         Event::Completed { bytes, is_error, duration_ms, .. } => StepModel {

@@ -79,9 +79,9 @@ impl FromRequestParts<ApiParts> for Decider {
         let Viewer { person, .. } = Viewer::from_request_parts(parts, api).await?;
         match person.role {
             Role::Reviewer => Ok(Self(person)),
-            Role::Auditor => {
-                Err(Problem::forbidden("An auditor may look at everything and decide nothing. Ask a reviewer."))
-            }
+            Role::Auditor => Err(Problem::forbidden(
+                "An auditor may look at everything and decide nothing. Ask a reviewer.",
+            )),
         }
     }
 }
