@@ -52,7 +52,8 @@ pub(super) async fn pass_on(
                     recording.sent(message.len());
                 }
             });
-            spell(messages, (reply.status, reply.headers), asker.cloned(), visit.door.inner.settings.grace()).await
+            spell(messages, (reply.status, reply.headers), asker.cloned(), visit.door.inner.settings.grace())
+                .await
         }
     }
 }
