@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use countersign::call::{DetachReason, Event, StateName};
+use countersign::downstream::Patience;
 use countersign::ledger::{Fact, Stream};
 use serde_json::json;
 
@@ -12,7 +13,7 @@ use crate::rig::{House, Manner, Plan, Server, call, call_with_token, text};
 async fn an_agent_without_patience_gets_a_ticket_and_the_same_call_goes_on_waiting() {
     let server = Server::start(Manner::Json).await;
     let mut plan = Plan::at(&server.url);
-    plan.door.default_patience_s = 0;
+    plan.door.patience.insert("hasty".into(), Patience::Seconds(0));
     let house = House::open(plan).await;
     let agent = house.agent().initialized("hasty").await;
 
@@ -29,7 +30,8 @@ async fn an_agent_without_patience_gets_a_ticket_and_the_same_call_goes_on_waiti
 
     house.approve(&pending).await;
     assert!(server.calls().is_empty(), "a ticket is not a waiter");
-    let response = agent.ask(&call(2, "cancel", json!({}))).await;
+    let restarted = house.agent().initialized("patient").await;
+    let response = restarted.ask(&call(2, "cancel", json!({}))).await;
     assert_eq!(text(&response), "cancel ran with {}");
     assert_eq!(server.calls().len(), 1);
     assert_eq!(house.calls(&[]).await.len(), 1, "one card");

@@ -29,6 +29,8 @@ pub struct Answer {
     splitter: Splitter,
     ready: std::collections::VecDeque<Told>,
     connection: JoinHandle<()>,
+    /// Without it the connection would end with the answer.
+    _sender: http1::SendRequest<Full<Bytes>>,
 }
 
 /// One event of a stream.
@@ -73,7 +75,6 @@ impl Agent {
         let mut request = Request::builder().method(method).uri(&self.path);
         *request.headers_mut().unwrap() = self.headers.clone();
         let response = sender.send_request(request.body(Full::new(body.into())).unwrap()).await.unwrap();
-        // The sender may go: the connection lives on for the body.
         let (parts, body) = Response::into_parts(response);
         Answer {
             status: parts.status,
@@ -82,6 +83,7 @@ impl Agent {
             splitter: Splitter::new(1 << 20),
             ready: Default::default(),
             connection,
+            _sender: sender,
         }
     }
 
