@@ -2,6 +2,8 @@
 
 #[path = "store/contract.rs"]
 mod contract;
+#[path = "store/crash.rs"]
+mod crash;
 #[path = "store/sample.rs"]
 mod sample;
 #[path = "store/sqlite.rs"]

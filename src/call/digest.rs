@@ -26,7 +26,8 @@ pub struct DigestParts<'a> {
     pub round: u32,
 }
 
-/// SHA-256 over the length-prefixed parts, under the label `countersign/call/v1`.
+/// SHA-256 over the length-prefixed parts (u64, big-endian), under the label `countersign/call/v1`.
+/// The definition is preceded by a part of one byte that says whether it is known.
 #[must_use]
 pub fn digest(parts: &DigestParts<'_>) -> Digest {
     let mut hash = Sha256::new();
@@ -84,4 +85,84 @@ fn padded(key: &[u8; 32]) -> hmac::digest::Key<Hmac<Sha256>> {
     let mut block = hmac::digest::Key::<Hmac<Sha256>>::default();
     block[..key.len()].copy_from_slice(key);
     block
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{DigestParts, FingerprintParts, digest, fingerprint};
+
+    const PARTS: DigestParts<'_> = DigestParts {
+        nonce: &[7; 32],
+        server_identity: "https://omics.example/mcp",
+        tool: "CancelAHORunBatch",
+        definition: Some("d1"),
+        arguments: br#"{"batchId": 12345678901234567890}"#,
+        other_params: b"{}",
+        agent: "ci-bot",
+        rule: "/tools/CancelAHORunBatch/require",
+        policy: "p1",
+        round: 0,
+    };
+
+    const FINGERPRINT: FingerprintParts<'_> = FingerprintParts {
+        agent: "ci-bot",
+        server: "omics",
+        tool: "CancelAHORunBatch",
+        arguments: b"{}",
+        input_responses: b"",
+    };
+
+    #[test]
+    fn the_digest_is_frozen() {
+        assert_eq!(
+            digest(&PARTS).to_string(),
+            "b669d9e0ea9cd1b268d7fcf6d22a88612f4e027b0c17b988942d14939d7d8486"
+        );
+        assert_eq!(digest(&PARTS).short_code(), "PSMXKR");
+    }
+
+    #[test]
+    fn the_fingerprint_is_frozen() {
+        assert_eq!(
+            fingerprint(&[9; 32], &FINGERPRINT).to_text(),
+            "TM3SxM3Sldcm0UYw62P2UjPtfMU9WT7IuH5nY1qQO3c"
+        );
+    }
+
+    #[test]
+    fn every_part_changes_the_digest() {
+        let variants = [
+            DigestParts { nonce: &[8; 32], ..PARTS },
+            DigestParts { server_identity: "x", ..PARTS },
+            DigestParts { tool: "x", ..PARTS },
+            DigestParts { definition: None, ..PARTS },
+            DigestParts { definition: Some(""), ..PARTS },
+            DigestParts { arguments: b"x", ..PARTS },
+            DigestParts { other_params: b"x", ..PARTS },
+            DigestParts { agent: "x", ..PARTS },
+            DigestParts { rule: "x", ..PARTS },
+            DigestParts { policy: "x", ..PARTS },
+            DigestParts { round: 1, ..PARTS },
+            // A byte that moves from one part to the next.
+            DigestParts { agent: "ci-bot/", rule: "tools/CancelAHORunBatch/require", ..PARTS },
+            PARTS,
+        ];
+        let digests = variants.iter().map(digest).collect::<std::collections::BTreeSet<_>>();
+        assert_eq!(digests.len(), variants.len());
+    }
+
+    #[test]
+    fn every_part_and_the_key_change_the_fingerprint() {
+        let variants = [
+            FingerprintParts { agent: "x", ..FINGERPRINT },
+            FingerprintParts { server: "x", ..FINGERPRINT },
+            FingerprintParts { tool: "x", ..FINGERPRINT },
+            FingerprintParts { arguments: b"x", ..FINGERPRINT },
+            FingerprintParts { input_responses: b"x", ..FINGERPRINT },
+            FINGERPRINT,
+        ];
+        let prints = variants.iter().map(|parts| fingerprint(&[9; 32], parts));
+        let prints = prints.chain([fingerprint(&[8; 32], &FINGERPRINT)]);
+        assert_eq!(prints.collect::<std::collections::BTreeSet<_>>().len(), variants.len() + 1);
+    }
 }

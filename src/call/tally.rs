@@ -140,3 +140,87 @@ fn seat(
     }
     false
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{matched, shortfall};
+    use crate::call::{
+        ClientInfo, Commitment, Era, People, Person, Quorum, Reason, Request, Role, Terms, can_be_met,
+    };
+
+    fn request(owner: Option<&str>) -> Request {
+        Request {
+            agent: "ci".into(),
+            owner: owner.map(str::to_owned),
+            server: "omics".into(),
+            tool: "cancel".into(),
+            session: None,
+            era: Era::Legacy,
+            client: ClientInfo::default(),
+            argument_names: Vec::new(),
+            policy: String::new(),
+            params: Commitment([0; 32]),
+            follows: None,
+            twin: None,
+        }
+    }
+
+    fn people(groups: &[(&str, &str)]) -> People {
+        let person = |(name, groups): &(&str, &str)| Person {
+            name: (*name).into(),
+            groups: groups.split(' ').map(str::to_owned).collect(),
+            role: Role::Reviewer,
+            token: String::new(),
+        };
+        People(groups.iter().map(person).collect())
+    }
+
+    fn quorum(group: Option<&str>, approvals: u32) -> Quorum {
+        Quorum { group: group.map(str::to_owned), approvals }
+    }
+
+    fn terms(quorums: &[Quorum]) -> Terms {
+        Terms { quorums: quorums.to_vec(), ..Terms::standard(Reason::default()) }
+    }
+
+    #[test]
+    fn a_vote_counts_for_one_quorum_only() {
+        let terms = terms(&[quorum(Some("sre"), 1), quorum(Some("dba"), 1)]);
+        let both = [("alice", "sre dba")];
+        assert!(!can_be_met(&terms, &request(None), &people(&both)));
+        assert!(can_be_met(&terms, &request(None), &people(&[both[0], ("bob", "sre")])));
+    }
+
+    #[test]
+    fn people_make_room_for_each_other() {
+        // The first could take either place; the second and third take only one each.
+        let quorums = [quorum(Some("a"), 1), quorum(Some("b"), 2)];
+        let tally = matched(&quorums, &[vec![0, 1], vec![0, 1], vec![0]]);
+        assert!(tally.met, "{tally:?}");
+        let tally = matched(&quorums, &[vec![0, 1], vec![0], vec![0]]);
+        assert_eq!(tally.counts, [(1, 1), (1, 2)]);
+    }
+
+    #[test]
+    fn owners_count_only_when_alone_and_never_for_a_group() {
+        let (any, sre) = (terms(&[quorum(None, 1)]), terms(&[quorum(Some("sre"), 1)]));
+        let olga = people(&[("olga", "sre")]);
+        assert!(can_be_met(&any, &request(Some("olga")), &olga));
+        assert!(!can_be_met(&sre, &request(Some("olga")), &olga));
+        let two = people(&[("olga", "sre"), ("bob", "ops")]);
+        assert!(!can_be_met(&terms(&[quorum(None, 2)]), &request(Some("olga")), &two));
+    }
+
+    #[test]
+    fn who_is_missing_is_said_in_words() {
+        let terms = terms(&[quorum(Some("sre"), 2), quorum(None, 1)]);
+        let words = shortfall(&terms, &request(None), &people(&[("alice", "sre"), ("bob", "ops")]));
+        assert_eq!(words.as_deref(), Some("the quorum cannot be met: 2 of group sre needed, 1 could vote"));
+    }
+
+    #[test]
+    fn terms_that_need_nobody_are_never_met() {
+        assert!(!can_be_met(&terms(&[]), &request(None), &people(&[("alice", "")])));
+        assert!(!can_be_met(&terms(&[quorum(None, 0)]), &request(None), &people(&[("alice", "")])));
+    }
+}

@@ -54,8 +54,7 @@ pub(super) fn tell(outcome: &Outcome, asker: &Asker, now: Timestamp) -> Bytes {
     }
     let call = outcome.call.as_ref().map(|brief| describe(brief, &outcome.end, now));
     let text = words(&outcome.end, outcome.call.as_ref());
-    let answer =
-        ToolText { text: &text, is_error: true, call: call.as_deref(), modern: asker.modern };
+    let answer = ToolText { text: &text, is_error: true, call: call.as_deref(), modern: asker.modern };
     mcp::answer::tool(asker.id(), answer).into()
 }
 

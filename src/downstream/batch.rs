@@ -64,15 +64,14 @@ pub(super) async fn answer(visit: Visit, elements: Vec<Element>) -> Response {
     if asking.is_empty() {
         return StatusCode::ACCEPTED.into_response();
     }
-    let answers = asking.into_iter().map(move |element| stream::once(as_events(visit.clone(), element)).flatten().boxed());
+    let answers = asking
+        .into_iter()
+        .map(move |element| stream::once(as_events(visit.clone(), element)).flatten().boxed());
     reply::events(HeaderMap::new(), Body::from_stream(stream::select_all(answers)))
 }
 
 /// One element's whole answer, as events.
-async fn as_events(
-    visit: Visit,
-    element: Element,
-) -> stream::BoxStream<'static, Result<Bytes, axum::Error>> {
+async fn as_events(visit: Visit, element: Element) -> stream::BoxStream<'static, Result<Bytes, axum::Error>> {
     let response = match element.errand {
         Ok(errand) => gate::run(visit, errand, element.body).await,
         Err(refusal) => *refusal,

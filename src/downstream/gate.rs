@@ -21,9 +21,7 @@ use super::{
 use crate::{
     broker::{Ask, Live, Rules, Submission},
     call::{AttachKind, ClientInfo, Era},
-    mcp::{
-        Class, Json, Message, Meta, Passthrough, Route, ToolCall, Version, methods,
-    },
+    mcp::{Class, Json, Message, Meta, Passthrough, Route, ToolCall, Version, methods},
     policy::Reads,
     upstream::Outbound,
 };
@@ -32,7 +30,9 @@ use crate::{
 pub(super) enum Errand {
     Call(Box<Wanted>),
     /// A `tools/call` without an id: nobody could be answered.
-    DropCall { tool: String },
+    DropCall {
+        tool: String,
+    },
     Initialize(Passthrough, Bytes, ClientInfo),
     ListTools(Passthrough, Asker),
     /// `notifications/cancelled` for the request with this id, as written.
@@ -82,8 +82,12 @@ pub(super) async fn run(visit: Visit, errand: Errand, body: Bytes) -> Response {
         Errand::Call(wanted) => submit(visit, *wanted, body).await,
         Errand::DropCall { tool } => {
             visit.door.inner.calls_without_id.fetch_add(1, Ordering::Relaxed);
-            tracing::warn!(agent.name = visit.grant.name, server.name = visit.server.name(),
-                tool.name = tool, "a tools/call without an id was dropped");
+            tracing::warn!(
+                agent.name = visit.grant.name,
+                server.name = visit.server.name(),
+                tool.name = tool,
+                "a tools/call without an id was dropped"
+            );
             StatusCode::ACCEPTED.into_response()
         }
         Errand::Initialize(pass, id, client) => relay::initialize(visit, pass, body, id, client).await,
@@ -105,9 +109,8 @@ fn cancel(visit: &Visit, id: &str) -> Leave {
 
 fn call(visit: &Visit, message: &Message<'_>, body: &Bytes, asker: Asker) -> Result<Errand, Refusal> {
     let status = if asker.modern { StatusCode::BAD_REQUEST } else { StatusCode::OK };
-    let invalid = |text: &str| -> Refusal {
-        answer::error(status, &asker.id, code::INVALID_PARAMS, text, None).into()
-    };
+    let invalid =
+        |text: &str| -> Refusal { answer::error(status, &asker.id, code::INVALID_PARAMS, text, None).into() };
     let call = ToolCall::parse(message.params()).map_err(|why| invalid(&why.to_string()))?;
     if let Err(fault) = modern::check(&visit.headers, &call.meta, &call.name) {
         let modern::Fault { code, message, data } = fault;
@@ -182,7 +185,8 @@ fn live(meta: &Meta<'_>, asker: &Asker) -> Live {
 
 /// The headers that the dispatch may need; the others are not kept while the call waits.
 fn going_up(headers: &HeaderMap) -> HeaderMap {
-    let kept = |name: &str| name.starts_with("mcp-") || matches!(name, "accept" | "traceparent" | "tracestate");
+    let kept =
+        |name: &str| name.starts_with("mcp-") || matches!(name, "accept" | "traceparent" | "tracestate");
     headers.iter().filter(|(name, _)| kept(name.as_str())).map(|(n, v)| (n.clone(), v.clone())).collect()
 }
 

@@ -118,9 +118,8 @@ fn find_session(
     grant: &Grant,
     headers: &HeaderMap,
 ) -> Result<Option<Arc<Session>>, Box<Response>> {
-    let modern = text(headers, mcp_header::PROTOCOL_VERSION)
-        .and_then(Version::parse)
-        .is_some_and(Version::is_modern);
+    let modern =
+        text(headers, mcp_header::PROTOCOL_VERSION).and_then(Version::parse).is_some_and(Version::is_modern);
     let Some(id) = text(headers, mcp_header::SESSION_ID).filter(|_| !modern) else {
         return Ok(None);
     };

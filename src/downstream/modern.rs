@@ -86,7 +86,11 @@ fn missing(key: &str) -> Fault {
 fn unsupported(requested: &str) -> Fault {
     let supported = Version::ALL.map(Version::as_str);
     let data = json!({"supported": supported, "requested": requested}).to_string();
-    Fault { code: code::UNSUPPORTED_VERSION, message: "Unsupported protocol version".into(), data: Some(data) }
+    Fault {
+        code: code::UNSUPPORTED_VERSION,
+        message: "Unsupported protocol version".into(),
+        data: Some(data),
+    }
 }
 
 #[cfg(test)]
@@ -130,6 +134,9 @@ mod tests {
     #[test]
     fn a_legacy_call_is_not_judged_by_headers_it_does_not_have() {
         assert_eq!(checked(&[], r#""name":"run""#), Ok(()));
-        assert_eq!(checked(&[("mcp-protocol-version", "2025-06-18"), ("mcp-name", "x")], r#""name":"run""#), Ok(()));
+        assert_eq!(
+            checked(&[("mcp-protocol-version", "2025-06-18"), ("mcp-name", "x")], r#""name":"run""#),
+            Ok(())
+        );
     }
 }

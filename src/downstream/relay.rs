@@ -22,12 +22,7 @@ use crate::{
 };
 
 /// Sends a message up and its answer down, untouched.
-pub(super) async fn message(
-    visit: Visit,
-    pass: Passthrough,
-    body: Bytes,
-    asker: Option<Asker>,
-) -> Response {
+pub(super) async fn message(visit: Visit, pass: Passthrough, body: Bytes, asker: Option<Asker>) -> Response {
     match send(&visit, pass, &visit.link(), body).await {
         Ok(reply) => reply::pass_on(&visit, reply, asker.as_ref(), None).await,
         Err(why) => unreachable(&visit, asker.as_ref(), &why),
@@ -83,7 +78,8 @@ fn too_many(asker: &Asker) -> Response {
 /// `tools/list`, without the tools that do not exist for this grant.
 pub(super) async fn list_tools(visit: Visit, pass: Passthrough, body: Bytes, asker: Asker) -> Response {
     let rules = visit.door.inner.broker.rules();
-    let hiding = rules.of(&visit.grant.name, visit.server.name()).iter().any(|policy| policy.hides_anything());
+    let hiding =
+        rules.of(&visit.grant.name, visit.server.name()).iter().any(|policy| policy.hides_anything());
     if !hiding {
         return message(visit, pass, body, Some(asker)).await;
     }

@@ -52,10 +52,14 @@ impl Sieve {
                 let sieved = messages.map(move |message| message.map(|message| self.message(&message)));
                 reply::spell(sieved, (status, headers), Some(asker), grace).await
             }
-            ReplyBody::Bytes(body) => match body.collect().await.and_then(|whole| self.whole(&headers, &whole)) {
-                Ok(sieved) => reply::respond(status, headers, Body::from(sieved)),
-                Err(why) => answer::json_with(StatusCode::BAD_GATEWAY, reply::broken(&asker, &why).into()),
-            },
+            ReplyBody::Bytes(body) => {
+                match body.collect().await.and_then(|whole| self.whole(&headers, &whole)) {
+                    Ok(sieved) => reply::respond(status, headers, Body::from(sieved)),
+                    Err(why) => {
+                        answer::json_with(StatusCode::BAD_GATEWAY, reply::broken(&asker, &why).into())
+                    }
+                }
+            }
         }
     }
 

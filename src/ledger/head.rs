@@ -6,7 +6,7 @@
 use std::fmt::Write as _;
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
-use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
+use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey, pkcs8::DecodePublicKey as _};
 use sha2::{Digest as _, Sha256};
 
 use super::entry::{read_hex, write_hex};
@@ -32,6 +32,8 @@ pub struct Head {
 pub enum HeadError {
     #[error("this is not a signed head: {0}")]
     Form(&'static str),
+    #[error("this is not an Ed25519 public key in PEM form")]
+    Key,
     #[error("the head is not signed by key {0}")]
     Signature(String),
 }
@@ -97,6 +99,15 @@ impl Head {
         let head = Self { origin, size, hash, at };
         if head.text() == text { Ok(head) } else { Err(HeadError::Form("more lines than a head has")) }
     }
+}
+
+/// The public key in a PEM file, as it lies beside the store.
+///
+/// # Errors
+/// `Key` for anything else.
+pub fn read_key(pem: &str) -> Result<VerifyingKey, HeadError> {
+    let pem = pem.trim().replace("\r\n", "\n");
+    VerifyingKey::from_public_key_pem(&pem).map_err(|_| HeadError::Key)
 }
 
 /// Names a key in a few characters: `NAME+8 hex digits`, as signed notes do.

@@ -21,6 +21,6 @@ pub use event::{
     AgentEvent, BrokerEvent, Entry, Fact, PolicyEvent, ReviewerEvent, Segment, ServerEvent, StopEvent,
     StopScope, Stream,
 };
-pub use head::{Head, HeadError, key_id};
+pub use head::{Head, HeadError, key_id, read_key};
 pub use permit::{Pass, Permit};
 pub use verify::{Bad, Report, Verifier};

@@ -199,6 +199,8 @@ pub(super) struct Rule {
 #[derive(Debug)]
 pub(super) struct Limit {
     pub id: String,
+    /// Only calls that match are counted; none counts every call.
+    pub conditions: Vec<Condition>,
     pub counter: String,
     pub window: Window,
     pub max: f64,

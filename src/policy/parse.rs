@@ -240,15 +240,7 @@ fn quorum(problems: &mut Problems<'_>, node: &Node) -> Option<Quorum> {
     let group = problems.text(member(members, "group")).map(str::to_owned);
     let approvals = match member(members, "approvals") {
         None => 1,
-        Some(node) => match &node.value {
-            Value::Number(text) if text.parse().is_ok_and(|n: u32| (1..=100).contains(&n)) => {
-                text.parse().unwrap_or(1)
-            }
-            _ => {
-                problems.add(node.at, "expected a whole number from 1 to 100", None);
-                return None;
-            }
-        },
+        Some(node) => problems.whole(node, 1..=100)?,
     };
     Some(Quorum { group, approvals })
 }

@@ -80,7 +80,7 @@ impl Step {
                 next.extend(nodes.get(index).map(|node| &node.value));
             }
             (Self::Index(index), Value::List(nodes)) => {
-                next.extend(nodes.get(*index).map(|node| &node.value))
+                next.extend(nodes.get(*index).map(|node| &node.value));
             }
             (Self::Every, Value::List(nodes)) => next.extend(nodes.iter().map(|node| &node.value)),
             (Self::Key(_), Value::Bool(_) | Value::Number(_) | Value::Text(_))

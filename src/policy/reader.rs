@@ -1,5 +1,6 @@
 //! Reads members of a spanned tree, and says of each mistake where it is and what was expected.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::problem::{Problems, nearest};
@@ -111,6 +112,19 @@ impl Problems<'_> {
             self.add(node.at, "expected a number from 0 up", None);
         }
         amount
+    }
+
+    /// A whole number within a range.
+    pub fn whole(&mut self, node: &Node, range: RangeInclusive<u32>) -> Option<u32> {
+        let number = match &node.value {
+            Value::Number(text) => text.parse().ok().filter(|number| range.contains(number)),
+            Value::Null | Value::Bool(_) | Value::Text(_) | Value::List(_) | Value::Object(_) => None,
+        };
+        if number.is_none() {
+            let wanted = format!("expected a whole number from {} to {}", range.start(), range.end());
+            self.add(node.at, wanted, None);
+        }
+        number
     }
 
     pub fn duration(&mut self, node: Option<&Node>) -> Option<Duration> {

@@ -37,8 +37,9 @@ const LIMIT: Keys = Keys {
         "on_limit",
         "on_deny",
         "reason",
+        "conditions",
     ],
-    later: &["conditions", "increment", "cel"],
+    later: &["increment", "cel"],
 };
 
 const RATE_LIMIT: Keys =
@@ -77,13 +78,12 @@ impl Problems<'_> {
         let conditions = if bare {
             vec![self.condition(node, members)?]
         } else {
-            let conditions = self.required(node, members, "conditions", RULE.of);
-            let nodes = self.list(conditions, "conditions");
-            let read = |node| {
-                let members = self.object(node, &CONDITION)?;
-                self.condition(node, members)
+            let conditions = match member(members, "conditions") {
+                // `cel` was already refused by name: one problem is enough.
+                None if member(members, "cel").is_some() => None,
+                _ => self.required(node, members, "conditions", RULE.of),
             };
-            nodes.iter().map(read).collect::<Option<Vec<_>>>()?
+            self.conditions(conditions)?
         };
         let _: Option<&str> = self.text(member(members, "description"));
         Some(Rule { id, conditions, text: self.reason(members) })
@@ -94,6 +94,16 @@ impl Problems<'_> {
         let on_deny = self.text(member(members, "on_deny"));
         let reason = self.text(member(members, "reason"));
         on_deny.or(reason).map(str::to_owned)
+    }
+
+    /// None when one of them has a problem.
+    fn conditions(&mut self, node: Option<&Node>) -> Option<Vec<Condition>> {
+        let nodes = self.list(node, "conditions");
+        let read = |node| {
+            let members = self.object(node, &CONDITION)?;
+            self.condition(node, members)
+        };
+        nodes.iter().map(read).collect()
     }
 
     fn condition(&mut self, node: &Node, members: Members<'_>) -> Option<Condition> {
@@ -183,6 +193,7 @@ impl Problems<'_> {
         let _: Option<&str> = self.text(member(members, "description"));
         Some(Limit {
             id,
+            conditions: self.conditions(member(members, "conditions"))?,
             scope: self.word(member(members, "scope"), &SCOPES).unwrap_or(Scope::Grant),
             increment_from: member(members, "increment_from").and_then(|node| self.path(node)),
             on_limit_review: self.word(member(members, "on_limit"), &on_limit).unwrap_or(false),
@@ -209,19 +220,16 @@ impl Problems<'_> {
         let max = self.required(node, members, "max", RATE_LIMIT.of);
         let max = max.and_then(|node| self.amount(node));
         let window = self.required(node, members, "window", RATE_LIMIT.of)?;
-        let window = match &window.value {
-            Value::Number(text) => match text.parse::<u64>() {
-                Ok(seconds @ 1..=31_622_400) => Some(Window::Sliding(Duration::from_secs(seconds))),
-                Ok(_) | Err(_) => {
-                    self.add(window.at, "expected a whole number of seconds, from 1 up", None);
-                    None
-                }
-            },
-            _ => self.window(window),
+        let window = if window.text().is_some() {
+            self.window(window)
+        } else {
+            let seconds = self.whole(window, 1..=31_622_400);
+            seconds.map(|seconds| Window::Sliding(Duration::from_secs(seconds.into())))
         };
         Some(Limit {
             counter: id.clone(),
             id,
+            conditions: Vec::new(),
             window: window?,
             max: max?,
             scope: Scope::Session,

@@ -66,7 +66,7 @@ impl FromStr for Window {
 }
 
 /// A whole number and `s`, `m`, `h` or `d`: from a second to a year.
-pub(super) fn duration(text: &str) -> Option<Duration> {
+pub fn duration(text: &str) -> Option<Duration> {
     let unit = match text.bytes().last()? {
         b's' => 1,
         b'm' => 60,

@@ -1,16 +1,19 @@
 //! What SQLite adds to the contract: a file that outlives its process, a lock, and clear errors.
 
-use std::{path::Path, sync::Arc};
+use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, sync::Arc};
 
-use countersign::store::{
-    Store as _,
-    sqlite::{OpenOptions, Sqlite},
+use countersign::{
+    ledger::{BrokerEvent, Fact, Head, Stream, commitment, read_key},
+    store::{
+        Batch, Put, Store as _, StoreError,
+        sqlite::{Boot, OpenOptions, ReadOnly, Sqlite},
+    },
 };
 use tempfile::TempDir;
 
 use crate::{
     contract,
-    sample::{call, submit},
+    sample::{call, moment, on, payload, submit},
 };
 
 fn open(folder: &Path) -> Sqlite {
@@ -43,4 +46,145 @@ async fn a_store_that_is_opened_again_has_everything() {
     assert_eq!(*second.head().borrow(), 1);
     let more = second.append(submit(&call(2))).await.unwrap();
     assert_eq!(more[0].number, 2);
+}
+
+#[tokio::test]
+async fn a_second_opener_is_told_who_holds_the_store() {
+    let folder = TempDir::new().unwrap();
+    let first = open(folder.path());
+    let second = Sqlite::open(&folder.path().join("ledger.db"), OpenOptions::default());
+    let Err(StoreError::Locked(who)) = second else { panic!("{second:?}") };
+    assert!(who.contains(&format!("pid {}", std::process::id())), "{who}");
+    drop(first);
+    open(folder.path());
+}
+
+#[tokio::test]
+async fn only_their_owner_can_read_the_secrets() {
+    let folder = TempDir::new().unwrap();
+    let store = open(folder.path());
+    store.append(submit(&call(1))).await.unwrap();
+    let mode = |name: &str| fs::metadata(folder.path().join(name)).unwrap().permissions().mode() & 0o777;
+    for name in ["ledger.db", "ledger.db-wal", "ledger.db-shm", "ledger.db.key", "ledger.db.lock"] {
+        assert_eq!(mode(name), 0o600, "{name}");
+    }
+    let public = fs::read_to_string(folder.path().join("ledger.db.pub")).unwrap();
+    assert_eq!(read_key(&public).unwrap(), store.verifying_key());
+}
+
+#[tokio::test]
+async fn a_file_that_is_no_store_gets_a_clear_error() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("ledger.db");
+    let refused = || match Sqlite::open(&path, OpenOptions::default()) {
+        Err(StoreError::Damaged(why)) => why,
+        other => panic!("{other:?}"),
+    };
+    fs::write(&path, "hello, this is a letter and not a database".repeat(200)).unwrap();
+    assert_eq!(refused(), "it is not a SQLite database");
+    fs::remove_file(&path).unwrap();
+    rusqlite::Connection::open(&path).unwrap().execute_batch("CREATE TABLE t (x)").unwrap();
+    assert_eq!(refused(), "it is a database of another program");
+    fs::remove_file(&path).unwrap();
+    drop(open(folder.path()));
+    rusqlite::Connection::open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
+    assert!(refused().contains("version 99"), "{}", refused());
+    assert!(ReadOnly::open(&folder.path().join("none.db")).is_err());
+}
+
+#[tokio::test]
+async fn a_full_disk_closes_the_store_and_leaves_nothing_half_written() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("ledger.db");
+    let store = Sqlite::open(&path, OpenOptions { max_pages: Some(80), ..OpenOptions::default() }).unwrap();
+    let mut written = 0;
+    let why = loop {
+        let mut batch = submit(&call(written + 1));
+        batch.payloads = vec![payload(&call(written + 1), &[7; 20_000])];
+        match store.append(batch).await {
+            Ok(entries) => written = entries[0].number,
+            Err(StoreError::Unavailable(why)) => break why,
+            Err(other) => panic!("{other}"),
+        }
+        assert!(written < 100, "80 pages hold no 100 payloads");
+    };
+    assert!(why.contains("full"), "{why}");
+    assert!(!store.is_open());
+    let small = Put { space: "s", key: "k".into(), value: Some(vec![1]) };
+    assert!(matches!(store.put(vec![small]).await, Err(StoreError::Unavailable(_))), "it stays closed");
+    assert_eq!(store.entries(0, 200).await.unwrap().len() as u64, written, "and can be read");
+    assert_eq!(store.call(call(written + 1).id).await.unwrap(), None);
+    drop(store);
+    let again = open(folder.path());
+    assert_eq!(again.append(submit(&call(written + 1))).await.unwrap()[0].number, written + 1);
+    again.drain().await.unwrap();
+    assert_eq!(again.read_only().verify(Some(again.verifying_key()), None).unwrap().bad, None);
+}
+
+#[tokio::test]
+async fn an_export_proves_entries_payloads_and_allowed_calls() {
+    let folder = TempDir::new().unwrap();
+    let store = open(folder.path());
+    let mut first = call(1);
+    first.request.params = commitment(&[3; 32], b"{}");
+    let mut batch = submit(&first);
+    batch.payloads = vec![payload(&first, b"{}")];
+    store.append(batch).await.unwrap();
+    store
+        .append_segment(moment(1), vec![b"one".to_vec(), b"two".to_vec()], moment(0), moment(1))
+        .await
+        .unwrap();
+    store.drain().await.unwrap();
+    let beside = ReadOnly::open(store.path()).unwrap();
+    let report = beside.verify(Some(store.verifying_key()), None).unwrap();
+    assert_eq!((report.bad, report.entries, report.proven), (None, 2, 2));
+    assert_eq!((report.payloads, report.leaves), (1, 2));
+    let mut lines = Vec::new();
+    beside
+        .export(false, |line| {
+            lines.push(String::from_utf8_lossy(line).into_owned());
+            Ok(())
+        })
+        .unwrap();
+    assert!(lines.iter().all(|line| !line.contains("payload") && !line.contains("leaf")), "{lines:?}");
+    let note = store.signed_head().unwrap();
+    assert_eq!(beside.signed_head().unwrap().as_deref(), Some(&*note));
+    assert_eq!(Head::open(&note, &store.verifying_key()).unwrap().size, 2);
+}
+
+#[tokio::test]
+async fn a_changed_row_is_named_by_verification() {
+    let folder = TempDir::new().unwrap();
+    let store = open(folder.path());
+    for n in 1..=5 {
+        store.append(submit(&call(n))).await.unwrap();
+    }
+    store.drain().await.unwrap();
+    let key = store.verifying_key();
+    drop(store);
+    let path = folder.path().join("ledger.db");
+    let vandal = rusqlite::Connection::open(&path).unwrap();
+    let sql = "UPDATE entries SET bytes = CAST(replace(CAST(bytes AS TEXT), 'agent-0', 'agent-9') AS BLOB) WHERE number = 3";
+    assert_eq!(vandal.execute(sql, []).unwrap(), 1);
+    let report = ReadOnly::open(&path).unwrap().verify(Some(key), None).unwrap();
+    assert_eq!(report.bad.map(|bad| bad.number), Some(3));
+    vandal.execute("DELETE FROM entries WHERE number > 2", []).unwrap();
+    let report = ReadOnly::open(&path).unwrap().verify(Some(key), None).unwrap();
+    assert_eq!(report.bad.map(|bad| bad.number), Some(3));
+}
+
+#[tokio::test]
+async fn the_next_boot_knows_the_last() {
+    let folder = TempDir::new().unwrap();
+    let store = open(folder.path());
+    assert_eq!(store.last_boot().await.unwrap(), None);
+    let say = |event| Batch {
+        writes: vec![on(Stream::Broker, None, vec![Fact::Broker(event)])],
+        ..Batch::default()
+    };
+    let started = BrokerEvent::Started { replica: "main".into(), epoch: 7, version: "0.1.0".into() };
+    store.append(say(started)).await.unwrap();
+    assert_eq!(store.last_boot().await.unwrap(), Some(Boot { epoch: 7, drained: false }));
+    store.append(say(BrokerEvent::Drained { epoch: 7 })).await.unwrap();
+    assert_eq!(store.last_boot().await.unwrap(), Some(Boot { epoch: 7, drained: true }));
 }

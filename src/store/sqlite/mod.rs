@@ -1,5 +1,6 @@
 //! The store on SQLite: one file, one writing thread with group commit, a few reading connections.
 
+mod export;
 mod files;
 mod projection;
 mod query;
@@ -7,6 +8,9 @@ mod reader;
 mod schema;
 mod shared;
 mod writer;
+
+pub use export::ReadOnly;
+pub use projection::Boot;
 
 use std::{
     fs,
@@ -135,6 +139,20 @@ impl Sqlite {
     #[must_use]
     pub fn signed_head(&self) -> Option<Arc<str>> {
         self.shared.signed_head()
+    }
+
+    /// The last process that said on the ledger that it took this store; the next epoch is one more.
+    ///
+    /// # Errors
+    /// As every read.
+    pub async fn last_boot(&self) -> Result<Option<Boot>, StoreError> {
+        self.readers.read(reader::boot).await
+    }
+
+    /// For reading all of it: export, verification.
+    #[must_use]
+    pub fn read_only(&self) -> ReadOnly {
+        ReadOnly::new(Arc::clone(&self.readers))
     }
 
     /// Waits until everything sent before is on the disk under a signed head.

@@ -2,12 +2,25 @@
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 
+use serde::{Deserialize, Serialize};
+
 use super::writer::Broken;
 use crate::{
     call::{Call, CallId, Fingerprint, StateName, Timestamp},
-    ledger::Stream,
+    ledger::{BrokerEvent, Stream},
     store::{Payload, PayloadKind},
 };
+
+/// Where the last boot stands among the small values.
+pub const BOOT: (&str, &str) = ("store", "boot");
+
+/// The last process that took this store.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Boot {
+    pub epoch: u64,
+    /// It ended cleanly.
+    pub drained: bool,
+}
 
 type Written = Result<(), Broken>;
 
@@ -127,6 +140,17 @@ pub fn put_segment(connection: &Connection, number: u64, leaves: &[u8]) -> Writt
         .prepare_cached("INSERT INTO segments (number, leaves) VALUES (?1, ?2)")?
         .execute(params![number, leaves])?;
     Ok(())
+}
+
+/// Which boot this is stands beside the entries that say so: the broker's stream grows with every batch
+/// of allowed calls and is not read to start.
+pub fn put_boot(connection: &Connection, event: &BrokerEvent) -> Written {
+    let boot = match event {
+        BrokerEvent::Started { epoch, .. } => Boot { epoch: *epoch, drained: false },
+        BrokerEvent::Drained { epoch } => Boot { epoch: *epoch, drained: true },
+        BrokerEvent::UncleanStart { .. } | BrokerEvent::AllowedCalls(_) => return Ok(()),
+    };
+    put(connection, BOOT.0, BOOT.1, Some(&serde_json::to_vec(&boot)?))
 }
 
 /// `None` deletes.

@@ -9,12 +9,12 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Row, params};
 use tokio::{sync::Semaphore, task};
 
 use super::{
-    projection::{kind_number, stream_key},
+    projection::{BOOT, Boot, kind_number, stream_key},
     schema,
 };
 use crate::{
     call::{CallId, Timestamp},
-    ledger::{Chain, Entry, Stream, decode},
+    ledger::{Chain, Entry, Stream, decode, segment},
     store::{Payload, PayloadKind, StoreError},
 };
 
@@ -26,9 +26,12 @@ const CONNECTIONS: usize = 4;
 pub enum Unread {
     #[error(transparent)]
     Database(#[from] rusqlite::Error),
-    /// What is there is not what we wrote.
+    /// What is there is not what we wrote, or what was asked for is not from us.
     #[error("{0}")]
     Content(String),
+    /// What takes the answer could not.
+    #[error("{0}")]
+    Sink(String),
 }
 
 impl From<Unread> for StoreError {
@@ -36,6 +39,7 @@ impl From<Unread> for StoreError {
         match unread {
             Unread::Database(error) => schema::opening(error),
             Unread::Content(what) => Self::Damaged(what),
+            Unread::Sink(why) => Self::Unavailable(why),
         }
     }
 }
@@ -147,6 +151,25 @@ pub fn get(connection: &Connection, space: &str, key: &str) -> Read<Option<Vec<u
         .query_row([space, key], bytes)
         .optional()?;
     Ok(value)
+}
+
+/// The leaves under the segment's entry `number`; none when they were dropped.
+pub fn leaves(connection: &Connection, number: u64) -> Read<Vec<Vec<u8>>> {
+    let packed = connection
+        .prepare_cached("SELECT leaves FROM segments WHERE number = ?1")?
+        .query_row([number], bytes)
+        .optional()?;
+    let Some(packed) = packed else { return Ok(Vec::new()) };
+    let leaves = segment::unpack(&packed)
+        .ok_or_else(|| Unread::Content(format!("the allowed calls under entry {number}")))?;
+    Ok(leaves.into_iter().map(<[u8]>::to_vec).collect())
+}
+
+pub fn boot(connection: &Connection) -> Read<Option<Boot>> {
+    get(connection, BOOT.0, BOOT.1)?
+        .map(|json| serde_json::from_slice(&json))
+        .transpose()
+        .map_err(|error| Unread::Content(format!("the last boot: {error}")))
 }
 
 /// By key.

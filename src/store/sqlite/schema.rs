@@ -39,6 +39,7 @@ CREATE TABLE calls (
   snapshot     BLOB NOT NULL
 ) STRICT;
 CREATE INDEX calls_by_time ON calls (requested_at, id, state, shape);
+CREATE INDEX calls_by_shape ON calls (shape, requested_at, id, state);
 CREATE INDEX calls_by_state ON calls (state, requested_at, id, shape);
 CREATE INDEX calls_by_short_code ON calls (short_code);
 CREATE INDEX calls_by_deadline ON calls (deadline) WHERE deadline IS NOT NULL;
@@ -103,6 +104,24 @@ pub fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
     transaction.commit().map_err(opening)
 }
 
+/// Is this file one of ours, of this version? For readers, who cannot migrate it.
+///
+/// # Errors
+/// `Damaged` says what it is instead.
+pub fn check(connection: &Connection) -> Result<(), StoreError> {
+    let number = |name: &str| {
+        connection.query_row(&format!("PRAGMA {name}"), [], |row| row.get::<_, i64>(0)).map_err(opening)
+    };
+    if number("application_id")? != i64::from(APPLICATION) {
+        return Err(StoreError::Damaged("it is not a store of countersign".into()));
+    }
+    let version = number("user_version")?;
+    if usize::try_from(version) != Ok(STEPS.len()) {
+        return Err(StoreError::Damaged(format!("its version is {version}, not {}", STEPS.len())));
+    }
+    Ok(())
+}
+
 /// Settings of the one connection that writes: an answered commit is on the disk.
 pub fn prepare_writer(connection: &Connection, max_pages: Option<u32>) -> Result<(), StoreError> {
     connection.pragma_update_and_check(None, "journal_mode", "wal", |_| Ok(())).map_err(opening)?;
@@ -126,11 +145,10 @@ pub fn prepare(connection: &Connection) -> Result<(), StoreError> {
 
 /// What a failure means while the file is opened or read.
 pub fn opening(error: rusqlite::Error) -> StoreError {
-    use rusqlite::ErrorCode::{CannotOpen, DatabaseCorrupt, NotADatabase};
+    use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
     match error.sqlite_error_code() {
         Some(NotADatabase) => StoreError::Damaged("it is not a SQLite database".into()),
         Some(DatabaseCorrupt) => StoreError::Damaged(error.to_string()),
-        Some(CannotOpen) => StoreError::Unavailable(error.to_string()),
         _ => StoreError::Unavailable(error.to_string()),
     }
 }

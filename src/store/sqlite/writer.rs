@@ -277,8 +277,12 @@ impl Sheet<'_> {
                     "INSERT INTO entries (number, stream, version, at, bytes, hash) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
                 )?
                 .execute(params![entry.number, key, version, at.0, bytes, entry.hash])?;
-            if let (Stream::Call(call), Fact::Call(Event::Voted { review })) = (&write.stream, fact) {
-                projection::put_vote(self.connection, &review.reviewer.name, *call)?;
+            match (&write.stream, fact) {
+                (Stream::Call(call), Fact::Call(Event::Voted { review })) => {
+                    projection::put_vote(self.connection, &review.reviewer.name, *call)?;
+                }
+                (_, Fact::Broker(event)) => projection::put_boot(self.connection, event)?,
+                _ => {}
             }
             entries.push(entry);
         }

@@ -1,0 +1,216 @@
+//! From the file as written to the settings that each module owns.
+
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
+
+use super::{Config, ConfigError, secret};
+use crate::{broker, downstream::DoorSettings, identity::GrantSettings, policy, upstream::ServerSettings};
+
+/// A certificate chain and its key, PEM files.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Tls {
+    pub cert: PathBuf,
+    pub key: PathBuf,
+}
+
+/// Where people are told.
+#[derive(Clone, Debug, Default)]
+pub struct NotifySettings {
+    /// Name, webhook URL, whether argument values may be shown.
+    pub slack: Vec<(String, String, bool)>,
+    /// Name, URL, secret, whether argument values may be shown.
+    pub webhook: Vec<(String, String, String, bool)>,
+}
+
+/// Everything a broker process is made of, secrets read.
+#[derive(Clone, Debug)]
+pub struct Composed {
+    pub listen: SocketAddr,
+    pub public_url: String,
+    pub tls: Option<Tls>,
+    pub trusted_proxies: Vec<IpAddr>,
+    pub broker: broker::Settings,
+    pub door: DoorSettings,
+    pub servers: BTreeMap<String, ServerSettings>,
+    pub grants: Vec<(String, GrantSettings)>,
+    pub notify: NotifySettings,
+}
+
+impl Config {
+    /// What can be said without reading a secret: names, addresses, times.
+    pub(super) fn check(&self) -> Result<(), ConfigError> {
+        self.listen()?;
+        self.store_path()?;
+        for name in self.file.servers.keys() {
+            let fits = (1..=24).contains(&name.len())
+                && !name.contains("__")
+                && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"_-".contains(&b));
+            if !fits {
+                let message = format!("the server name {name:?} is not allowed");
+                let hint = "use up to 24 of a-z, 0-9, - and _, without two underscores in a row";
+                return Err(self.at(&format!("servers.{name}"), message, hint));
+            }
+        }
+        for (name, grant) in &self.file.grants {
+            for server in grant.servers.names() {
+                if server != "*" && !self.file.servers.contains_key(&server) {
+                    let message =
+                        format!("grant {name:?} names the server {server:?}, which is not configured");
+                    return Err(self.at(
+                        &format!("grants.{name}"),
+                        message,
+                        format!("add [servers.{server}]"),
+                    ));
+                }
+            }
+        }
+        self.broker_settings().map(|_| ())
+    }
+
+    /// The address to listen on. Off loopback it needs TLS, or a proxy that is trusted to have it.
+    fn listen(&self) -> Result<SocketAddr, ConfigError> {
+        let written = &self.file.listen;
+        let hint = "write an address and a port, such as listen = \"127.0.0.1:8787\"";
+        let address: SocketAddr = written
+            .replace("localhost:", "127.0.0.1:")
+            .parse()
+            .map_err(|_| self.at("listen", format!("{written:?} is no address to listen on"), hint))?;
+        let covered = self.tls().is_some() || !self.file.trusted_proxies.is_empty();
+        if !address.ip().is_loopback() && !covered {
+            let message = format!("{address} can be reached from other machines, and there is no TLS");
+            let hint = "set tls.cert and tls.key, or trusted_proxies, or listen on 127.0.0.1";
+            return Err(self.at("listen", message, hint));
+        }
+        Ok(address)
+    }
+
+    fn tls(&self) -> Option<Tls> {
+        let tls = &self.file.tls;
+        Some(Tls { cert: self.path_of(tls.cert.as_ref()?), key: self.path_of(tls.key.as_ref()?) })
+    }
+
+    /// Links, cookies and the Host list come from here.
+    fn public_url(&self, listen: SocketAddr) -> String {
+        let scheme = if self.tls().is_some() { "https" } else { "http" };
+        let own = || format!("{scheme}://{listen}");
+        self.file.public_url.clone().unwrap_or_else(own).trim_end_matches('/').to_owned()
+    }
+
+    fn duration(&self, header: &str, key: &str, written: &str) -> Result<Duration, ConfigError> {
+        policy::duration(written).ok_or_else(|| {
+            let message = format!("{key} = {written:?} is no duration");
+            self.at(header, message, "write a number and a unit, such as \"90s\", \"15m\" or \"24h\"")
+        })
+    }
+
+    fn broker_settings(&self) -> Result<broker::Settings, ConfigError> {
+        let (approval, limits, ledger) = (&self.file.approval, &self.file.limits, &self.file.ledger);
+        Ok(broker::Settings {
+            replica: self.file.name.clone(),
+            public_url: self.public_url(self.listen()?),
+            detach_grace: self.duration("approval", "detach_grace", &approval.detach_grace)?,
+            max_wait: self.duration("approval", "max_wait", &approval.max_wait)?,
+            redelivery: self.duration("approval", "redelivery", &approval.redelivery)?,
+            pending_per_agent: limits.pending_per_agent,
+            pending: limits.pending,
+            pending_bytes: limits.pending_bytes,
+            kept_answer: limits.kept_answer,
+            largest_answer: self.file.upstream.max_body,
+            allowed: ledger.allowed,
+            allowed_arguments: ledger.allowed_arguments,
+            ..broker::Settings::default()
+        })
+    }
+
+    /// Reads the secrets and hands each module its settings.
+    ///
+    /// # Errors
+    /// A secret that cannot be read, or a proxy address that is none.
+    pub fn compose(&self) -> Result<Composed, ConfigError> {
+        let listen = self.listen()?;
+        let public_url = self.public_url(listen);
+        let trusted_proxies = self.file.trusted_proxies.iter().map(|written| {
+            written.parse().map_err(|_| {
+                let message = format!("{written:?} is no IP address");
+                self.at("trusted_proxies", message, "list the addresses that your proxy connects from")
+            })
+        });
+        let mut door = self.file.mcp.clone();
+        door.hosts.extend(host_of(&public_url));
+        Ok(Composed {
+            listen,
+            tls: self.tls(),
+            trusted_proxies: trusted_proxies.collect::<Result<_, _>>()?,
+            broker: self.broker_settings()?,
+            door,
+            servers: self.servers()?,
+            grants: self.grants()?,
+            notify: self.notify()?,
+            public_url,
+        })
+    }
+
+    fn servers(&self) -> Result<BTreeMap<String, ServerSettings>, ConfigError> {
+        let mut servers = BTreeMap::new();
+        for (name, server) in &self.file.servers {
+            let header = format!("servers.{name}");
+            let secrets = |written: &BTreeMap<String, String>| {
+                let read =
+                    written.iter().map(|(key, value)| Ok((key.clone(), secret::read(self, &header, value)?)));
+                read.collect::<Result<BTreeMap<_, _>, ConfigError>>()
+            };
+            let settings = ServerSettings {
+                command: server.command.clone(),
+                env: secrets(&server.env)?,
+                cwd: server.cwd.as_ref().map(|path| self.path_of(path)),
+                url: server.url.clone(),
+                headers: secrets(&server.headers)?,
+            };
+            servers.insert(name.clone(), settings);
+        }
+        Ok(servers)
+    }
+
+    fn grants(&self) -> Result<Vec<(String, GrantSettings)>, ConfigError> {
+        let grant = |(name, grant): (&String, &super::file::Grant)| {
+            let header = format!("grants.{name}");
+            let token =
+                grant.token.as_deref().map(|written| secret::read(self, &header, written)).transpose()?;
+            let settings = GrantSettings {
+                token,
+                servers: grant.servers.names(),
+                owner: grant.owner.clone(),
+                shared: grant.shared,
+                join: grant.join,
+                methods: grant.methods.clone(),
+            };
+            Ok((name.clone(), settings))
+        };
+        self.file.grants.iter().map(grant).collect()
+    }
+
+    fn notify(&self) -> Result<NotifySettings, ConfigError> {
+        let mut settings = NotifySettings::default();
+        for (name, slack) in &self.file.notify.slack {
+            let url = secret::read(self, &format!("notify.slack.{name}"), &slack.webhook)?;
+            settings.slack.push((name.clone(), url, slack.values));
+        }
+        for (name, webhook) in &self.file.notify.webhook {
+            let header = format!("notify.webhook.{name}");
+            let url = secret::read(self, &header, &webhook.url)?;
+            let secret = secret::read(self, &header, &webhook.secret)?;
+            settings.webhook.push((name.clone(), url, secret, webhook.values));
+        }
+        Ok(settings)
+    }
+}
+
+/// Host, with its port, of a URL.
+fn host_of(url: &str) -> Option<String> {
+    let uri: http::Uri = url.parse().ok()?;
+    uri.authority().map(|authority| authority.as_str().to_owned())
+}

@@ -1,0 +1,169 @@
+//! The configuration file as it is written; `default.toml` beside this file documents each key.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use crate::{broker::AllowedLedger, downstream::DoorSettings, identity::Join, upstream::UpstreamSettings};
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct File {
+    pub listen: String,
+    pub public_url: Option<String>,
+    pub store: String,
+    pub name: String,
+    pub tls: Tls,
+    pub trusted_proxies: Vec<String>,
+    pub servers: BTreeMap<String, Server>,
+    pub grants: BTreeMap<String, Grant>,
+    pub approval: Approval,
+    pub limits: Limits,
+    pub ledger: Ledger,
+    pub upstream: UpstreamSettings,
+    /// The agents' door.
+    pub mcp: DoorSettings,
+    pub notify: Notify,
+}
+
+impl Default for File {
+    fn default() -> Self {
+        Self {
+            listen: "127.0.0.1:8787".into(),
+            public_url: None,
+            store: "sqlite:countersign.db".into(),
+            name: "countersign".into(),
+            tls: Tls::default(),
+            trusted_proxies: Vec::new(),
+            servers: BTreeMap::new(),
+            grants: BTreeMap::new(),
+            approval: Approval::default(),
+            limits: Limits::default(),
+            ledger: Ledger::default(),
+            upstream: UpstreamSettings::default(),
+            mcp: DoorSettings::default(),
+            notify: Notify::default(),
+        }
+    }
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Tls {
+    pub cert: Option<String>,
+    pub key: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Server {
+    pub command: Option<Vec<String>>,
+    pub env: BTreeMap<String, String>,
+    pub cwd: Option<String>,
+    pub url: Option<String>,
+    pub headers: BTreeMap<String, String>,
+    pub policy: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Grant {
+    pub token: Option<String>,
+    pub servers: GrantServers,
+    pub policy: Option<String>,
+    pub owner: Option<String>,
+    pub shared: bool,
+    pub join: Join,
+    pub methods: Vec<String>,
+}
+
+/// `servers = ["a", "b"]`, or `[grants.NAME.servers.a]` with a policy of its own.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(untagged)]
+pub enum GrantServers {
+    Names(Vec<String>),
+    Each(BTreeMap<String, GrantServer>),
+}
+
+impl Default for GrantServers {
+    fn default() -> Self {
+        Self::Names(Vec::new())
+    }
+}
+
+impl GrantServers {
+    #[must_use]
+    pub fn names(&self) -> Vec<String> {
+        match self {
+            Self::Names(names) => names.clone(),
+            Self::Each(each) => each.keys().cloned().collect(),
+        }
+    }
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct GrantServer {
+    pub policy: Option<String>,
+}
+
+/// Times are written as in policies: `"90s"`, `"15m"`, `"24h"`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Approval {
+    pub detach_grace: String,
+    pub max_wait: String,
+    pub redelivery: String,
+}
+
+impl Default for Approval {
+    fn default() -> Self {
+        Self { detach_grace: "2m".into(), max_wait: "24h".into(), redelivery: "10m".into() }
+    }
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    pub pending_per_agent: usize,
+    pub pending: usize,
+    pub pending_bytes: usize,
+    pub kept_answer: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { pending_per_agent: 1_000, pending: 100_000, pending_bytes: 1 << 30, kept_answer: 1 << 20 }
+    }
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Ledger {
+    pub allowed: AllowedLedger,
+    pub allowed_arguments: usize,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Notify {
+    pub slack: BTreeMap<String, Slack>,
+    pub webhook: BTreeMap<String, Webhook>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Slack {
+    pub webhook: String,
+    /// Show argument values, not only names.
+    pub values: bool,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Webhook {
+    pub url: String,
+    /// Standard Webhooks secret, `whsec_…`.
+    pub secret: String,
+    pub values: bool,
+}

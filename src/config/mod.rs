@@ -1,0 +1,156 @@
+//! The configuration: one TOML file, environment overrides, secrets read from where they lie.
+//!
+//! Each module owns its settings; here they are composed, and every error says where and what to do.
+
+mod compose;
+mod error;
+mod file;
+mod overrides;
+mod policies;
+mod secret;
+
+use std::path::{Path, PathBuf};
+
+pub use compose::{Composed, NotifySettings, Tls};
+pub use error::ConfigError;
+pub use file::{File, GrantServers, Notify, Webhook};
+pub use policies::{LoadedPolicy, Policies};
+
+/// Every key with its default and what it does; parsed by a test.
+pub const DEFAULTS: &str = include_str!("default.toml");
+
+/// A configuration as read: the file's content, where it lies, and the text that error lines refer to.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub file: File,
+    /// Relative paths in the file start here.
+    pub folder: PathBuf,
+    /// `None`: embedded defaults.
+    pub path: Option<PathBuf>,
+    text: String,
+}
+
+impl Config {
+    /// Reads a file and the `COUNTERSIGN_…` overrides.
+    ///
+    /// # Errors
+    /// With line, column, and what was expected.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| ConfigError::Unreadable { path: path.to_owned(), error: error.to_string() })?;
+        let folder = path.parent().map(Path::to_owned).unwrap_or_default();
+        Self::parse(&text, Some(path.to_owned()), folder, std::env::vars())
+    }
+
+    /// No file: defaults and overrides, store and links beside the working folder.
+    ///
+    /// # Errors
+    /// An override that does not fit.
+    pub fn embedded() -> Result<Self, ConfigError> {
+        Self::parse("", None, PathBuf::new(), std::env::vars())
+    }
+
+    /// Parses `text` with the overrides among `variables`.
+    ///
+    /// # Errors
+    /// As `load`.
+    pub fn parse(
+        text: &str,
+        path: Option<PathBuf>,
+        folder: PathBuf,
+        variables: impl Iterator<Item = (String, String)>,
+    ) -> Result<Self, ConfigError> {
+        let shown = path.clone().unwrap_or_else(|| PathBuf::from("(embedded defaults)"));
+        let mut table: toml::Table =
+            toml::from_str(text).map_err(|error| ConfigError::syntax(&shown, text, &error))?;
+        // The file is checked alone first, so that an error's line is the file's.
+        toml::from_str::<File>(text).map_err(|error| ConfigError::syntax(&shown, text, &error))?;
+        overrides::apply(&mut table, variables)?;
+        let file = table
+            .try_into()
+            .map_err(|error: toml::de::Error| ConfigError::Override(error.message().to_owned()))?;
+        let config = Self { file, folder, path, text: text.to_owned() };
+        config.check()?;
+        Ok(config)
+    }
+
+    fn shown(&self) -> PathBuf {
+        self.path.clone().unwrap_or_else(|| PathBuf::from("(embedded defaults)"))
+    }
+
+    /// An error at the table `header`, such as `servers.search`.
+    fn at(&self, header: &str, message: impl Into<String>, hint: impl Into<String>) -> ConfigError {
+        ConfigError::At {
+            path: self.shown(),
+            line: error::line_of(&self.text, header),
+            message: message.into(),
+            hint: hint.into(),
+        }
+    }
+
+    /// A path of the file, seen from the file's folder.
+    #[must_use]
+    pub fn path_of(&self, relative: &str) -> PathBuf {
+        self.folder.join(relative)
+    }
+
+    /// Where the store lies: `sqlite:PATH`.
+    ///
+    /// # Errors
+    /// Another database than SQLite, which this version does not have.
+    pub fn store_path(&self) -> Result<PathBuf, ConfigError> {
+        match self.file.store.split_once(':') {
+            Some(("sqlite", path)) if !path.is_empty() => Ok(self.path_of(path)),
+            Some(("postgres" | "postgresql", _)) => Err(self.at(
+                "store",
+                "this version keeps its ledger in SQLite only",
+                "write store = \"sqlite:countersign.db\"",
+            )),
+            Some(_) | None => Err(self.at(
+                "store",
+                format!("the store {:?} is of no known kind", self.file.store),
+                "write store = \"sqlite:PATH\"",
+            )),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Config, ConfigError> {
+        Config::parse(text, Some("countersign.toml".into()), PathBuf::new(), std::iter::empty())
+    }
+
+    #[test]
+    fn the_shipped_defaults_are_what_an_empty_file_means() {
+        let shipped = parse(DEFAULTS).expect("the default file parses").file;
+        assert_eq!(format!("{shipped:#?}"), format!("{:#?}", parse("").expect("an empty file").file));
+    }
+
+    #[test]
+    fn an_unknown_key_is_named_with_its_line() {
+        let error = parse("listen = \"127.0.0.1:1\"\nlisten_on = 3\n").expect_err("refused").to_string();
+        assert!(error.contains("countersign.toml:2") && error.contains("listen_on"), "{error}");
+    }
+
+    #[test]
+    fn an_address_off_loopback_without_tls_is_refused() {
+        let error = parse("listen = \"0.0.0.0:8787\"").expect_err("refused").to_string();
+        assert!(error.contains("tls.cert"), "{error}");
+    }
+
+    #[test]
+    fn the_environment_overrides_a_key() {
+        let variables = [("COUNTERSIGN_LISTEN".to_owned(), "127.0.0.1:9".to_owned())];
+        let config = Config::parse("", None, PathBuf::new(), variables.into_iter()).expect("parses");
+        assert_eq!(config.file.listen, "127.0.0.1:9");
+    }
+
+    #[test]
+    fn a_server_name_with_two_underscores_is_refused_with_its_line() {
+        let error = parse("\n[servers.a__b]\ncommand = [\"x\"]\n").expect_err("refused").to_string();
+        assert!(error.contains("countersign.toml:2") && error.contains("a__b"), "{error}");
+    }
+}

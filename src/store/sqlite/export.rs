@@ -1,0 +1,139 @@
+//! Reading the whole ledger, beside a running broker or without one: export, and verification in place.
+
+use std::{io, path::Path, sync::Arc};
+
+use ed25519_dalek::VerifyingKey;
+use rusqlite::{Connection, params};
+
+use super::{
+    reader::{self, Read, Readers, Unread},
+    schema,
+};
+use crate::{
+    call::CallId,
+    ledger::{
+        BrokerEvent, Fact, Head, Malformed, Report, Stream, Verifier, commitment, commitments, decode,
+        export::Line, segment,
+    },
+    store::StoreError,
+};
+
+/// A store's history for whoever may only look. Its methods block.
+#[derive(Debug)]
+pub struct ReadOnly(Arc<Readers>);
+
+impl ReadOnly {
+    /// Takes no lock: a broker may be running, and what it commits meanwhile is not seen by one export.
+    ///
+    /// # Errors
+    /// `Damaged` or `Unavailable` when there is no store to read.
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        if !path.is_file() {
+            return Err(StoreError::Unavailable(format!("there is no store at {}", path.display())));
+        }
+        let readers = Readers::new(path);
+        readers.run(|connection| Ok(schema::check(connection)))??;
+        Ok(Self::new(Arc::new(readers)))
+    }
+
+    pub(super) fn new(readers: Arc<Readers>) -> Self {
+        Self(readers)
+    }
+
+    /// Hands each line of the export to `sink`, without a line feed. Payloads and the single allowed
+    /// calls only when asked for: they hold what agents and people wrote.
+    ///
+    /// # Errors
+    /// What reading or the sink failed with.
+    pub fn export(
+        &self,
+        payloads: bool,
+        mut sink: impl FnMut(&[u8]) -> io::Result<()>,
+    ) -> Result<(), StoreError> {
+        self.0.run(|connection| {
+            walk(connection, payloads, &mut |line| {
+                let line = line.write().map_err(|Malformed(why)| Unread::Content(why))?;
+                sink(&line).map_err(|error| Unread::Sink(error.to_string()))
+            })
+        })
+    }
+
+    /// Proves the ledger as it lies in the file; as an export of it, with payloads, would be proven.
+    ///
+    /// # Errors
+    /// What reading failed with; what was found to be changed is in the report.
+    pub fn verify(&self, key: Option<VerifyingKey>, since: Option<Head>) -> Result<Report, StoreError> {
+        let mut verifier = Verifier::new(key, since);
+        self.0.run(|connection| {
+            walk(connection, true, &mut |line| {
+                verifier.take(line);
+                Ok(())
+            })
+        })?;
+        Ok(verifier.finish())
+    }
+
+    /// The last signed head in the file.
+    ///
+    /// # Errors
+    /// As every read.
+    pub fn signed_head(&self) -> Result<Option<String>, StoreError> {
+        let head = self.0.run(|connection| Ok(reader::last_head(connection)))??;
+        Ok(head.map(|(_, note)| note))
+    }
+}
+
+type Sink<'a> = &'a mut dyn FnMut(Line) -> Read<()>;
+
+fn walk(connection: &Connection, payloads: bool, sink: Sink<'_>) -> Read<()> {
+    let moment = connection.unchecked_transaction()?;
+    let mut entries = moment.prepare("SELECT number, bytes FROM entries ORDER BY number")?;
+    let mut heads = moment.prepare("SELECT size, note FROM heads ORDER BY size")?;
+    let mut heads = heads.query_map([], |row| Ok((row.get::<_, u64>(0)?, row.get::<_, String>(1)?)))?;
+    let mut head = heads.next().transpose()?;
+    let mut rows = entries.query([])?;
+    while let Some(row) = rows.next()? {
+        let number: u64 = row.get(0)?;
+        let bytes: Vec<u8> = row.get(1)?;
+        let beside = if payloads { beside(&moment, number, &bytes)? } else { Vec::new() };
+        sink(Line::Entry(bytes))?;
+        beside.into_iter().try_for_each(&mut *sink)?;
+        while let Some((_, note)) = head.take_if(|(size, _)| *size <= number) {
+            sink(Line::Head(note))?;
+            head = heads.next().transpose()?;
+        }
+    }
+    // A head of more entries than there are is what shows that some were cut off.
+    while let Some((_, note)) = head {
+        sink(Line::Head(note))?;
+        head = heads.next().transpose()?;
+    }
+    Ok(())
+}
+
+/// What lies beside this entry. Bytes that are no entry have nothing beside them; the verifier names them.
+fn beside(connection: &Connection, number: u64, bytes: &[u8]) -> Read<Vec<Line>> {
+    let Ok(placed) = decode(bytes) else { return Ok(Vec::new()) };
+    match (&placed.entry.stream, &placed.entry.fact) {
+        (Stream::Call(call), Fact::Call(event)) => {
+            let proofs = commitments(event);
+            if proofs.is_empty() {
+                return Ok(Vec::new());
+            }
+            let payloads = payloads_of(connection, *call)?.into_iter();
+            let proven = payloads.filter(|(salt, bytes)| proofs.contains(&commitment(salt, bytes)));
+            Ok(proven.map(|(salt, bytes)| Line::Payload { call: *call, salt, bytes }).collect())
+        }
+        (_, Fact::Broker(BrokerEvent::AllowedCalls(_))) => {
+            let leaves = reader::leaves(connection, number)?.into_iter();
+            Ok(leaves.map(|leaf| Line::Leaf(String::from_utf8_lossy(&leaf).into_owned())).collect())
+        }
+        _ => Ok(Vec::new()),
+    }
+}
+
+fn payloads_of(connection: &Connection, call: CallId) -> Read<Vec<([u8; 32], Vec<u8>)>> {
+    let mut statement = connection.prepare_cached("SELECT salt, bytes FROM payloads WHERE call = ?1")?;
+    let rows = statement.query_map(params![call.0.as_bytes()], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}

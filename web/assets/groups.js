@@ -1,0 +1,38 @@
+// Which calls are in the inbox and under which heading: pure, so that the list and the page's title agree.
+
+import { isToday } from "./time.js";
+import { isOpen, resolution } from "./words.js";
+
+/** The inbox's groups in order, each `{key, title, calls}`; `arrivals` is the order in which the page met the calls. */
+export function group({ calls, arrivals }, filter = "") {
+  const known = arrivals.map((id) => calls.get(id)).filter((call) => call && matches(call, filter));
+  const settled = known.filter((call) => isSettledToday(call)).sort((a, b) => (settledAt(a) < settledAt(b) ? 1 : -1));
+  return [
+    { key: "you", title: "Needs you", calls: known.filter(needsYou) },
+    { key: "others", title: "Waiting for others", calls: known.filter((call) => call.state === "pending" && !call.can_vote) },
+    { key: "approved", title: "Approved", calls: known.filter((call) => call.state === "permitted" || call.state === "dispatched") },
+    { key: "settled", title: "Settled today", calls: settled },
+  ].filter((entry) => entry.calls.length > 0);
+}
+
+/** True when this reviewer has something to do about the call: to vote, or to say what became of it. */
+export const needsYou = (call) => (call.state === "pending" && call.can_vote) || (call.state === "lost" && !resolution(call));
+
+/** How many calls wait for somebody. */
+export const waitingCount = (calls) => [...calls.values()].filter((call) => call.state === "pending").length;
+
+/** When anything last happened, or null. */
+export function lastActivity(calls) {
+  const times = [...calls.values()].map((call) => call.settled_at ?? call.requested_at).sort();
+  return times[times.length - 1] ?? null;
+}
+
+const settledAt = (call) => call.settled_at ?? call.requested_at;
+const isSettledToday = (call) => !isOpen(call) && !needsYou(call) && isToday(settledAt(call));
+
+function matches(call, filter) {
+  const words = filter.toLowerCase().split(/\s+/).filter(Boolean);
+  if (!words.length) return true;
+  const text = [call.tool, call.server, call.agent, call.short_code, call.severity, JSON.stringify(call.arguments)].join(" ").toLowerCase();
+  return words.every((word) => text.includes(word));
+}

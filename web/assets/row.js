@@ -1,0 +1,47 @@
+// One call in a list: verb and target, then agent · server · why, a severity mark and the time that matters.
+
+import { Short } from "./text.js";
+import { Countdown, useNow, when } from "./time.js";
+import { deed, isOpen, severityOf, status, target, waiting } from "./words.js";
+import { html } from "./vendor/preact-htm.js";
+
+/** The severity as shape, word and colour; nothing when the broker rated nothing. */
+export function Severity({ call }) {
+  const severity = severityOf(call);
+  if (!severity) return null;
+  return html`<span class=${`sev ${severity}`}><i></i>${severity[0].toUpperCase() + severity.slice(1)}</span>`;
+}
+
+/** The row as a link to the call's page; `onOpen` takes plain clicks. */
+export function Row({ call, selected, fresh, onOpen }) {
+  const named = target(call);
+  const click = (event) => {
+    if (event.metaKey || event.ctrlKey || event.shiftKey) return;
+    event.preventDefault();
+    onOpen(call);
+  };
+  return html`<a class=${`row ${fresh ? "fresh" : ""}`} href=${`/c/${encodeURIComponent(call.id)}`} data-call=${call.id}
+      aria-current=${selected ? "true" : null} onClick=${click}>
+    <b><span class="verb"><${Short} text=${deed(call)} limit=${48} /></span>${named && html`<span class="target"><${Short} text=${named[1]} limit=${40} /></span>`}</b>
+    <${RowTime} call=${call} />
+    <small>${fresh && html`<span class="new">New</span> `}<${Short} text=${call.agent} limit=${32} /> · ${call.server} · <${Why} call=${call} /></small>
+    <${Severity} call=${call} />
+  </a>`;
+}
+
+function RowTime({ call }) {
+  const now = useNow();
+  if (call.state === "pending" && call.expires_at) return html`<${Countdown} at=${call.expires_at} />`;
+  if (call.state === "permitted" && call.use_by) return html`<${Countdown} at=${call.use_by} />`;
+  const at = call.settled_at ?? call.requested_at;
+  return html`<time datetime=${at}>${when(at, now)}</time>`;
+}
+
+function Why({ call }) {
+  if (call.state !== "pending") return html`<span class=${`status ${call.state}`}>${status(call)}</span>`;
+  const gone = waiting(call)?.[1] === "gone";
+  const voted = (call.quorums ?? []).some((quorum) => quorum.have > 0);
+  if (voted) return status(call);
+  if (gone) return "agent has left";
+  return call.reason ? html`<${Short} text=${call.reason} limit=${60} />` : isOpen(call) ? "waiting" : "";
+}

@@ -1,0 +1,123 @@
+// The sentences about a call: pure functions from what the broker says to what a reviewer reads.
+
+import { ExactNumber } from "./exact.js";
+
+export const SEVERITIES = ["critical", "high", "medium", "low"];
+const OPERATION = /^(operation|action|method|verb)$/i;
+const TARGETS = [/^(batch|run|job|cluster|database|table|bucket|queue|execution|resource|item|file|user|account|message|record)_?(id|name|arn|key|path)?$/i, /(^|_)(id|arn|name|key|path|url|uri|identifier)$/i, /Id$|Arn$|Name$|Key$/, /^(command|query|sql|statement|to|channel)$/i];
+const CLASSES = {
+  destructive: "Destructive: what this removes may not come back.",
+  write: "Changes things on the server.",
+  admin: "Changes who may do what.",
+  execute: "Runs code or commands.",
+  read: "Only reads.",
+};
+
+export const isOpen = (call) => call.state === "pending" || call.state === "permitted" || call.state === "dispatched";
+export const severityOf = (call) => (SEVERITIES.includes(call.severity) ? call.severity : null);
+export const isGrave = (call) => call.severity === "critical" || call.severity === "high";
+
+/** What the class of the tool means, in a sentence; null when the broker did not say. */
+export function effect(call) {
+  return call.class ? CLASSES[call.class] ?? `Class: ${call.class}.` : null;
+}
+
+/** The tool's name as words: `CancelAHORunBatch` → `Cancel AHO run batch`. */
+export function verb(tool) {
+  const words = tool.replace(/[_\-.]+/g, " ").replace(/([a-z\d])([A-Z])/g, "$1 $2").replace(/([A-Z]+)([A-Z][a-z])/g, "$1 $2").trim().split(/\s+/);
+  const text = words.map((word) => (/^[A-Z\d]{2,}$/.test(word) ? word : word.toLowerCase())).join(" ");
+  return text ? text[0].toUpperCase() + text.slice(1) : tool;
+}
+
+/** Tools such as `manage_…` take what they do as an argument; that word, or null. */
+export function operation(call) {
+  const found = Object.entries(call.arguments ?? {}).find(([name, value]) => OPERATION.test(name) && typeof value === "string" && /^[\w-]{3,40}$/.test(value));
+  return found ? found[1] : null;
+}
+
+/** What the call does, as a title: the operation where there is one, else the tool. */
+export const deed = (call) => verb(operation(call) ?? call.tool);
+
+/** The argument that names what the call works on, as `[name, text]`, or null. */
+export function target(call) {
+  const scalars = Object.entries(call.arguments ?? {}).filter(([, value]) => typeof value === "string" || typeof value === "number" || value instanceof ExactNumber);
+  for (const pattern of TARGETS) {
+    const found = scalars.find(([name]) => pattern.test(name) && !OPERATION.test(name));
+    if (found) return [found[0], String(found[1])];
+  }
+  const first = scalars.find(([name]) => !OPERATION.test(name));
+  return first ? [first[0], String(first[1])] : null;
+}
+
+/** What has become of the call, short: for rows and badges. */
+export function status(call) {
+  switch (call.state) {
+    case "pending": return progress(call) ?? "Waiting";
+    case "permitted": return "Approved; runs when the agent comes back";
+    case "dispatched": return "Approved; running now";
+    case "completed": return call.outcome?.is_error ? "Ran; the server answered with an error" : "Ran";
+    case "denied": return call.settled_by ? `Denied by ${call.settled_by}` : "Denied";
+    case "expired": return "Expired; nothing was run";
+    case "cancelled": return call.settled_by ? `Withdrawn by ${call.settled_by}` : "Withdrawn";
+    case "failed": return "Not sent: the server could not be reached";
+    case "lost": return resolution(call) ?? "Sent, but the outcome is unknown";
+    default: return call.state;
+  }
+}
+
+/** How a lost call was resolved by a person, or null. */
+export function resolution(call) {
+  const entry = call.timeline?.findLast?.((item) => item.event === "resolved");
+  const outcome = call.resolved ?? entry?.outcome;
+  if (!outcome && !entry) return null;
+  return outcome === "done" ? "Resolved: it was done" : outcome === "not_done" ? "Resolved: it was not done" : "Resolved";
+}
+
+/** `1 of 2 approved`, over all quorums; null when one approval is all that is needed. */
+export function progress(call) {
+  const open = (call.quorums ?? []).filter((quorum) => quorum.approvals > 1 || quorum.group || call.quorums.length > 1);
+  if (!open.length) return null;
+  return open.map((q) => `${q.have} of ${q.approvals}${q.group ? ` ${q.group}` : ""}`).join(", ") + " approved";
+}
+
+/** What is needed, for the card: `Needs 2 approvals from genomics; 1 so far`. */
+export function needs(call) {
+  return (call.quorums ?? []).filter((q) => q.approvals > 1 || q.group).map((q) => `${q.have} of ${q.approvals} ${q.approvals === 1 ? "approval" : "approvals"}${q.group ? ` from ${q.group}` : ""}`);
+}
+
+/** Whether someone still waits for the answer, as `[word, kind]` with kind here | later | gone; null once settled. */
+export function waiting(call) {
+  if (!isOpen(call)) return null;
+  switch (call.waiting) {
+    case "line":
+    case true: return ["agent is waiting", "here"];
+    case "task": return ["agent waits with a task", "here"];
+    case "ticket": return ["agent has a ticket and will ask again", "later"];
+    default: return ["agent has left", "gone"];
+  }
+}
+
+/** What approving does right now, given who waits. */
+export function approveLabel(call) {
+  const missing = (call.quorums ?? []).reduce((sum, q) => sum + Math.max(0, q.approvals - q.have), 0);
+  if (missing > 1) return "Approve";
+  const kind = waiting(call)?.[1];
+  return kind === "here" ? "Approve and run" : "Approve";
+}
+
+/** A ledger event as words for the timeline. */
+export function eventWords(item) {
+  const who = item.by ? ` by ${item.by}` : "";
+  const known = {
+    submitted: "Asked for", attached: "The agent waits", detached: "The agent left", voted: item.vote === "deny" ? `Denied${who}` : item.vote === "approve" ? `Approved${who}` : `Vote${who}`,
+    vote_withdrawn: `Vote withdrawn${who}`, extended: `More time given${who}`, reparked: "Asked again: something changed, votes start over", permitted: "Approved: it may run once",
+    dispatched: "Sent to the server", completed: "The server answered", failed: "Not sent", lost: "Sent, but no answer came: the outcome is unknown", denied: `Denied${who}`,
+    expired: "Expired; nothing was run", cancelled: `Withdrawn${who}`, delivered: "The answer reached the agent", resolved: `Resolved${who}`, late_answer: "A late answer came",
+  };
+  return known[item.event] ?? item.event;
+}
+
+/** `good`, `bad`, `warn` or `plain`: the colour of what has happened. */
+export function tone(state) {
+  return { completed: "good", denied: "bad", failed: "bad", lost: "warn", expired: "plain", cancelled: "plain" }[state] ?? "plain";
+}
