@@ -10,8 +10,8 @@ use std::{
 
 use countersign::{
     call::{
-        Call, CallId, ClientInfo, Commitment, Digest, Era, Event, Fingerprint, Reason, Request, State, StateName,
-        Terms, Timestamp,
+        Call, CallId, ClientInfo, Commitment, Digest, Era, Event, Fingerprint, Reason, Request, State,
+        StateName, Terms, Timestamp,
     },
     ledger::{Fact, Stream},
     store::{
@@ -82,7 +82,8 @@ async fn large(entries: u64) {
     while n < entries {
         let mut batch = Batch { at: Timestamp(1_790_000_000_000), ..Batch::default() };
         for _ in 0..1000 {
-            let state = if n % (entries / 1000).max(1) == 0 { pending() } else { State::Expired { lapsed: false } };
+            let state =
+                if n % (entries / 1000).max(1) == 0 { pending() } else { State::Expired { lapsed: false } };
             batch.writes.extend(submit(&call(n, state)).writes);
             n += 1;
         }
@@ -95,7 +96,12 @@ async fn large(entries: u64) {
     ask(&store, "pending", page(Filter { states: vec![StateName::Pending], ..any() })).await;
     ask(&store, "newest", page(any())).await;
     ask(&store, "one tool", page(Filter { tool: Some("tool-7".into()), ..any() })).await;
-    ask(&store, "one tool, pending", page(Filter { tool: Some("tool-7".into()), states: vec![StateName::Pending], ..any() })).await;
+    ask(
+        &store,
+        "one tool, pending",
+        page(Filter { tool: Some("tool-7".into()), states: vec![StateName::Pending], ..any() }),
+    )
+    .await;
     ask(&store, "text of a few", text("rare")).await;
     ask(&store, "text of many", text("tool-1")).await;
     ask(&store, "text of none", text("nothing")).await;

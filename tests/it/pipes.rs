@@ -14,6 +14,11 @@ async fn a_command_answers_like_a_streamable_http_server() {
     assert_eq!(agent.post(&early).await.status, 400);
 
     let agent = agent.initialized("test").await;
+    let mut own = agent.send("GET", "").await;
+    assert!(own.is_stream());
+    let Some(Told::Message(hello)) = own.told().await else { panic!("a message") };
+    assert_eq!(hello["params"]["data"], "hello");
+
     let plain = agent.post(&call(1, "look", json!({}))).await;
     assert!(!plain.is_stream());
     assert_eq!(text(&plain.response().await), "look ran, call 1");
@@ -24,10 +29,6 @@ async fn a_command_answers_like_a_streamable_http_server() {
 
     let list = agent.ask(&early).await;
     assert_eq!(list["result"]["tools"].as_array().unwrap().len(), 2);
-    let mut own = agent.send("GET", "").await;
-    assert!(own.is_stream());
-    let Some(Told::Message(hello)) = own.told().await else { panic!("a message") };
-    assert_eq!(hello["params"]["data"], "hello");
     assert_eq!(agent.send("DELETE", "").await.status, 200);
     assert_eq!(agent.post(&early).await.status, 404);
 }
