@@ -97,7 +97,8 @@ async fn a_modern_client_on_a_pipe_cancels_by_a_notification() {
     assert_eq!(text(&pipe.hear().await), "look ran with {}");
     pipe.say(&modern(2, "tools/call", json!({"name": "cancel", "arguments": {}}))).await;
     house.pending().await;
-    pipe.say(&json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 2}})).await;
+    pipe.say(&json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 2}}))
+        .await;
     house.until(|call| call.waiter.is_none()).await;
     pipe.end().await;
 }

@@ -8,8 +8,8 @@ use rustls_platform_verifier::BuilderVerifierExt as _;
 /// # Errors
 /// In words: there is no TLS for an `https` URL here.
 pub(super) fn client(url: &str) -> Result<reqwest::Client, String> {
-    let builder =
-        ClientConfig::builder_with_provider(Arc::new(ring::default_provider())).with_safe_default_protocol_versions();
+    let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions();
     let builder = builder.map_err(|error| error.to_string())?;
     let tls = if url.starts_with("https://") {
         builder.with_platform_verifier().map_err(|error| error.to_string())?.with_no_client_auth()
