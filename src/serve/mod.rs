@@ -24,6 +24,7 @@ use crate::{
         Store,
         sqlite::{OpenOptions, Sqlite},
     },
+    telemetry::Metrics,
     upstream::Upstreams,
 };
 
@@ -65,7 +66,8 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
     apply(&broker, config, &composed, policies, &shelf).await?;
     let door = Door::new(broker.clone(), composed.door.clone());
     let origins = Origins::new(&composed.public_url, address);
-    let people = ApiParts::new(broker.clone(), Arc::<Shelf>::clone(&shelf), Arc::default(), origins);
+    let people =
+        ApiParts::new(broker.clone(), Arc::<Shelf>::clone(&shelf), Arc::clone(broker.metrics()), origins);
     let router = downstream::routes(door.clone()).merge(api::router(people));
     let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
     let desk = Desk { broker: broker.clone(), changed: Arc::default() };
@@ -98,6 +100,7 @@ async fn open(config: &Config, composed: &Composed) -> anyhow::Result<(Broker, A
         clock: Arc::new(SystemClock),
         settings: composed.broker.clone(),
         fingerprint_key: *store.fingerprint_key(),
+        metrics: Metrics::new(),
     };
     Ok((Broker::start(parts).await?, store))
 }
