@@ -4,8 +4,10 @@
 //! words to stderr.
 
 mod audit;
+mod demo;
 mod orders;
 mod print;
+mod reviewer;
 mod sandbox;
 mod serve;
 
@@ -28,6 +30,8 @@ struct CommandLine {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// See the whole of it in a minute, with nothing else installed.
+    Demo(demo::Demo),
     /// Run the broker.
     Serve {
         /// Address and port to listen on, instead of the configuration's.
@@ -55,7 +59,7 @@ enum Command {
     Audit(audit::Audit),
     /// The demo's MCP server on stdin and stdout.
     #[command(hide = true)]
-    Sandbox,
+    Sandbox(sandbox::Sandbox),
 }
 
 /// Reads the command line, does what it says.
@@ -66,6 +70,7 @@ pub fn run() -> ExitCode {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let at = &line.at;
     let done = match line.command {
+        Command::Demo(demo) => demo::run(&demo),
         Command::Serve { listen } => serve::run(at, listen),
         Command::Agents(command) => orders::agents(command, at),
         Command::Reviewers(command) => orders::reviewers(command, at),
@@ -73,7 +78,7 @@ pub fn run() -> ExitCode {
         Command::Resume(scope) => orders::resume(&scope, at),
         Command::Open { reviewer } => orders::open(reviewer, at),
         Command::Audit(command) => audit::run(command, at),
-        Command::Sandbox => sandbox::run(),
+        Command::Sandbox(sandbox) => sandbox::run(&sandbox),
     };
     match done {
         Ok(code) => code,
