@@ -4,7 +4,9 @@
 //! words to stderr.
 
 mod audit;
+mod calls;
 mod demo;
+mod login;
 mod orders;
 mod print;
 mod reviewer;
@@ -14,6 +16,11 @@ mod serve;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+
+/// Exit code of a call that was denied.
+const DENIED: u8 = 3;
+/// Exit code of a call that expired.
+const EXPIRED: u8 = 5;
 
 #[derive(Debug, Parser)]
 #[command(
@@ -38,6 +45,10 @@ enum Command {
         #[arg(long)]
         listen: Option<String>,
     },
+    /// What waits for a person, from the terminal.
+    Calls(calls::Calls),
+    /// Keep a reviewer's token for `calls`.
+    Login(login::Login),
     /// Agents that may call.
     #[command(subcommand)]
     Agents(orders::Agents),
@@ -72,6 +83,8 @@ pub fn run() -> ExitCode {
     let done = match line.command {
         Command::Demo(demo) => demo::run(&demo),
         Command::Serve { listen } => serve::run(at, listen),
+        Command::Calls(calls) => calls::run(calls, at.is_json()),
+        Command::Login(login) => login::run(&login, at.is_json()),
         Command::Agents(command) => orders::agents(command, at),
         Command::Reviewers(command) => orders::reviewers(command, at),
         Command::Stop(scope) => orders::stop(&scope, at),

@@ -92,8 +92,8 @@ impl Story {
                         frame = self.live.next() => entry(frame)?,
                     };
                     told.hear(&frame);
-                    if let (Some(call), Some(decision)) =
-                        (&told.call, decision.take_if(|_| told.call.is_some()))
+                    if let Some(call) = &told.call
+                        && let Some(decision) = decision.take()
                     {
                         deciding = Some(tokio::spawn(decide(self.reviewer.clone(), call.clone(), decision)));
                     }

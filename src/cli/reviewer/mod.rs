@@ -44,10 +44,6 @@ impl Reviewer {
         Ok(Self { url: url.trim_end_matches('/').to_owned(), token: token.to_owned(), http })
     }
 
-    pub(super) fn url(&self) -> &str {
-        &self.url
-    }
-
     pub(super) async fn get(&self, path: &str) -> Result<Value, ApiError> {
         self.ask(Method::GET, path, None).await
     }
