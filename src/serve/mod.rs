@@ -2,6 +2,7 @@
 
 mod accept;
 mod desk;
+mod people;
 mod reload;
 mod socket;
 
@@ -59,8 +60,9 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
     let (broker, store) = open(config, &composed).await?;
     apply(&broker, config, &composed, policies).await?;
     let door = Door::new(broker.clone(), composed.door.clone());
-    let router = downstream::routes(door.clone());
     let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+    let people = people::routes(&broker, &store, &composed.public_url, address, stop.clone());
+    let router = downstream::routes(door.clone()).merge(people);
     let desk = Desk { broker: broker.clone(), changed: Arc::default() };
     socket::serve(path_beside(store.path()), desk.clone(), stop.clone()).await?;
     tasks.spawn(reload::watch(desk, config.clone(), stop.clone()));
