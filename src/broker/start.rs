@@ -18,6 +18,7 @@ use crate::{
     ledger::{BrokerEvent, Fact, Stream},
     policy::Limits,
     store::{Batch, Filter, Store, StoreError, Write},
+    telemetry::Metrics,
     upstream::Upstreams,
 };
 
@@ -30,6 +31,7 @@ pub struct Parts {
     pub settings: Settings,
     /// The key of the join fingerprints, kept beside the store.
     pub fingerprint_key: [u8; 32],
+    pub metrics: Arc<Metrics>,
 }
 
 impl Broker {
@@ -38,7 +40,7 @@ impl Broker {
     /// # Errors
     /// The store cannot be read or written.
     pub async fn start(parts: Parts) -> Result<Self, StoreError> {
-        let Parts { store, identity, upstreams, clock, settings, fingerprint_key } = parts;
+        let Parts { store, identity, upstreams, clock, settings, fingerprint_key, metrics } = parts;
         let (epoch, clean) = last_boot(&*store).await?;
         let replica = Replica { name: settings.replica.clone(), epoch: epoch + 1 };
         let (queue, gatherer) = segments();
@@ -54,6 +56,7 @@ impl Broker {
             deadlines: Deadlines::default(),
             lost: Lost::default(),
             segments: queue,
+            metrics,
             open: AtomicBool::new(true),
             dispatching: AtomicUsize::new(0),
             tasks: TaskTracker::new(),
@@ -116,6 +119,28 @@ impl Broker {
             self.inner.append(batch).await?;
         }
         self.inner.rules.store(Arc::new(rules));
+        Ok(())
+    }
+
+    /// Records what became of policies without putting any into force.
+    ///
+    /// # Errors
+    /// The ledger cannot be written.
+    pub async fn note_policies(&self, facts: Vec<crate::ledger::PolicyEvent>) -> Result<(), StoreError> {
+        let mut rules = self.inner.rules.load_full();
+        let facts: Vec<Fact> = facts.into_iter().map(Fact::Policy).collect();
+        let write = Write {
+            stream: Stream::Policies,
+            expected: Some(rules.version),
+            facts,
+            call: None,
+            deadline: None,
+        };
+        let grown = write.facts.len() as u64;
+        let batch = Batch { at: self.inner.clock.now(), writes: vec![write], ..Batch::default() };
+        self.inner.append(batch).await?;
+        Arc::make_mut(&mut rules).version += grown;
+        self.inner.rules.store(rules);
         Ok(())
     }
 

@@ -18,7 +18,7 @@ const FINAL = new Set(["completed", "denied", "expired", "cancelled", "failed", 
 export async function startFake({ port = 0, calls = sampleCalls(), signedIn = true, hold = 0 } = {}) {
   const broker = { calls: new Map(calls.map((call) => [call.id, call])), log: [], sockets: new Set(), signedIn, stops: [], role: "reviewer", hold };
   broker.append = (event, call, more = {}) => append(broker, event, call, more);
-  broker.park = (given) => { const call = makeCall({ requested_at: ago(0), ...given }); broker.calls.set(call.id, call); append(broker, "submitted", call); return call; };
+  broker.park = (given) => { const call = makeCall({ requested_at: ago(0), timeline: [], ...given }); broker.calls.set(call.id, call); append(broker, "submitted", call); return call; };
   const server = createServer((request, response) => serve(broker, request, response).catch((error) => send(response, 500, { title: String(error) })));
   const sockets = new WebSocketServer({ server, path: "/api/v1/live" });
   sockets.on("connection", (socket, request) => {
@@ -66,13 +66,20 @@ async function api(broker, request, response, url) {
   const parts = url.pathname.slice("/api/v1/".length).split("/");
   const body = request.method === "POST" ? JSON.parse((await text(request)) || "{}") : null;
   if (body && request.headers["x-countersign"] !== "1") return send(response, 403, { title: "Forbidden", detail: "the header is missing" });
-  if (parts[0] === "session") { broker.signedIn = body.token === "good"; return send(response, broker.signedIn ? 200 : 401, { title: "Unauthorized", detail: "not a reviewer's token" }); }
-  if (!broker.signedIn) return send(response, 401, { type: "about:blank", title: "Not signed in", status: 401 });
+  const who = /who=(\w+)/.exec(request.headers.cookie ?? "")?.[1] ?? (broker.people ? null : broker.signedIn ? "ann" : null);
+  if (parts[0] === "session" && request.method === "DELETE") { broker.signedIn = false; response.setHeader("set-cookie", "who=; Path=/; Max-Age=0"); return send(response, 200, {}); }
+  if (parts[0] === "session") {
+    if (body.token !== "good") return send(response, 401, { title: "Unauthorized", detail: "not a reviewer's token" });
+    broker.signedIn = true;
+    response.setHeader("set-cookie", "who=ann; Path=/; HttpOnly; SameSite=Strict");
+    return send(response, 200, {});
+  }
+  if (!who) return send(response, 401, { type: "about:blank", title: "Not signed in", status: 401 });
   if (broker.hold) await new Promise((resolve) => setTimeout(resolve, broker.hold));
-  if (parts[0] === "me") return send(response, 200, { name: "ann", groups: ["genomics", "ops"], role: broker.role });
-  if (parts[0] === "calls" && parts[1]) return one(broker, response, broker.calls.get(decodeURIComponent(parts[1])), parts[2], body);
+  if (parts[0] === "me") return send(response, 200, { name: who, groups: ["genomics", "ops"], role: broker.role });
+  if (parts[0] === "calls" && parts[1]) return one(broker, response, broker.calls.get(decodeURIComponent(parts[1])), parts[2], body, who);
   if (parts[0] === "calls") return send(response, 200, list(broker, url.searchParams));
-  if (parts[0] === "stop") { broker.stops.push({ ...body, by: "ann", at: ago(0) }); return send(response, 200, {}); }
+  if (parts[0] === "stop") { broker.stops.push({ ...body, by: who, at: ago(0) }); halt(broker, body); return send(response, 200, {}); }
   if (parts[0] === "resume") { const key = Object.keys(body)[0]; broker.stops = broker.stops.filter((entry) => entry[key] !== body[key]); return send(response, 200, {}); }
   const lists = { stops: { stops: broker.stops }, servers: { servers: SERVERS }, agents: { agents: AGENTS }, policies: { policies: POLICIES } };
   return lists[parts[0]] ? send(response, 200, lists[parts[0]]) : send(response, 404, { title: "Not found" });
@@ -89,23 +96,28 @@ function list(broker, params) {
   return { calls, next: from + limit < all.length ? String(from + limit) : null, cursor: String(broker.log.length) };
 }
 
-function one(broker, response, call, verb, body) {
+function one(broker, response, call, verb, body, who) {
   if (!call) return send(response, 404, { title: "No such call" });
   if (!verb) return send(response, 200, call);
   if (FINAL.has(call.state) && verb !== "resolve") return send(response, 409, { title: "Already settled", detail: `${call.settled_by ?? "Somebody"} settled this at ${call.settled_at}.`, call: call.id });
   const handlers = { reviews: review, cancel: () => settle(broker, call, "cancelled", "ann"), extend: () => { call.expires_at = new Date(Date.parse(call.expires_at) + 300_000).toISOString(); broker.append("extended", call, { by: "ann" }); },
     resolve: () => { call.resolved = body.outcome; broker.append("resolved", call, { by: "ann", outcome: body.outcome, text: body.note }); }, withdraw: () => { call.reviews = []; call.state = "pending"; call.can_vote = true; call.expires_at ??= ahead(600); call.quorums[0].have = 0; broker.append("vote_withdrawn", call, { by: "ann" }); } };
   if (body.digest && body.digest !== call.digest) return send(response, 409, { title: "The call has changed", detail: "The digest is not the one that was shown." });
-  handlers[verb](broker, call, body);
+  handlers[verb](broker, call, body, who);
   return send(response, 200, call);
 }
 
-function review(broker, call, body) {
-  call.reviews = [...call.reviews, { reviewer: "ann", groups: ["genomics"], vote: body.vote, at: ago(0), reason: body.reason || undefined }];
+function halt(broker, whom) {
+  const hit = [...broker.calls.values()].filter((call) => ["pending", "permitted"].includes(call.state) && (whom.all || call.agent === whom.agent || call.server === whom.server));
+  for (const call of hit) { call.outcome = { state: "denied", text: `[STOPPED] ${whom.reason}`, is_error: true }; settle(broker, call, "denied"); }
+}
+
+function review(broker, call, body, who) {
+  call.reviews = [...call.reviews, { reviewer: who, groups: ["genomics"], vote: body.vote, at: ago(0), reason: body.reason || undefined }];
   call.can_vote = false;
   call.can_vote_why = "You have voted.";
-  broker.append("voted", call, { by: "ann", vote: body.vote, text: body.reason || undefined });
-  if (body.vote === "deny") { call.outcome = { state: "denied", text: `[DENIED by ann] ${body.reason}`, is_error: true }; return settle(broker, call, "denied", "ann"); }
+  broker.append("voted", call, { by: who, vote: body.vote, text: body.reason || undefined });
+  if (body.vote === "deny") { call.outcome = { state: "denied", text: `[DENIED by ${who}] ${body.reason}`, is_error: true }; return settle(broker, call, "denied", who); }
   call.quorums[0].have++;
   if (call.quorums[0].have < call.quorums[0].approvals) return;
   call.state = "permitted";

@@ -12,6 +12,7 @@ export function Arguments({ call, before }) {
   const [raw, setRaw] = useState(false);
   const text = call.arguments_raw ?? JSON.stringify(call.arguments ?? {}, null, 2);
   const value = exact(call);
+  if (value === null) return html`<section aria-labelledby="args-title"><h3 id="args-title">Arguments</h3><p class="muted">Erased, as the retention rules say. The digest still binds them.</p></section>`;
   return html`<section aria-labelledby="args-title">
     <h3 id="args-title">Arguments <span class="size">${bytes(text)}</span>
       <button type="button" class="link" aria-pressed=${raw} onClick=${() => setRaw(!raw)}>${raw ? "As a list" : "Raw"}</button></h3>
@@ -22,7 +23,7 @@ export function Arguments({ call, before }) {
 
 /** The arguments as JavaScript values whose numbers keep their digits. */
 export function exact(call) {
-  if (typeof call.arguments_raw !== "string") return call.arguments ?? {};
+  if (typeof call.arguments_raw !== "string") return call.arguments ?? null;
   try {
     return parse(call.arguments_raw);
   } catch {

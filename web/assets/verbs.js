@@ -56,7 +56,7 @@ function Meta({ call, busy, run, me }) {
   const wait = waiting(call);
   const clerk = me?.role !== "auditor";
   return html`<p class="meta">
-    ${call.state === "pending" && call.expires_at && html`<span>Expires in <${Countdown} at=${call.expires_at} />, then it is denied
+    ${call.state === "pending" && call.expires_at && html`<span>Expires in <${Countdown} at=${call.expires_at} /><span class="then">, then it is denied</span>
       ${clerk && html` <button type="button" class="link" disabled=${busy} onClick=${() => run(() => extendCall(call, "5m"))}>+5 min</button>`}</span>`}
     ${call.state === "permitted" && call.use_by && html`<span>Lapses in <${Countdown} at=${call.use_by} /></span>`}
     ${needs(call).map((text) => html`<span class="quorum">${text}</span>`)}

@@ -47,7 +47,7 @@ function Group({ title, items, row, empty }) {
 
 function Line({ icon, name, words, seen, whom, ...shared }) {
   const stopped = stopFor(shared.stops, whom);
-  return html`<li class=${stopped ? "line stopped" : "line"}><span class="dot"><${Icon} name=${icon} /></span>
+  return html`<li class=${stopped ? "entry stopped" : "entry"}><span class="dot"><${Icon} name=${icon} /></span>
     <div class="what"><b><${Short} text=${name} /></b>
       <p class="muted">${words.filter(Boolean).map((text, index) => html`${index > 0 && " · "}<${Short} text=${String(text)} limit=${80} />`)}${seen && html` · seen <${Ago} at=${seen} />`}</p></div>
     <${Switch} name=${name} whom=${whom} ...${shared} /></li>`;
@@ -61,7 +61,7 @@ function Switch({ name, whom, stops, may, act, label = "Stop" }) {
   const send = async () => { await act(stopped ? resume : stop, { ...whom, reason }); setOpen(false); setReason(""); };
   const what = stopped ? `Resume ${name}` : `Stop ${name}`;
   return html`<div class="switch-box">
-    ${stopped && html`<p class="halted"><${Icon} name="stop" size=${16} />Stopped${stopped.by ? ` by ${stopped.by}` : ""}${stopped.at && html` <${Ago} at=${stopped.at} />`}${stopped.reason && html`: “<${Short} text=${stopped.reason} />”`}</p>`}
+    ${stopped && html`<p class="halted"><${Icon} name="stop" size=${16} /><span>Stopped${stopped.by ? ` by ${stopped.by}` : ""}${stopped.at && html` <${Ago} at=${stopped.at} />`}${stopped.reason && html`: “<${Short} text=${stopped.reason} />”`}</span></p>`}
     ${!open && html`<button type="button" class="btn small" disabled=${!may} aria-label=${what} onClick=${() => setOpen(true)}><${Icon} name=${stopped ? "play" : "stop"} size=${16} />${stopped ? "Resume" : label}</button>`}
     ${open && html`<form class="halt" onSubmit=${(event) => { event.preventDefault(); send(); }}>
       <p>${stopped ? `Calls of ${name} pass again, by the policy.` : `Denies what waits or is approved for ${name}, at once; until resumed nothing passes.`}</p>

@@ -1,0 +1,120 @@
+//! The accept loop: TCP or TLS, HTTP/1.1 with upgrades, one task per connection, a clean end.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use axum::{Router, body::Body, extract::ConnectInfo};
+use http::Request;
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, TcpStream},
+};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tower::Service as _;
+
+use crate::downstream::Connected;
+
+/// A client must have sent its request's head by then.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+const TLS_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Serves `router` on `listener` until `stop`; then open requests finish, and it returns.
+pub(super) async fn accept(
+    listener: TcpListener,
+    router: Router,
+    tls: Option<TlsAcceptor>,
+    stop: CancellationToken,
+) {
+    let connections = TaskTracker::new();
+    loop {
+        let accepted = tokio::select! {
+            () = stop.cancelled() => break,
+            accepted = listener.accept() => accepted,
+        };
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // Out of file descriptors, most likely: give open connections a moment to end.
+                tracing::warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                continue;
+            }
+        };
+        // Without it, small answers wait for the peer's acknowledgement; a failure only costs speed.
+        let _ = stream.set_nodelay(true);
+        let (router, tls, stop) = (router.clone(), tls.clone(), stop.clone());
+        connections.spawn(connect(stream, peer, router, tls, stop));
+    }
+    connections.close();
+    connections.wait().await;
+}
+
+async fn connect(
+    stream: TcpStream,
+    peer: SocketAddr,
+    router: Router,
+    tls: Option<TlsAcceptor>,
+    stop: CancellationToken,
+) {
+    let Some(tls) = tls else { return serve(stream, peer, router, stop).await };
+    match tokio::time::timeout(TLS_TIMEOUT, tls.accept(stream)).await {
+        Ok(Ok(stream)) => serve(stream, peer, router, stop).await,
+        Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
+        Err(_) => tracing::debug!("a TLS handshake took too long"),
+    }
+}
+
+async fn serve<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
+    stream: S,
+    peer: SocketAddr,
+    router: Router,
+    stop: CancellationToken,
+) {
+    let connected = Connected::default();
+    let answer = service_fn(|mut request: Request<Incoming>| {
+        let mut router = router.clone();
+        request.extensions_mut().insert(connected.peer());
+        request.extensions_mut().insert(ConnectInfo(peer));
+        async move { router.call(request.map(Body::new)).await }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .serve_connection(TokioIo::new(stream), answer)
+        .with_upgrades();
+    let mut connection = std::pin::pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = stop.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a connection ended with an error");
+    }
+}
+
+/// TLS from PEM files.
+///
+/// # Errors
+/// A file that cannot be read, or a key that does not fit its certificate.
+pub(super) fn tls(settings: &crate::config::Tls) -> anyhow::Result<TlsAcceptor> {
+    use anyhow::Context as _;
+    use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
+
+    let shown = settings.cert.display();
+    let certificates = CertificateDer::pem_file_iter(&settings.cert)
+        .and_then(Iterator::collect)
+        .with_context(|| format!("tls.cert {shown} cannot be read"))?;
+    let key = PrivateKeyDer::from_pem_file(&settings.key)
+        .with_context(|| format!("tls.key {} cannot be read", settings.key.display()))?;
+    let mut config = rustls::ServerConfig::builder()
+        .with_no_client_auth()
+        .with_single_cert(certificates, key)
+        .context("tls.key does not fit tls.cert")?;
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(TlsAcceptor::from(Arc::new(config)))
+}

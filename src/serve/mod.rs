@@ -1,0 +1,145 @@
+//! Wiring: from a configuration to a running broker with its doors, and back to a clean end.
+
+mod accept;
+mod catalog;
+mod desk;
+mod reload;
+mod socket;
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use anyhow::Context as _;
+use tokio::net::TcpListener;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use catalog::Shelf;
+
+use crate::{
+    api::{self, ApiParts, Origins},
+    broker::{Broker, Parts, SystemClock},
+    config::{Composed, Config, Policies},
+    downstream::{self, Door},
+    identity::Identity,
+    store::{
+        Store,
+        sqlite::{OpenOptions, Sqlite},
+    },
+    telemetry::Metrics,
+    upstream::Upstreams,
+};
+
+pub use desk::{Desk, Order};
+pub use reload::apply;
+pub use socket::{path_beside, send};
+
+/// How long a drain waits for what is under way.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// How often idle sessions are looked for.
+const SWEEP: Duration = Duration::from_secs(30);
+
+/// A broker with its doors open.
+pub struct Running {
+    pub broker: Broker,
+    pub store: Arc<Sqlite>,
+    pub address: SocketAddr,
+    pub public_url: String,
+    door: Door,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+/// Opens the store, starts the broker, and opens the doors.
+///
+/// # Errors
+/// Says what is wrong and what to do: a store in use, an address in use, a policy with a mistake.
+pub async fn start(config: &Config) -> anyhow::Result<Running> {
+    let composed = config.compose()?;
+    let policies = Policies::load(config)?;
+    let listener = TcpListener::bind(composed.listen)
+        .await
+        .with_context(|| format!("cannot listen on {}; is another broker running?", composed.listen))?;
+    let address = listener.local_addr()?;
+    let composed = with_port(composed, config, address);
+    let tls = composed.tls.as_ref().map(accept::tls).transpose()?;
+    let (broker, store) = open(config, &composed).await?;
+    let shelf = Arc::new(Shelf::new(Arc::clone(&store)));
+    apply(&broker, config, &composed, policies, &shelf).await?;
+    let door = Door::new(broker.clone(), composed.door.clone());
+    let origins = Origins::new(&composed.public_url, address);
+    let people =
+        ApiParts::new(broker.clone(), Arc::<Shelf>::clone(&shelf), Arc::clone(broker.metrics()), origins);
+    let router = downstream::routes(door.clone()).merge(api::router(people));
+    let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+    let desk = Desk { broker: broker.clone(), changed: Arc::default() };
+    socket::serve(path_beside(store.path()), desk.clone(), stop.clone()).await?;
+    tasks.spawn(reload::watch(desk, shelf, config.clone(), stop.clone()));
+    tasks.spawn(accept::accept(listener, router, tls, stop.clone()));
+    tasks.spawn(sweep(door.clone(), stop.clone()));
+    Ok(Running { broker, store, address, public_url: composed.public_url, door, stop, tasks })
+}
+
+/// Port 0 becomes the port that the system chose, in links too.
+fn with_port(mut composed: Composed, config: &Config, address: SocketAddr) -> Composed {
+    if composed.listen.port() == 0 && config.file.public_url.is_none() {
+        composed.public_url = composed.public_url.replace(&composed.listen.to_string(), &address.to_string());
+        composed.broker.public_url.clone_from(&composed.public_url);
+    }
+    composed.listen = address;
+    composed
+}
+
+async fn open(config: &Config, composed: &Composed) -> anyhow::Result<(Broker, Arc<Sqlite>)> {
+    let path = config.store_path()?;
+    let store = Arc::new(Sqlite::open(&path, OpenOptions::default())?);
+    let shared: Arc<dyn Store> = Arc::<Sqlite>::clone(&store);
+    let identity = Identity::open(Arc::clone(&shared)).await?;
+    let parts = Parts {
+        store: shared,
+        identity,
+        upstreams: Upstreams::new(config.file.upstream.clone()),
+        clock: Arc::new(SystemClock),
+        settings: composed.broker.clone(),
+        fingerprint_key: *store.fingerprint_key(),
+        metrics: Metrics::new(),
+    };
+    Ok((Broker::start(parts).await?, store))
+}
+
+/// The desk of a store that no broker serves: for the command line alone. The broker must be drained.
+///
+/// # Errors
+/// The store is in use or cannot be opened.
+pub async fn open_desk(config: &Config) -> anyhow::Result<(Desk, Arc<Sqlite>)> {
+    let composed = config.compose()?;
+    let policies = Policies::load(config)?;
+    let (broker, store) = open(config, &composed).await?;
+    let shelf = Shelf::new(Arc::clone(&store));
+    apply(&broker, config, &composed, policies, &shelf).await?;
+    Ok((Desk { broker, changed: Arc::default() }, store))
+}
+
+async fn sweep(door: Door, stop: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(SWEEP) => door.sweep().await,
+        }
+    }
+}
+
+impl Running {
+    /// Stops accepting, gives waiting agents their tickets, finishes what is sent, seals the ledger.
+    pub async fn drain(self) {
+        self.stop.cancel();
+        self.door.drain().await;
+        self.broker.drain(PATIENCE).await;
+        self.tasks.close();
+        if tokio::time::timeout(PATIENCE, self.tasks.wait()).await.is_err() {
+            tracing::warn!("some connections did not end in time");
+        }
+        self.broker.upstreams().drain().await;
+        if let Err(error) = self.store.drain().await {
+            tracing::error!(%error, "the ledger's last head could not be signed");
+        }
+    }
+}

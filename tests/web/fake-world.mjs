@@ -1,0 +1,41 @@
+// The stories' world on the stand-in server, for work on the page when there is no binary.
+
+import { startFake } from "./fake.mjs";
+import { ago, ahead } from "./fake-calls.mjs";
+
+export async function fakePlace() {
+  let fake = await startFake({ calls: [] });
+  let next = 5_000_000;
+  const batches = new Map();
+  const broker = () => fake.broker;
+
+  async function ended(call) {
+    while (!["completed", "denied", "expired"].includes(call.state)) await new Promise((resolve) => setTimeout(resolve, 30));
+    if (call.state === "completed") batches.set(call.arguments.batch_id, "CANCELLED");
+    return { text: call.outcome?.text ?? "Cancelled 4 runs.", isError: call.state !== "completed" };
+  }
+
+  return {
+    reviewerToken: "good",
+    url: () => fake.url,
+    async signIn(context, reviewer) {
+      broker().people = true;
+      if (reviewer) await context.addCookies([{ name: "who", value: reviewer, url: fake.url }]);
+    },
+    async startBatch() { batches.set(++next, "RUNNING"); return next; },
+    batchState: async (batch) => batches.get(batch),
+    findCall: async (batch) => [...broker().calls.values()].find((call) => call.arguments.batch_id === batch),
+    async call(tool, args) {
+      const call = broker().park({ tool, arguments: args, expires_at: tool === "DeleteAHORunBatch" ? ahead(2) : ahead(600) });
+      if (tool === "DeleteAHORunBatch") setTimeout(() => { call.outcome = { state: "expired", text: "nobody decided", is_error: true }; Object.assign(call, { state: "expired", can_vote: false, settled_at: ago(0) }); broker().append("expired", call); }, 2_000);
+      return ended(call);
+    },
+    async stop() { await fake.close(); },
+    async start() {
+      const port = Number(new URL(fake.url).port);
+      fake = await startFake({ port, calls: [...fake.broker.calls.values()] });
+      fake.broker.people = true;
+    },
+    close: () => fake.close(),
+  };
+}

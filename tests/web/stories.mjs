@@ -1,0 +1,200 @@
+// What a reviewer does, told as stories in a real browser. Each takes a `world`: a broker with one sandbox server and an
+// agent that calls it. The same stories run on the binary and, while the page is worked on, on the stand-in.
+
+import assert from "node:assert/strict";
+
+const TARGET = "CancelAHORunBatch";
+const HOSTILE = {
+  html: `<img src=x onerror="document.title='owned'">`, script: "<script>document.title='owned'</script>", rlo: "invoice\u202Efdp.exe", invisible: "pay\u200bpal\u2060.com",
+  newlines: "\n".repeat(10_000), unbroken: "x".repeat(30_000), control: "a\u0000b\u001b[31m", tags: "ok\u{E0041}", ["k\u202Eey" + "y".repeat(300)]: true,
+};
+
+/** Name → story; each opens its own pages and leaves no call waiting. */
+export const stories = {
+  async "a parked call appears without a reload, is approved, leaves the list, and has run"(world) {
+    const page = await world.page();
+    const batch = await world.startBatch();
+    const answer = world.call(TARGET, { batch_id: batch });
+    const row = page.locator(".group", { hasText: "Needs you" }).locator(".row", { hasText: String(batch) });
+    await row.click();
+    await page.locator("#card-title", { hasText: TARGET }).waitFor();
+    assert.match(await page.title(), /1 waiting/);
+    await world.approve(page);
+    const text = (await answer).text;
+    assert.doesNotMatch(text, /DENIED|NOT EXECUTED/);
+    assert.equal(await world.batchState(batch), "CANCELLED");
+    await row.waitFor({ state: "detached" });
+    await page.locator(".outcome", { hasText: "Ran" }).waitFor();
+    await page.locator(".group", { hasText: "Settled today" }).locator(".row", { hasText: String(batch) }).waitFor();
+  },
+
+  async "two browsers see the same"(world) {
+    const [first, second] = [await world.page(), await world.page({ reviewer: "bo" })];
+    const batch = await world.startBatch();
+    const answer = world.call(TARGET, { batch_id: batch });
+    for (const page of [first, second]) await page.locator(".row", { hasText: String(batch) }).click();
+    const codes = await Promise.all([first, second].map((page) => page.locator(".code b").textContent()));
+    assert.equal(codes[0], codes[1]);
+    await world.approve(second);
+    await answer;
+    await first.locator(".outcome", { hasText: "Ran" }).waitFor();
+    await first.locator(".votes", { hasText: "bo approved" }).waitFor();
+  },
+
+  async "a denial reaches the agent with its reason"(world) {
+    const page = await world.page();
+    const batch = await world.startBatch();
+    const answer = world.call(TARGET, { batch_id: batch });
+    await page.locator(".row", { hasText: String(batch) }).click();
+    await page.getByLabel("Reason, which the agent sees").fill("the lab still needs it");
+    await page.getByRole("button", { name: "Deny" }).click();
+    const told = await answer;
+    assert.equal(told.isError, true);
+    assert.match(told.text, /\[DENIED by ann\].*the lab still needs it/);
+    assert.notEqual(await world.batchState(batch), "CANCELLED");
+    await page.locator(".votes", { hasText: "the lab still needs it" }).waitFor();
+  },
+
+  async "the page is out of step while the broker is away, and in step again after"(world) {
+    const page = await world.page();
+    const batch = await world.startBatch();
+    world.call(TARGET, { batch_id: batch }).catch(() => {}); // this agent is cut off by the restart
+    await page.locator(".row", { hasText: String(batch) }).click();
+    await page.getByRole("button", { name: "Deny" }).waitFor();
+    await world.stop();
+    await page.locator(".banner", { hasText: "Not connected" }).waitFor();
+    assert.equal(await page.getByRole("button", { name: "Deny" }).isDisabled(), true);
+    await page.keyboard.press("d");
+    await world.start();
+    await page.locator(".banner").waitFor({ state: "detached" });
+    await page.locator(".row", { hasText: String(batch) }).waitFor();
+    assert.equal((await world.callNamed(batch)).state, "pending");
+    await page.getByRole("button", { name: "Deny" }).click();
+    await page.locator(".state.denied").first().waitFor();
+    const later = await world.startBatch();
+    const answer = world.call(TARGET, { batch_id: later });
+    await page.locator(".row", { hasText: String(later) }).click();
+    await world.approve(page);
+    await answer;
+  },
+
+  async "a call's page can be opened by its link and tells its life"(world) {
+    const batch = await world.startBatch();
+    const answer = world.call(TARGET, { batch_id: batch });
+    const call = await world.callNamed(batch);
+    const page = await world.page({ path: `/c/${call.id}` });
+    await page.locator(".timeline li", { hasText: "Asked for" }).waitFor();
+    await world.approve(page);
+    await answer;
+    for (const words of ["Approved by ann", "Sent to the server", "The server answered"]) await page.locator(".timeline li", { hasText: words }).waitFor();
+    await page.reload();
+    await page.locator(".outcome", { hasText: "Ran" }).waitFor();
+    await page.goto(`${world.url()}/history`);
+    await page.locator(".rows .row", { hasText: String(batch) }).click();
+    await page.locator(".timeline li", { hasText: "Approved by ann" }).waitFor();
+  },
+
+  async "hostile values are text with visible code points, and break nothing"(world) {
+    const batch = await world.startBatch();
+    const answer = world.call(TARGET, { batch_id: batch, ...HOSTILE });
+    const call = await world.callNamed(batch);
+    const page = await world.page({ path: `/c/${call.id}`, viewport: { width: 360, height: 740 } });
+    await page.locator(".arg", { hasText: "onerror" }).waitFor();
+    assert.equal(await page.locator("article img, article script").count(), 0);
+    for (const point of ["U+202E", "U+200B", "U+2060", "U+0000", "U+001B", "U+E0041"]) await page.locator(".args .chip", { hasText: point }).first().waitFor();
+    await fits(page);
+    for (const button of await page.locator(".args .more").all()) await button.click({ timeout: 2_000 }).catch(() => {});
+    await page.getByRole("button", { name: "Raw" }).first().click();
+    await page.locator(".raw", { hasText: "onerror" }).waitFor();
+    await fits(page);
+    assert.doesNotMatch(await page.title(), /owned/);
+    await page.getByRole("button", { name: "Deny" }).click();
+    await answer;
+  },
+
+  async "the keyboard alone decides"(world) {
+    const page = await world.page();
+    const batch = await world.startBatch();
+    const answer = world.call(TARGET, { batch_id: batch });
+    await page.locator(".row", { hasText: String(batch) }).waitFor();
+    while (!(await page.locator(".row[aria-current]", { hasText: String(batch) }).count())) await page.keyboard.press("j");
+    await page.keyboard.press("r");
+    await page.keyboard.type("keys only");
+    await page.keyboard.press("Escape");
+    await world.afterSettling(page);
+    await page.keyboard.press("d");
+    assert.match((await answer).text, /keys only/);
+  },
+
+  async "keys are deaf for half a second after the card changes under the reviewer"(world) {
+    const page = await world.page();
+    const batch = await world.startBatch();
+    const answer = world.call(TARGET, { batch_id: batch });
+    // Nothing was open, so the page itself puts the new call under the reviewer's eyes; a key on its way must not hit it.
+    await page.locator("#card-title", { hasText: String(batch) }).waitFor();
+    await page.keyboard.press("d");
+    assert.equal((await world.callNamed(batch)).state, "pending");
+    await world.afterSettling(page);
+    await page.keyboard.press("d");
+    assert.equal((await answer).isError, true);
+  },
+
+  async "a phone of 360 px decides, in the dark"(world) {
+    const page = await world.page({ viewport: { width: 360, height: 640 }, colorScheme: "dark" });
+    const batch = await world.startBatch();
+    const answer = world.call(TARGET, { batch_id: batch });
+    await page.locator(".row", { hasText: String(batch) }).click();
+    await page.getByRole("button", { name: "Deny" }).waitFor();
+    await fits(page);
+    assert.equal(await page.getByRole("button", { name: "Deny" }).evaluate((button) => button.getBoundingClientRect().bottom <= innerHeight), true);
+    await world.approve(page);
+    await answer;
+    await page.locator(".state.completed").waitFor();
+    await page.getByRole("link", { name: "Inbox" }).click();
+    await page.locator(".row", { hasText: String(batch) }).waitFor();
+  },
+
+  async "a call that expires under one's eyes says so and stays"(world) {
+    const page = await world.page();
+    const batch = await world.startBatch();
+    const answer = world.call("DeleteAHORunBatch", { batch_id: batch });
+    await page.locator(".row", { hasText: String(batch) }).click();
+    await page.locator(".state.expired").waitFor();
+    await page.locator("#card-title", { hasText: String(batch) }).waitFor();
+    assert.equal(await page.getByRole("button", { name: "Deny" }).count(), 0);
+    assert.equal((await answer).isError, true);
+  },
+
+  async "stopping an agent denies what it has waiting, and resuming lets it call again"(world) {
+    const batch = await world.startBatch();
+    const answer = world.call(TARGET, { batch_id: batch });
+    await world.callNamed(batch);
+    const page = await world.page({ path: "/agents" });
+    await page.getByRole("button", { name: "Stop ci-bot" }).click();
+    await page.getByLabel("Reason").fill("it loops");
+    await page.locator(".halt").getByRole("button", { name: "Stop ci-bot" }).click();
+    assert.match((await answer).text, /\[STOPPED\].*it loops/);
+    await page.locator(".halted", { hasText: "it loops" }).waitFor();
+    await page.getByRole("button", { name: "Resume ci-bot" }).click();
+    await page.getByLabel("Reason").fill("fixed");
+    await page.locator(".halt").getByRole("button", { name: "Resume ci-bot" }).click();
+    await page.locator(".halted").waitFor({ state: "detached" });
+    assert.equal(typeof (await world.batchState(batch)), "string");
+  },
+
+  async "signing in takes a reviewer's token, and nothing else"(world) {
+    const page = await world.page({ signedIn: false });
+    await page.getByText("countersign open").waitFor();
+    await page.getByLabel("Have a reviewer’s token already?").fill("nonsense");
+    await page.getByRole("button", { name: "Sign in" }).click();
+    await page.getByRole("alert").waitFor();
+    await page.getByLabel("Have a reviewer’s token already?").fill(world.reviewerToken);
+    await page.getByRole("button", { name: "Sign in" }).click();
+    await page.getByRole("heading", { name: "Inbox" }).waitFor();
+  },
+};
+
+async function fits(page) {
+  const over = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+  assert.ok(over <= 0, `the page is ${over} px wider than the window`);
+}
