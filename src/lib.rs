@@ -1,5 +1,6 @@
 //! Countersign: the human-in-the-loop approval broker for AI agents' tool calls.
 
+pub mod api;
 pub mod broker;
 pub mod call;
 pub mod cli;

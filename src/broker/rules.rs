@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// One snapshot of every policy in force (ruling 23): all that apply are evaluated, strictest wins.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Rules {
     /// `[servers.X] policy`.
     pub by_server: HashMap<String, Vec<Arc<Policy>>>,
@@ -18,7 +18,7 @@ pub struct Rules {
     pub version: u64,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct GrantRules {
     pub everywhere: Vec<Arc<Policy>>,
     pub by_server: HashMap<String, Vec<Arc<Policy>>>,

@@ -119,6 +119,28 @@ impl Broker {
         Ok(())
     }
 
+    /// Records what became of policies without putting any into force.
+    ///
+    /// # Errors
+    /// The ledger cannot be written.
+    pub async fn note_policies(&self, facts: Vec<crate::ledger::PolicyEvent>) -> Result<(), StoreError> {
+        let mut rules = self.inner.rules.load_full();
+        let facts: Vec<Fact> = facts.into_iter().map(Fact::Policy).collect();
+        let write = Write {
+            stream: Stream::Policies,
+            expected: Some(rules.version),
+            facts,
+            call: None,
+            deadline: None,
+        };
+        let grown = write.facts.len() as u64;
+        let batch = Batch { at: self.inner.clock.now(), writes: vec![write], ..Batch::default() };
+        self.inner.append(batch).await?;
+        Arc::make_mut(&mut rules).version += grown;
+        self.inner.rules.store(rules);
+        Ok(())
+    }
+
     /// Records facts about servers.
     ///
     /// # Errors

@@ -58,7 +58,8 @@ pub enum Command {
         by: By,
         reason: Reason,
     },
-    /// Take the permit. The authority is that of this moment, and may only tighten.
+    /// Take the permit, for the waiter that is attached: a line only by the replica that holds it, a
+    /// task by any. The authority is that of this moment, and may only tighten.
     Claim {
         by: Replica,
         attachment: Attachment,
@@ -85,7 +86,8 @@ pub enum Command {
         by: By,
         reason: Why,
     },
-    /// A deadline may have passed: expire, lapse, give up, lose.
+    /// A deadline may have passed: expire, lapse, give up, lose. After the lease and `skew` the
+    /// dispatcher's own timer loses the call too, so a lease must outlast the longest answer.
     Tick {
         by: Replica,
         detach_grace: Duration,

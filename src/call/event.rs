@@ -8,7 +8,8 @@ use super::{Attachment, Commitment, Digest, Person, Reason, Replica, Request, Re
 #[derive(Clone, PartialEq, Eq, Debug, Hash, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
-    /// The policy allowed it or asks for a person (`terms`). A call denied at once has no terms.
+    /// The policy allowed it or asks for a person (`terms`). A call that the policy denies has no
+    /// terms; one denied at once because nobody could meet its terms names them.
     Submitted {
         request: Box<Request>,
         digest: Digest,

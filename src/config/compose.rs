@@ -187,6 +187,7 @@ impl Config {
                 shared: grant.shared,
                 join: grant.join,
                 methods: grant.methods.clone(),
+                policy: None,
             };
             Ok((name.clone(), settings))
         };

@@ -55,6 +55,16 @@ impl Policies {
         Ok(policies)
     }
 
+    /// The policy of a grant that was added by command.
+    ///
+    /// # Errors
+    /// As `file`.
+    pub fn grant(&mut self, config: &Config, grant: &str, written: &str) -> Result<(), ConfigError> {
+        let policy = self.file(config, &format!("grants.{grant}"), written)?;
+        self.rules.by_grant.entry(grant.to_owned()).or_default().everywhere.push(policy);
+        Ok(())
+    }
+
     /// One file, read once.
     ///
     /// # Errors

@@ -125,6 +125,10 @@ fn find_session(
     };
     let now = door.inner.broker.clock().now();
     match door.inner.sessions.find(server.name(), id, grant, now) {
+        Some(session) if session.link.is_over() => {
+            door.inner.sessions.forget(server.name(), id);
+            Err(answer::refuse(StatusCode::NOT_FOUND, "Session ended: initialize again").into())
+        }
         Some(session) => Ok(Some(session)),
         None => Err(answer::refuse(StatusCode::NOT_FOUND, "Session not found: initialize again").into()),
     }

@@ -52,7 +52,8 @@ pub(super) async fn pass_on(
                     recording.sent(message.len());
                 }
             });
-            spell(messages, reply.headers, asker.cloned(), visit.door.inner.settings.grace()).await
+            spell(messages, (reply.status, reply.headers), asker.cloned(), visit.door.inner.settings.grace())
+                .await
         }
     }
 }
@@ -127,13 +128,13 @@ pub(super) fn each_as_event(
 /// JSON when the response comes first and soon, events otherwise.
 pub(super) async fn spell(
     mut messages: impl Stream<Item = Result<Bytes, BrokenReply>> + Send + Unpin + 'static,
-    headers: HeaderMap,
+    (status, headers): (StatusCode, HeaderMap),
     asker: Option<Asker>,
     grace: Duration,
 ) -> Response {
     match timeout(grace, messages.next()).await {
         Ok(Some(Ok(first))) if is_response(&first) => {
-            let status = status_of(&first, asker.as_ref());
+            let status = if status == StatusCode::OK { status_of(&first, asker.as_ref()) } else { status };
             let mut response = answer::json_with(status, first);
             response.headers_mut().extend(headers);
             response

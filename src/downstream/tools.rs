@@ -50,7 +50,7 @@ impl Sieve {
             ReplyBody::Messages(messages) => {
                 let grace = visit.door.inner.settings.grace();
                 let sieved = messages.map(move |message| message.map(|message| self.message(&message)));
-                reply::spell(sieved, headers, Some(asker), grace).await
+                reply::spell(sieved, (status, headers), Some(asker), grace).await
             }
             ReplyBody::Bytes(body) => {
                 match body.collect().await.and_then(|whole| self.whole(&headers, &whole)) {

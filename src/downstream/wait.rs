@@ -4,7 +4,7 @@
 //! stream begins. Whoever drops the stream leaves the call, which stays as it is. There is no task and
 //! no buffer per waiting call: its connection's task polls `Wait`, and that is all of it.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use axum::{body::Body, response::Response};
 use bytes::Bytes;
@@ -25,7 +25,7 @@ use crate::{
     broker::{Brief, End, Exchange, Live, Outcome, Part, Turn, Waiter},
     call::{CallId, HowDelivered, StateName},
     mcp::{self, Message, patch::Edits, sse},
-    upstream::Link,
+    upstream::{Hold, Link},
 };
 
 /// One call that waits, and its agent on the line.
@@ -36,8 +36,8 @@ struct Wait {
     live: Live,
     link: Link,
     line: Line,
-    /// Held so that the session is not idle while its call waits.
-    session: Option<std::sync::Arc<Session>>,
+    /// Neither the session nor its conversation upstream is idle while its call waits.
+    _awake: (Option<Arc<Session>>, Hold),
     peer: Option<Peer>,
     brief: Brief,
     beats: Beats,
@@ -108,12 +108,13 @@ pub(super) async fn hold(
     let id = String::from_utf8_lossy(&asker.id);
     let line = door.inner.lines.take(session, &id);
     let every = Duration::from_millis(door.inner.settings.heartbeat_ms);
+    let link = visit.link();
     let wait = Box::new(Wait {
-        link: visit.link(),
+        _awake: (visit.session.clone(), link.hold()),
+        link,
         line,
         brief: waiter.brief.clone(),
         stage: Stage::Waiting(waiter),
-        session: visit.session,
         peer: visit.peer,
         beats: Beats { every, ..Beats::default() },
         until: patience.map(|patience| Instant::now() + patience),

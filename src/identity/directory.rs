@@ -36,6 +36,9 @@ pub struct GrantSettings {
     pub join: Join,
     /// Unknown MCP methods that pass although the policy's default is not `allow`.
     pub methods: Vec<String>,
+    /// Policy file of a grant that was added by command; the configuration's lie in its own tables.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub policy: Option<String>,
 }
 
 impl std::fmt::Debug for GrantSettings {
@@ -47,6 +50,7 @@ impl std::fmt::Debug for GrantSettings {
             .field("shared", &self.shared)
             .field("join", &self.join)
             .field("methods", &self.methods)
+            .field("policy", &self.policy)
             .finish()
     }
 }

@@ -75,23 +75,29 @@ impl Verifier {
 
     /// One line of an export, without its line feed.
     pub fn line(&mut self, line: &[u8]) {
-        if self.report.bad.is_some() {
+        match Line::read(line) {
+            Ok(line) => self.take(line),
+            Err(Malformed(why)) => self.behind(&format!("a line behind it cannot be read: {why}")),
+        }
+    }
+
+    /// The same, for whoever has the line unwritten.
+    pub fn take(&mut self, line: Line) {
+        if self.is_bad() {
             return;
         }
-        let size = self.report.entries;
-        match Line::read(line) {
-            Ok(Line::Entry(bytes)) => self.entry(&bytes),
-            Ok(Line::Head(note)) => self.head(&note),
-            Ok(Line::Leaf(leaf)) => self.leaf(leaf),
-            Ok(Line::Payload { call, salt, bytes }) => {
+        match line {
+            Line::Entry(bytes) => self.entry(&bytes),
+            Line::Head(note) => self.head(&note),
+            Line::Leaf(leaf) => self.leaf(leaf),
+            Line::Payload { call, salt, bytes } => {
                 let proof = commitment(&salt, &bytes);
                 if self.proves(&Stream::Call(call), |event| commitments(event).contains(&proof)) {
                     self.report.payloads += 1;
                 } else {
-                    self.bad(size, "a payload behind it is not the one that it proves".into());
+                    self.behind("a payload behind it is not the one that it proves");
                 }
             }
-            Err(Malformed(why)) => self.bad(size.max(1), format!("a line behind it cannot be read: {why}")),
         }
     }
 
@@ -200,7 +206,7 @@ impl Verifier {
         let Some(key) = &self.key else { return };
         let head = match Head::open(note, key) {
             Ok(head) => head,
-            Err(error) => return self.bad(size.max(1), format!("the head behind it does not hold: {error}")),
+            Err(error) => return self.behind(&format!("the head behind it does not hold: {error}")),
         };
         if head.size > size {
             return self.bad(size + 1, format!("it is missing: a signed head says {} entries", head.size));
@@ -244,7 +250,7 @@ impl Verifier {
     fn leaf(&mut self, leaf: String) {
         match &mut self.segment {
             Some((_, leaves)) => leaves.push(leaf),
-            None => self.bad(self.report.entries.max(1), "a call stands behind it that no batch has".into()),
+            None => self.behind("a call stands behind it that no batch has"),
         }
     }
 
@@ -256,13 +262,18 @@ impl Verifier {
         } else if leaves.len() == segment.count as usize && root_text(&leaves) == segment.root {
             self.report.leaves += leaves.len() as u64;
         } else if !self.is_bad() {
-            self.bad(self.report.entries, "the calls behind it are not those that it proves".into());
+            self.behind("the calls behind it are not those that it proves");
         }
     }
 
     fn proves(&self, stream: &Stream, test: impl Fn(&crate::call::Event) -> bool) -> bool {
         let Some((last, fact)) = self.last.as_ref().filter(|(last, _)| last == stream) else { return false };
         matches!(fact_of(last, fact), Ok(Fact::Call(event)) if test(&event))
+    }
+
+    /// What stands behind the last entry is not what it should be.
+    fn behind(&mut self, why: &str) {
+        self.bad(self.report.entries.max(1), why.into());
     }
 
     /// Only the first counts.

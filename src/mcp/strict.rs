@@ -115,7 +115,7 @@ struct Name<'a> {
 /// Objects with more members are checked by sorting instead of pair by pair.
 const PAIRWISE: usize = 12;
 
-impl<'a> Scanner<'a, '_> {
+impl Scanner<'_, '_> {
     /// Scans values until the outermost one is closed.
     fn values(&mut self) -> Result<(), Defect> {
         loop {

@@ -1,7 +1,9 @@
 //! Wiring: from a configuration to a running broker with its doors, and back to a clean end.
 
 mod accept;
+mod desk;
 mod reload;
+mod socket;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -21,7 +23,9 @@ use crate::{
     upstream::Upstreams,
 };
 
+pub use desk::{Desk, Order};
 pub use reload::apply;
+pub use socket::{path_beside, send};
 
 /// How long a drain waits for what is under way.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -57,6 +61,9 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
     let door = Door::new(broker.clone(), composed.door.clone());
     let router = downstream::routes(door.clone());
     let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+    let desk = Desk { broker: broker.clone(), changed: Arc::default() };
+    socket::serve(path_beside(store.path()), desk.clone(), stop.clone()).await?;
+    tasks.spawn(reload::watch(desk, config.clone(), stop.clone()));
     tasks.spawn(accept::accept(listener, router, tls, stop.clone()));
     tasks.spawn(sweep(door.clone(), stop.clone()));
     Ok(Running { broker, store, address, public_url: composed.public_url, door, stop, tasks })
@@ -86,6 +93,18 @@ async fn open(config: &Config, composed: &Composed) -> anyhow::Result<(Broker, A
         fingerprint_key: *store.fingerprint_key(),
     };
     Ok((Broker::start(parts).await?, store))
+}
+
+/// The desk of a store that no broker serves: for the command line alone. The broker must be drained.
+///
+/// # Errors
+/// The store is in use or cannot be opened.
+pub async fn open_desk(config: &Config) -> anyhow::Result<(Desk, Arc<Sqlite>)> {
+    let composed = config.compose()?;
+    let policies = Policies::load(config)?;
+    let (broker, store) = open(config, &composed).await?;
+    apply(&broker, config, &composed, policies).await?;
+    Ok((Desk { broker, changed: Arc::default() }, store))
 }
 
 async fn sweep(door: Door, stop: CancellationToken) {

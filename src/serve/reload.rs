@@ -1,8 +1,15 @@
 //! Puts a configuration into force: servers, grants and policies as one, at start and at each change.
 
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+
+use sha2::{Digest as _, Sha256};
+use tokio_util::sync::CancellationToken;
+
+use super::Desk;
 use crate::{
     broker::Broker,
-    config::{Composed, Config, Policies},
+    config::{Composed, Config, GrantServers, Policies},
+    identity::Source,
     ledger::{PolicyEvent, ServerEvent},
 };
 
@@ -12,13 +19,18 @@ use crate::{
 /// A name that is in the configuration and in the store, or a ledger that cannot be written.
 pub async fn apply(
     broker: &Broker,
-    _config: &Config,
+    config: &Config,
     composed: &Composed,
-    policies: Policies,
+    mut policies: Policies,
 ) -> anyhow::Result<()> {
     let before = broker.upstreams().servers();
     broker.upstreams().replace(composed.servers.clone())?;
     broker.identity().set_config(&composed.grants, broker.clock().now()).await?;
+    for grant in broker.identity().directory().agents.values() {
+        if let (Source::Store, Some(path)) = (grant.source, &grant.settings.policy) {
+            policies.grant(config, &grant.name, path)?;
+        }
+    }
     let after = broker.upstreams().servers();
     let mut facts = Vec::new();
     for server in &after {
@@ -40,4 +52,78 @@ pub async fn apply(
     let loaded = loaded.collect();
     broker.set_rules(policies.rules, loaded).await?;
     Ok(())
+}
+
+/// How often the files are looked at. Their content is compared, so a replaced link counts as a change.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Puts each change of the configuration and its policies into force, as one; keeps the old when the new
+/// one is wrong, and says where it is wrong.
+pub(super) async fn watch(desk: Desk, first: Config, stop: CancellationToken) {
+    let mut config = first;
+    let mut seen = contents(&config);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = desk.changed.notified() => seen.clear(),
+            () = tokio::time::sleep(LOOK) => {}
+        }
+        let now = contents(&config);
+        if now == seen {
+            continue;
+        }
+        seen = now;
+        match reload(&desk.broker, &config).await {
+            Ok(reloaded) => {
+                tracing::info!("the configuration and its policies are in force as they are now");
+                seen = contents(&reloaded);
+                config = reloaded;
+            }
+            Err(error) => {
+                tracing::error!(
+                    error = format!("{error:#}"),
+                    "the change is refused; the old configuration stays"
+                );
+                let refused =
+                    PolicyEvent::PolicyRefused { name: "(configuration)".into(), why: format!("{error:#}") };
+                if let Err(error) = desk.broker.note_policies(vec![refused]).await {
+                    tracing::error!(%error, "the refusal could not be recorded");
+                }
+            }
+        }
+    }
+}
+
+async fn reload(broker: &Broker, config: &Config) -> anyhow::Result<Config> {
+    let fresh = match &config.path {
+        Some(path) => Config::load(path)?,
+        None => config.clone(),
+    };
+    if fresh.file.listen != config.file.listen && config.path.is_some() {
+        tracing::warn!("`listen` has changed: that needs a restart");
+    }
+    if fresh.file.store != config.file.store {
+        tracing::warn!("`store` has changed: that needs a restart");
+    }
+    let composed = fresh.compose()?;
+    let policies = Policies::load(&fresh)?;
+    apply(broker, &fresh, &composed, policies).await?;
+    Ok(fresh)
+}
+
+/// Digests of every file that the configuration consists of.
+fn contents(config: &Config) -> BTreeMap<PathBuf, Option<[u8; 32]>> {
+    let file = &config.file;
+    let servers = file.servers.values().filter_map(|server| server.policy.as_deref());
+    let grants = file.grants.values().filter_map(|grant| grant.policy.as_deref());
+    let each = file.grants.values().flat_map(|grant| match &grant.servers {
+        GrantServers::Each(each) => each.values().filter_map(|own| own.policy.as_deref()).collect(),
+        GrantServers::Names(_) => Vec::new(),
+    });
+    let paths = servers.chain(grants).chain(each).map(|path| config.path_of(path));
+    let digest = |path: PathBuf| {
+        let digest = std::fs::read(&path).ok().map(|bytes| Sha256::digest(bytes).into());
+        (path, digest)
+    };
+    paths.chain(config.path.clone()).map(digest).collect()
 }

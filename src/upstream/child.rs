@@ -77,8 +77,8 @@ impl Child {
         });
         tracing::info!(server.name = server.name(), pid = process.id(), "server process started");
         tokio::spawn(log_stderr(server.clone(), stderr));
-        let writer = tokio::spawn(write_lines(stdin, queue, child.ending.clone()));
-        tokio::spawn(child.clone().serve(process, stdout, writer));
+        let writing = tokio::spawn(write_lines(stdin, queue, child.ending.clone()));
+        tokio::spawn(child.clone().serve(process, stdout, writing));
         Ok(child)
     }
 
@@ -167,7 +167,7 @@ impl Child {
         self: Arc<Self>,
         process: tokio::process::Child,
         mut stdout: ChildStdout,
-        writer: tokio::task::JoinHandle<()>,
+        writing: tokio::task::JoinHandle<()>,
     ) {
         let started = Instant::now();
         let (why, crashed) = tokio::select! {
@@ -181,7 +181,7 @@ impl Child {
             routes.fail_all(&BrokenReply::Broken(why.into()));
         }
         self.ending.cancel();
-        let _ = writer.await;
+        let _ = writing.await;
         let status = end(process, stdout).await;
         tracing::info!(server.name = self.server.name(), why, status, "server process ended");
         self.server.child_ended(crashed, started.elapsed());
@@ -193,7 +193,10 @@ impl Child {
         loop {
             match lines.next().await {
                 Ok(Some(Line::Whole(line))) => self.take_line(&line),
-                Ok(Some(Line::TooLong { head })) => self.refuse_line(&head),
+                Ok(Some(Line::TooLong { head })) => {
+                    tracing::warn!(server.name = self.server.name(), "a line over the cap, skipped");
+                    self.refuse_line(&head, BrokenReply::TooLarge(self.server.limits().max_line));
+                }
                 Ok(None) => return,
                 Err(error) => {
                     tracing::warn!(server.name = self.server.name(), %error, "cannot read the server's stdout");
@@ -214,6 +217,11 @@ impl Child {
             Ok(Frame::Batch(messages)) => messages,
             Err(malformed) => {
                 tracing::warn!(server.name = self.server.name(), %malformed, "a line that is no message, skipped");
+                if strict::beginning(&String::from_utf8_lossy(line))
+                    .is_some_and(|j| j.get("jsonrpc").is_some())
+                {
+                    self.refuse_line(line, BrokenReply::Broken(malformed.to_string()));
+                }
                 return;
             }
         };
@@ -225,17 +233,16 @@ impl Child {
         }
     }
 
-    fn refuse_line(&self, head: &[u8]) {
-        let cap = self.server.limits().max_line;
-        tracing::warn!(server.name = self.server.name(), cap, "a line over the cap, skipped");
+    /// The request that the line would have answered is not left waiting for ever.
+    fn refuse_line(&self, head: &[u8], broken: BrokenReply) {
         let head = String::from_utf8_lossy(head);
         let id = strict::beginning(&head).and_then(|json: Json<'_>| json.get("id"));
-        self.routes().fail(id, BrokenReply::TooLarge(cap));
+        self.routes().fail(id, broken);
     }
 
     /// Ends when nothing was in flight, held or said for the idle time.
     async fn idle(&self) {
-        let after = Duration::from_secs(self.server.limits().idle_end_s);
+        let after = Duration::from_secs(self.server.limits().idle_end_s).max(Duration::from_millis(10));
         loop {
             let due = *self.last.lock().unwrap_or_else(PoisonError::into_inner) + after;
             if Instant::now() < due {

@@ -88,19 +88,23 @@ fn rounds(world: &World) -> Vec<Step> {
     asks.approve(&carol());
     asks.withdraw(&alice());
     if round > 0 {
+        asks.claim_on(0, 0, round - 1);
         asks.vote(0, &alice(), Vote::Approve, round - 1);
     }
+    let mut repark = |to: u8, quorum| {
+        let command = Command::Repark {
+            why: "the policy changed".into(),
+            digest: Digest([to; 32]),
+            terms: terms(&[quorum]),
+            policy: policy_name(world.policy),
+            people: People(world.people.clone()),
+        };
+        asks.ask(0, command);
+    };
+    repark(round, (None, 1));
     if round < 1 {
-        for quorums in [[(None, 2)], [(Some("dba"), 1)]] {
-            let command = Command::Repark {
-                why: "the policy changed".into(),
-                digest: Digest([round + 1; 32]),
-                terms: terms(&quorums),
-                policy: policy_name(world.policy),
-                people: People(world.people.clone()),
-            };
-            asks.ask(0, command);
-        }
+        repark(round + 1, (None, 2));
+        repark(round + 1, (Some("dba"), 1));
     }
     for by in [alice(), tom()] {
         asks.ask(0, Command::Extend { by, extra: Duration::from_secs(6), max_wait: MAX_WAIT });
@@ -130,7 +134,7 @@ fn waiting(world: &World) -> Vec<Step> {
         asks.attach(1, AttachKind::Task);
     }
     for attachment in 0..=world.attached {
-        for why in [DetachReason::Ticket, DetachReason::Cancelled] {
+        for why in [DetachReason::Ticket, DetachReason::Restart] {
             asks.detach(attachment, why);
         }
         asks.claim(0, attachment);

@@ -123,11 +123,15 @@ impl<'a> Asks<'a> {
     }
 
     pub fn claim(&mut self, replica: usize, attachment: u8) {
+        self.claim_on(replica, attachment, self.round());
+    }
+
+    pub fn claim_on(&mut self, replica: usize, attachment: u8, digest: u8) {
         let judged = self.world.calls[self.stream].as_ref().map(|call| call.policy.clone());
         let command = Command::Claim {
             by: self.world.replica(replica),
             attachment: Attachment(Uuid::from_u128(attachment.into())),
-            digest: Digest([self.round(); 32]),
+            digest: Digest([digest; 32]),
             lease: Duration::from_secs(6),
             authority: Authority {
                 people: People(self.world.people.clone()),

@@ -108,7 +108,7 @@ impl Audit {
     /// Just after a timer ran.
     pub fn nothing_overdue(&self, stream: usize, now: Timestamp) -> Result<(), Violation> {
         let call = &self.calls[stream];
-        let left = call.waiter.is_none() && !call.ticket && call.left_at.plus(GRACE) <= now;
+        let left = call.given_up_at().is_some_and(|at| at <= now);
         let overdue = match call.phase {
             Phase::Absent | Phase::Settled => false,
             Phase::Open => call.deadline <= now || left,
@@ -203,7 +203,10 @@ impl Trail {
         at: Timestamp,
     ) -> Result<(), Violation> {
         self.unsettled()?;
-        let waits = self.waiter.take().is_some_and(|waiter| waiter.0 == attachment);
+        let waiter = self.waiter.take();
+        let task = waiter.as_ref().is_some_and(|(_, kind, _)| *kind == AttachKind::Task);
+        hold(!task || why != DetachReason::Restart, "a task outlives its broker")?;
+        let waits = waiter.is_some_and(|waiter| waiter.0 == attachment);
         hold(waits, "who leaves has waited")?;
         self.ticket |= why == DetachReason::Ticket;
         self.left_at = at;
@@ -339,13 +342,21 @@ impl Trail {
     fn expired(&mut self, lapsed: bool, at: Timestamp) -> Result<(), Violation> {
         let (from, due) = if lapsed { (Phase::Permitted, self.use_by) } else { (Phase::Open, self.deadline) };
         hold(due <= at, "3: no deadline before its time")?;
+        hold(self.given_up_at().is_none_or(|left| due <= left), "the first deadline counts")?;
         self.settle(&[from])
+    }
+
+    /// When an agent without ticket or task that left is given up.
+    fn given_up_at(&self) -> Option<Timestamp> {
+        (self.waiter.is_none() && !self.ticket).then(|| self.left_at.plus(GRACE))
     }
 
     fn cancelled(&mut self, by: &By, at: Timestamp) -> Result<(), Violation> {
         if *by == By::Timer {
-            let gone = self.waiter.is_none() && !self.ticket && self.left_at.plus(GRACE) <= at;
-            hold(gone, "given up only when the agent has gone")?;
+            let left = self.given_up_at().filter(|left| *left <= at);
+            let left = left.ok_or("given up only when the agent has gone")?;
+            let due = if self.phase == Phase::Permitted { self.use_by } else { self.deadline };
+            hold(left < due, "the first deadline counts")?;
         }
         self.settle(&[Phase::Open, Phase::Permitted])
     }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use countersign::call::{
-    Call, CallId, Command, Event, Person, Refusal, Replica, StateName, Timestamp, decide, evolve,
+    Call, CallId, Command, Event, Person, Refusal, Replica, State, StateName, Timestamp, decide, evolve,
     next_deadline,
 };
 
@@ -176,14 +176,17 @@ impl World {
     }
 
     /// `next_deadline` is the first moment at which a tick has something to do.
+    /// So it is for a broker that did not restart: a stranger, or the one that the agent waits at.
     pub fn deadlines_are_exact(&self) {
         let stranger = Replica { name: "z".into(), epoch: 1 };
-        let tick = Command::Tick { by: stranger, detach_grace: GRACE, skew: SKEW };
         for call in self.calls.iter().flatten() {
             let Some(at) = next_deadline(call, GRACE, SKEW) else {
                 assert!(call.state.is_settled());
                 continue;
             };
+            let own = call.waiter.as_ref().filter(|_| !matches!(call.state, State::Dispatched { .. }));
+            let by = own.map_or(&stranger, |waiter| &waiter.replica).clone();
+            let tick = Command::Tick { by, detach_grace: GRACE, skew: SKEW };
             assert!(decide(Some(call), &tick, at).is_ok(), "nothing due at {at}: {call:?}");
             let before = decide(Some(call), &tick, Timestamp(at.0 - 1));
             assert_eq!(before, Err(Refusal::Nothing), "due before {at}: {call:?}");

@@ -154,6 +154,15 @@ pub fn lost_is_sent(call: Option<&Call>, command: &Command, now: Timestamp) -> D
     claim_from(call, command, now, |state| matches!(state, State::Lost { .. }))
 }
 
+pub fn claim_other(call: Option<&Call>, command: &Command, now: Timestamp) -> Decided {
+    on(call, command, now, |call| {
+        if let Command::Claim { digest, .. } = command {
+            call.digest = *digest;
+            call.reviews.iter_mut().for_each(|review| review.digest = *digest);
+        }
+    })
+}
+
 pub fn claim_twice(call: Option<&Call>, command: &Command, now: Timestamp) -> Decided {
     claim_from(call, command, now, |state| matches!(state, State::Dispatched { .. }))
 }

@@ -94,6 +94,8 @@ fn paths_reach_into_lists_and_a_rule_that_tightens_needs_one_value() {
     ] {
         assert_eq!(verdict(&[&deny(path)], "t", arguments).starts_with("deny"), denied, "{path}");
     }
+    let below_null = verdict(&[&deny("args.o.l")], "t", r#"{"o":null}"#);
+    assert_eq!(below_null, "allow /tools/t", "null on the way is absent, not an error");
     let every = about(r#"{"require":[{"path":"args.l[*].n","op":"in","value":["a","b"]}]}"#);
     assert_eq!(verdict(&[&every], "t", arguments), "deny /tools/t/require/0");
     assert_eq!(verdict(&[&every], "t", r#"{"l":[{"n":"a"},{"n":"b"}]}"#), "allow /tools/t");
@@ -153,13 +155,28 @@ fn terms_are_every_quorum_and_the_shortest_times() {
     let p = policy(
         r#"{"version":"1","default":"deny","all_tools":{"approval":{"expires_after":"10m","use_within":"1h"}},
         "tools":{"t":{"action":"require_approval","reason":"why",
-          "approval":{"quorums":[{"group":"b","approvals":2},{"approvals":1}],"expires_after":"1h","use_within":"60s"}},
-        "t*":{"action":"require_approval","approval":{"quorums":[{"group":"a"},{"group":"b","approvals":3}]}}}}"#,
+          "approval":{"quorums":[{"group":"b","approvals":2},{"group":"c","approvals":5},{"approvals":1}],"expires_after":"1h","use_within":"60s"}},
+        "t*":{"action":"require_approval","approval":{"quorums":[{"group":"a"},{"group":"b","approvals":3},{"group":"c","approvals":4}]}}}}"#,
     );
     let Verdict::Review { terms } = evaluate(&[&p], &facts("t", "")).verdict else { panic!("review") };
     let quorum = |group: Option<&str>, approvals| Quorum { group: group.map(str::to_owned), approvals };
-    assert_eq!(terms.quorums, [quorum(None, 1), quorum(Some("a"), 1), quorum(Some("b"), 3)]);
+    assert_eq!(
+        terms.quorums,
+        [quorum(None, 1), quorum(Some("a"), 1), quorum(Some("b"), 3), quorum(Some("c"), 5)]
+    );
     assert_eq!(terms.expires_after, Duration::from_secs(600));
     assert_eq!(terms.use_within, Duration::from_secs(60));
     assert_eq!(terms.reason.text, "why");
+}
+
+#[test]
+fn the_highest_stated_risk_counts_and_reads_follow_the_default_unless_said() {
+    let p = policy(
+        r#"{"version":"1","default":"allow","prompts":"deny","tools":{
+        "a":{"risk":{"class":"read","severity":"low"}},"*":{"risk":{"class":"execute","severity":"high"}}}}"#,
+    );
+    let risk = p.risk("s", "a").expect("stated");
+    assert_eq!((risk.class.as_str(), risk.severity.as_str()), ("execute", "high"));
+    assert!(p.allows_reads(Reads::Resources) && !p.allows_reads(Reads::Prompts));
+    assert!(p.default_allows_unknown_methods() && !p.hides_anything());
 }

@@ -33,6 +33,9 @@ fn limits_are_taken_all_or_none_and_given_back() {
     limits.reserve(std::slice::from_ref(&one), now).expect_err("full");
     limits.give_back(first);
     limits.reserve(&[one.clone(), other.clone()], now).expect("given back");
+    limits
+        .reserve(&[one.clone(), one.clone(), one.clone()], later)
+        .expect_err("three of one call are too many");
     limits.reserve(&[one.clone(), one.clone()], later).expect("the next minute is empty");
     limits.reserve(std::slice::from_ref(&one), later).expect_err("two of one call counted twice");
     let big = reservation(Window::DAY, 5.0, 6.0, false);

@@ -1,7 +1,5 @@
 //! The servers behind us, over real sockets and real processes: what is sent once is never sent twice.
 
-#![expect(clippy::unwrap_used, reason = "a test may fail")]
-
 mod http;
 mod stdio;
 

@@ -39,7 +39,7 @@ pub(super) fn claim(call: &Call, claim: &Claim<'_>, lease_until: Timestamp) -> D
     Ok(vec![Event::Dispatched {
         by: claim.by.clone(),
         attachment: claim.attachment,
-        digest: call.digest,
+        digest: claim.digest,
         lease_until,
     }])
 }

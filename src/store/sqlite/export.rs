@@ -50,7 +50,12 @@ impl ReadOnly {
         payloads: bool,
         mut sink: impl FnMut(&[u8]) -> io::Result<()>,
     ) -> Result<(), StoreError> {
-        self.0.run(|connection| export(connection, payloads, &mut sink))
+        self.0.run(|connection| {
+            walk(connection, payloads, &mut |line| {
+                let line = line.write().map_err(|Malformed(why)| Unread::Content(why))?;
+                sink(&line).map_err(|error| Unread::Sink(error.to_string()))
+            })
+        })
     }
 
     /// Proves the ledger as it lies in the file; as an export of it, with payloads, would be proven.
@@ -59,9 +64,11 @@ impl ReadOnly {
     /// What reading failed with; what was found to be changed is in the report.
     pub fn verify(&self, key: Option<VerifyingKey>, since: Option<Head>) -> Result<Report, StoreError> {
         let mut verifier = Verifier::new(key, since);
-        self.export(true, |line| {
-            verifier.line(line);
-            Ok(())
+        self.0.run(|connection| {
+            walk(connection, true, &mut |line| {
+                verifier.take(line);
+                Ok(())
+            })
         })?;
         Ok(verifier.finish())
     }
@@ -76,9 +83,9 @@ impl ReadOnly {
     }
 }
 
-type Sink<'a> = &'a mut dyn FnMut(&[u8]) -> io::Result<()>;
+type Sink<'a> = &'a mut dyn FnMut(Line) -> Read<()>;
 
-fn export(connection: &Connection, payloads: bool, sink: Sink<'_>) -> Read<()> {
+fn walk(connection: &Connection, payloads: bool, sink: Sink<'_>) -> Read<()> {
     let moment = connection.unchecked_transaction()?;
     let mut entries = moment.prepare("SELECT number, bytes FROM entries ORDER BY number")?;
     let mut heads = moment.prepare("SELECT size, note FROM heads ORDER BY size")?;
@@ -88,57 +95,45 @@ fn export(connection: &Connection, payloads: bool, sink: Sink<'_>) -> Read<()> {
     while let Some(row) = rows.next()? {
         let number: u64 = row.get(0)?;
         let bytes: Vec<u8> = row.get(1)?;
-        write(sink, Line::Entry(bytes.clone()))?;
-        if payloads {
-            beside(&moment, number, &bytes, sink)?;
-        }
+        let beside = if payloads { beside(&moment, number, &bytes)? } else { Vec::new() };
+        sink(Line::Entry(bytes))?;
+        beside.into_iter().try_for_each(&mut *sink)?;
         while let Some((_, note)) = head.take_if(|(size, _)| *size <= number) {
-            write(sink, Line::Head(note))?;
+            sink(Line::Head(note))?;
             head = heads.next().transpose()?;
         }
     }
     // A head of more entries than there are is what shows that some were cut off.
     while let Some((_, note)) = head {
-        write(sink, Line::Head(note))?;
+        sink(Line::Head(note))?;
         head = heads.next().transpose()?;
     }
     Ok(())
 }
 
 /// What lies beside this entry. Bytes that are no entry have nothing beside them; the verifier names them.
-fn beside(connection: &Connection, number: u64, bytes: &[u8], sink: Sink<'_>) -> Read<()> {
-    let Ok(placed) = decode(bytes) else { return Ok(()) };
+fn beside(connection: &Connection, number: u64, bytes: &[u8]) -> Read<Vec<Line>> {
+    let Ok(placed) = decode(bytes) else { return Ok(Vec::new()) };
     match (&placed.entry.stream, &placed.entry.fact) {
         (Stream::Call(call), Fact::Call(event)) => {
-            for proof in commitments(event) {
-                for (salt, bytes) in payloads_of(connection, *call)? {
-                    if commitment(&salt, &bytes) == proof {
-                        write(sink, Line::Payload { call: *call, salt, bytes })?;
-                        break;
-                    }
-                }
+            let proofs = commitments(event);
+            if proofs.is_empty() {
+                return Ok(Vec::new());
             }
+            let payloads = payloads_of(connection, *call)?.into_iter();
+            let proven = payloads.filter(|(salt, bytes)| proofs.contains(&commitment(salt, bytes)));
+            Ok(proven.map(|(salt, bytes)| Line::Payload { call: *call, salt, bytes }).collect())
         }
-        (_, Fact::Broker(BrokerEvent::AllowedCalls(_))) => leaves(connection, number, sink)?,
-        _ => {}
+        (_, Fact::Broker(BrokerEvent::AllowedCalls(_))) => {
+            let leaves = reader::leaves(connection, number)?.into_iter();
+            Ok(leaves.map(|leaf| Line::Leaf(String::from_utf8_lossy(&leaf).into_owned())).collect())
+        }
+        _ => Ok(Vec::new()),
     }
-    Ok(())
 }
 
 fn payloads_of(connection: &Connection, call: CallId) -> Read<Vec<([u8; 32], Vec<u8>)>> {
     let mut statement = connection.prepare_cached("SELECT salt, bytes FROM payloads WHERE call = ?1")?;
     let rows = statement.query_map(params![call.0.as_bytes()], |row| Ok((row.get(0)?, row.get(1)?)))?;
     Ok(rows.collect::<rusqlite::Result<_>>()?)
-}
-
-fn leaves(connection: &Connection, number: u64, sink: Sink<'_>) -> Read<()> {
-    for leaf in reader::leaves(connection, number)? {
-        write(sink, Line::Leaf(String::from_utf8_lossy(&leaf).into_owned()))?;
-    }
-    Ok(())
-}
-
-fn write(sink: Sink<'_>, line: Line) -> Read<()> {
-    let line = line.write().map_err(|Malformed(why)| Unread::Content(why))?;
-    sink(&line).map_err(|error| Unread::Sink(error.to_string()))
 }

@@ -3,6 +3,8 @@
 //! Pages walk an index that holds everything a filter looks at, newest first, and fetch only the rows
 //! that they show.
 
+use std::borrow::Cow;
+
 use rusqlite::{Connection, OptionalExtension as _, params, params_from_iter, types::Value};
 
 use super::{
@@ -17,6 +19,8 @@ use crate::{
 const PAGE_MAX: usize = 200;
 /// How many earlier calls a join looks at.
 const SAME_MAX: usize = 16;
+/// Up to here each shape's index is read by itself; more shapes are so common that time finds them.
+const SHAPES_APART: usize = 256;
 
 pub fn call(connection: &Connection, id: CallId) -> Read<Option<Call>> {
     connection
@@ -55,109 +59,185 @@ pub fn counts(connection: &Connection) -> Read<Vec<(StateName, u64)>> {
 pub fn calls(connection: &Connection, filter: &Filter) -> Read<Page> {
     let moment = connection.unchecked_transaction()?;
     let limit = filter.limit.clamp(1, PAGE_MAX);
-    let (sql, values) = page_sql(filter, limit)?;
-    let mut statement = moment.prepare_cached(&sql)?;
-    let mut rows = statement.query(params_from_iter(values))?;
-    let mut calls = Vec::with_capacity(limit);
-    let mut more = false;
-    while let Some(row) = rows.next()? {
-        if calls.len() == limit {
-            more = true;
-            break;
-        }
-        calls.push(read(&row.get::<_, Vec<u8>>(0)?)?);
-    }
-    let next = calls.last().filter(|_| more).map(|call: &Call| cursor(call));
+    let mut places = find(&moment, filter, limit + 1)?;
+    places.sort_unstable_by(|a, b| b.cmp(a));
+    places.dedup();
+    let more = places.len() > limit;
+    places.truncate(limit);
+    let mut snapshot = moment.prepare_cached("SELECT snapshot FROM calls WHERE id = ?1")?;
+    let calls: Vec<Call> = places
+        .iter()
+        .map(|(_, id)| read(&snapshot.query_row([id], |row| row.get::<_, Vec<u8>>(0))?))
+        .collect::<Read<_>>()?;
+    let next = places.last().filter(|_| more).map(cursor);
     let head = moment
         .prepare_cached("SELECT coalesce(max(number), 0) FROM entries")?
         .query_row([], |row| row.get(0))?;
     Ok(Page { calls, next, head })
 }
 
+/// What a page is sorted by: the moment of the request, then the id.
+type Place = (i64, [u8; 16]);
+
+/// The newest `limit` of each branch that can hold calls that the page wants; no branch reads much more
+/// of its index than that.
+fn find(connection: &Connection, filter: &Filter, limit: usize) -> Read<Vec<Place>> {
+    let common = common(filter)?;
+    let mut places = Vec::new();
+    for branch in branches(connection, filter)? {
+        let all: Vec<&Condition> = common.iter().chain(&branch).collect();
+        let sql = match all.as_slice() {
+            [] => "1".to_owned(),
+            some => some.iter().map(|condition| condition.sql.as_ref()).collect::<Vec<_>>().join(" AND "),
+        };
+        let sql = format!(
+            "SELECT requested_at, id FROM calls WHERE {sql} ORDER BY requested_at DESC, id DESC LIMIT {limit}"
+        );
+        let values = all.iter().flat_map(|condition| &condition.values);
+        let mut statement = connection.prepare_cached(&sql)?;
+        let rows = statement.query_map(params_from_iter(values), |row| Ok((row.get(0)?, row.get(1)?)))?;
+        for row in rows {
+            places.push(row?);
+        }
+    }
+    Ok(places)
+}
+
 fn read(snapshot: &[u8]) -> Read<Call> {
     serde_json::from_slice(snapshot).map_err(|error| Unread::Content(format!("a call's snapshot: {error}")))
 }
 
-/// Opaque to callers: the moment and the id of the page's last call.
-fn cursor(call: &Call) -> String {
-    format!("{:x}.{}", call.requested_at.0, call.id.0.simple())
+/// Opaque to callers: the place of the page's last call.
+fn cursor((at, id): &Place) -> String {
+    format!("{at:x}.{}", uuid::Uuid::from_bytes(*id).simple())
 }
 
 /// `None` for a text that no page ever gave.
-fn place(cursor: &str) -> Option<(i64, uuid::Uuid)> {
+fn place(cursor: &str) -> Option<Place> {
     let (at, id) = cursor.split_once('.')?;
-    Some((i64::from_str_radix(at, 16).ok()?, uuid::Uuid::parse_str(id).ok()?))
+    Some((i64::from_str_radix(at, 16).ok()?, *uuid::Uuid::parse_str(id).ok()?.as_bytes()))
 }
 
-/// One row more than the page shows, to know whether there is another page.
-fn page_sql(filter: &Filter, limit: usize) -> Read<(String, Vec<Value>)> {
-    let mut found = Conditions::default();
-    if !filter.states.is_empty() {
-        let states: Vec<String> =
-            filter.states.iter().map(|state| state_number(*state).to_string()).collect();
-        found.add(&format!("state IN ({})", states.join(",")), []);
-    }
-    let shape = [("server", &filter.server), ("tool", &filter.tool), ("agent", &filter.agent)];
-    for (column, wanted) in shape {
-        if let Some(wanted) = wanted {
-            found.add(
-                &format!("shape IN (SELECT shape FROM shapes WHERE {column} = ?)"),
-                [Value::from(wanted.clone())],
-            );
-        }
-    }
+struct Condition {
+    sql: Cow<'static, str>,
+    values: Vec<Value>,
+}
+
+fn condition(sql: impl Into<Cow<'static, str>>, values: impl IntoIterator<Item = Value>) -> Condition {
+    Condition { sql: sql.into(), values: values.into_iter().collect() }
+}
+
+/// What every call of the page must satisfy, whatever branch finds it.
+fn common(filter: &Filter) -> Read<Vec<Condition>> {
+    let mut all = Vec::new();
     if let Some(reviewer) = &filter.reviewer {
-        found.add("id IN (SELECT call FROM votes WHERE reviewer = ?)", [Value::from(reviewer.clone())]);
-    }
-    if let Some(text) = filter.text.as_deref().map(str::trim).filter(|text| !text.is_empty()) {
-        found.add_text(text);
+        let sql = "id IN (SELECT call FROM votes WHERE reviewer = ?)";
+        all.push(condition(sql, [Value::from(reviewer.clone())]));
     }
     if let Some(after) = &filter.after {
         let (at, id) =
             place(after).ok_or_else(|| Unread::Content("`after` is not a cursor of ours".into()))?;
-        found.add("(requested_at, id) < (?, ?)", [Value::from(at), Value::from(id.as_bytes().to_vec())]);
+        all.push(condition("(requested_at, id) < (?, ?)", [Value::from(at), Value::from(id.to_vec())]));
     }
-    let conditions = if found.sql.is_empty() { "1".to_owned() } else { found.sql.join(" AND ") };
-    let sql = format!(
-        "SELECT snapshot FROM calls WHERE {conditions} ORDER BY requested_at DESC, id DESC LIMIT {}",
-        limit + 1
-    );
-    Ok((sql, found.values))
+    Ok(all)
 }
 
-#[derive(Default)]
-struct Conditions {
-    sql: Vec<String>,
-    values: Vec<Value>,
-}
-
-impl Conditions {
-    fn add(&mut self, sql: &str, values: impl IntoIterator<Item = Value>) {
-        self.sql.push(sql.to_owned());
-        self.values.extend(values);
-    }
-
-    /// Names by any part of them; an id and a short code by how they begin.
-    fn add_text(&mut self, text: &str) {
-        let like = format!("%{}%", text.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_"));
-        let mut either = vec![
-            "shape IN (SELECT shape FROM shapes WHERE server || char(10) || tool || char(10) || agent LIKE ? ESCAPE '\\')",
-        ];
-        let mut values = vec![Value::from(like)];
-        let code = text.to_ascii_uppercase();
-        if code.len() <= 6 && code.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
-            either.push("id IN (SELECT id FROM calls WHERE short_code >= ? AND short_code < ?)");
-            values.extend([Value::from(code.clone()), Value::from(format!("{code}~"))]);
+/// Where the calls can be: under a state, or under a shape that matches, or at the id or short code that
+/// the text begins. Each branch is one walk of one index, by time.
+fn branches(connection: &Connection, filter: &Filter) -> Read<Vec<Vec<Condition>>> {
+    let mut names = Vec::new();
+    for (column, wanted) in [("server", &filter.server), ("tool", &filter.tool), ("agent", &filter.agent)] {
+        if let Some(wanted) = wanted {
+            names.push(condition(format!("{column} = ?"), [Value::from(wanted.clone())]));
         }
-        if let Some((from, to)) = id_range(text) {
-            either.push("id IN (SELECT id FROM calls WHERE id BETWEEN ? AND ?)");
-            values.extend([Value::from(from), Value::from(to)]);
-        }
-        self.add(&format!("({})", either.join(" OR ")), values);
+    }
+    let Some(text) = filter.text.as_deref().map(str::trim).filter(|text| !text.is_empty()) else {
+        let shapes = if names.is_empty() { None } else { Some(shapes(connection, &names)?) };
+        return Ok(walks(&filter.states, shapes.as_deref()));
+    };
+    let named = if names.is_empty() { None } else { Some(shapes(connection, &names)?) };
+    names.push(part_of_a_name(text));
+    let mut all = walks(&filter.states, Some(&shapes(connection, &names)?));
+    for mut begun in beginnings(text) {
+        begun.extend(state_in(&filter.states));
+        begun.extend(named.as_deref().map(shape_in));
+        all.push(begun);
+    }
+    Ok(all)
+}
+
+/// Unsettled calls are few, so their states lead; else the shapes do while they are few; else time.
+fn walks(states: &[StateName], shapes: Option<&[i64]>) -> Vec<Vec<Condition>> {
+    let few = !states.is_empty() && states.iter().all(|state| is_unsettled(*state));
+    match shapes {
+        Some(shapes) if !few && shapes.len() <= SHAPES_APART => shapes
+            .iter()
+            .map(|shape| condition("shape = ?", [Value::from(*shape)]))
+            .map(|shape| [shape].into_iter().chain(state_in(states)).collect())
+            .collect(),
+        shapes if states.is_empty() => vec![shapes.map(shape_in).into_iter().collect()],
+        shapes => states
+            .iter()
+            .map(|state| condition("state = ?", [Value::from(state_number(*state))]))
+            .map(|state| [state].into_iter().chain(shapes.map(shape_in)).collect())
+            .collect(),
     }
 }
 
-/// The ids that begin as `text` does, if it could begin one: at least eight hexadecimal digits.
+fn is_unsettled(state: StateName) -> bool {
+    match state {
+        StateName::Pending | StateName::Permitted | StateName::Dispatched => true,
+        StateName::Completed
+        | StateName::Failed
+        | StateName::Lost
+        | StateName::Denied
+        | StateName::Expired
+        | StateName::Cancelled => false,
+    }
+}
+
+fn shapes(connection: &Connection, names: &[Condition]) -> Read<Vec<i64>> {
+    let all: Vec<&str> = names.iter().map(|name| name.sql.as_ref()).collect();
+    let sql = format!("SELECT shape FROM shapes WHERE {}", all.join(" AND "));
+    let mut statement = connection.prepare_cached(&sql)?;
+    let values = names.iter().flat_map(|name| &name.values);
+    let rows = statement.query_map(params_from_iter(values), |row| row.get(0))?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+/// The plus keeps the database on the walk by time: it would rather gather all of these and sort them.
+fn shape_in(shapes: &[i64]) -> Condition {
+    let all: Vec<String> = shapes.iter().map(i64::to_string).collect();
+    condition(format!("+shape IN ({})", all.join(",")), [])
+}
+
+/// `None` for any state.
+fn state_in(states: &[StateName]) -> Option<Condition> {
+    let all: Vec<String> = states.iter().map(|state| state_number(*state).to_string()).collect();
+    (!all.is_empty()).then(|| condition(format!("+state IN ({})", all.join(",")), []))
+}
+
+fn part_of_a_name(text: &str) -> Condition {
+    let like = format!("%{}%", text.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_"));
+    let names = "server || char(10) || tool || char(10) || agent LIKE ? ESCAPE '\\'";
+    condition(names, [Value::from(like)])
+}
+
+/// Three characters of a short code, or eight of an id, find few enough.
+fn beginnings(text: &str) -> Vec<Vec<Condition>> {
+    let mut found = Vec::new();
+    let code = text.to_ascii_uppercase();
+    if (3..=6).contains(&code.len()) && code.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+        let range = [Value::from(code.clone()), Value::from(format!("{code}~"))];
+        found.push(vec![condition("short_code >= ? AND short_code < ?", range)]);
+    }
+    if let Some((from, to)) = id_range(text) {
+        found.push(vec![condition("id BETWEEN ? AND ?", [Value::from(from), Value::from(to)])]);
+    }
+    found
+}
+
+/// The ids that begin as `text` does, if it could begin one.
 fn id_range(text: &str) -> Option<(Vec<u8>, Vec<u8>)> {
     let digits: String = text.chars().filter(|digit| *digit != '-').collect();
     if !(8..=32).contains(&digits.len()) || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {

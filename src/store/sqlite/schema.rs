@@ -39,6 +39,7 @@ CREATE TABLE calls (
   snapshot     BLOB NOT NULL
 ) STRICT;
 CREATE INDEX calls_by_time ON calls (requested_at, id, state, shape);
+CREATE INDEX calls_by_shape ON calls (shape, requested_at, id, state);
 CREATE INDEX calls_by_state ON calls (state, requested_at, id, shape);
 CREATE INDEX calls_by_short_code ON calls (short_code);
 CREATE INDEX calls_by_deadline ON calls (deadline) WHERE deadline IS NOT NULL;

@@ -1,5 +1,9 @@
 //! Logs and metrics: one field name per thing, never arguments, tokens or results.
 
+mod metrics;
+
+pub use metrics::Metrics;
+
 use tracing_subscriber::EnvFilter;
 
 /// Structured logs on stderr: text on a terminal, JSON lines otherwise; `COUNTERSIGN_LOG` sets the level.

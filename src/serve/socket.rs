@@ -1,0 +1,93 @@
+//! The admin socket beside the store: orders from this machine's same user, one JSON line each way.
+
+use std::{
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
+    net::{UnixListener, UnixStream},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::desk::{Desk, Order};
+
+/// Longest order, bytes.
+const LONGEST: u64 = 64 << 10;
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Where the socket of the store at `store` lies.
+#[must_use]
+pub fn path_beside(store: &Path) -> PathBuf {
+    let mut path = store.as_os_str().to_owned();
+    path.push(".sock");
+    PathBuf::from(path)
+}
+
+/// Answers orders until `stop`. The caller holds the store's lock, so a socket that lies there is stale.
+pub(super) async fn serve(path: PathBuf, desk: Desk, stop: CancellationToken) -> anyhow::Result<()> {
+    if path.exists() {
+        std::fs::remove_file(&path).with_context(|| format!("{} cannot be replaced", path.display()))?;
+    }
+    let listener = UnixListener::bind(&path)
+        .with_context(|| format!("the admin socket {} cannot be made", path.display()))?;
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
+    tokio::spawn(async move {
+        loop {
+            let accepted = tokio::select! {
+                () = stop.cancelled() => break,
+                accepted = listener.accept() => accepted,
+            };
+            if let Ok((stream, _)) = accepted {
+                let desk = desk.clone();
+                tokio::spawn(async move {
+                    if let Err(error) = answer(stream, &desk).await {
+                        tracing::warn!(%error, "an order could not be answered");
+                    }
+                });
+            }
+        }
+        let _ = std::fs::remove_file(&path);
+    });
+    Ok(())
+}
+
+async fn answer(mut stream: UnixStream, desk: &Desk) -> anyhow::Result<()> {
+    let peer = stream.peer_cred()?;
+    let own = rustix::process::getuid().as_raw();
+    anyhow::ensure!(peer.uid() == own || peer.uid() == 0, "an order of user {} was refused", peer.uid());
+    let mut line = String::new();
+    let (read, mut write) = stream.split();
+    let mut limited = BufReader::new(read.take(LONGEST));
+    tokio::time::timeout(TIMEOUT, limited.read_line(&mut line)).await??;
+    let done = match serde_json::from_str::<Order>(&line) {
+        Ok(order) => desk.carry_out(order).await,
+        Err(error) => Err(anyhow::anyhow!("this broker does not know that order: {error}")),
+    };
+    let answer = match done {
+        Ok(value) => json!({ "done": value }),
+        Err(error) => json!({ "error": format!("{error:#}") }),
+    };
+    write.write_all(format!("{answer}\n").as_bytes()).await?;
+    Ok(())
+}
+
+/// Sends one order to the broker behind the socket; `None` when no broker answers there.
+///
+/// # Errors
+/// What the broker says against it.
+pub async fn send(path: &Path, order: &Order) -> anyhow::Result<Option<Value>> {
+    let Ok(mut stream) = UnixStream::connect(path).await else { return Ok(None) };
+    stream.write_all(format!("{}\n", serde_json::to_string(order)?).as_bytes()).await?;
+    let mut line = String::new();
+    tokio::time::timeout(TIMEOUT, BufReader::new(stream).read_line(&mut line)).await??;
+    let answer: Value = serde_json::from_str(&line).context("the broker's answer is unreadable")?;
+    if let Some(error) = answer.get("error").and_then(Value::as_str) {
+        anyhow::bail!("{error}");
+    }
+    Ok(answer.get("done").cloned())
+}

@@ -1,0 +1,9 @@
+//! Stories: a real door on a real socket, a real store, a real MCP server behind it; told by an agent
+//! and a reviewer. Time is the machine's; where something must have happened, the story awaits it.
+
+mod rig;
+
+mod allowed_calls;
+mod doorkeeping;
+mod one_call;
+mod waiting;
