@@ -9,14 +9,13 @@ use arc_swap::ArcSwap;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    Broker, Clock, Inner, Rules, Settings, deadlines::Deadlines, lost::Lost, parked::Parked, seats::Seats,
-    segments::segments, stops::Stops,
+    Broker, Clock, Inner, Rules, Settings, counters, deadlines::Deadlines, lost::Lost, parked::Parked,
+    seats::Seats, segments::segments, stops::Stops,
 };
 use crate::{
     call::{Replica, StateName},
     identity::Identity,
     ledger::{BrokerEvent, Fact, Stream},
-    policy::Limits,
     store::{Batch, Filter, Store, StoreError, Write},
     telemetry::Metrics,
     upstream::Upstreams,
@@ -50,7 +49,7 @@ impl Broker {
                 version: store.version(Stream::Policies).await?,
                 ..Rules::default()
             }),
-            limits: Mutex::new(Limits::default()),
+            limits: Mutex::new(counters::rebuild(&*store, &*clock).await?),
             seats: Seats::default(),
             parked: Parked::default(),
             deadlines: Deadlines::default(),
