@@ -205,17 +205,8 @@ impl Inner {
 
 /// The last epoch, and whether that boot ended cleanly.
 async fn last_boot(store: &dyn Store) -> Result<(u64, bool), StoreError> {
-    let mut epoch = 0;
-    let mut clean = true;
-    for entry in store.stream(Stream::Broker).await? {
-        let Fact::Broker(event) = entry.fact else { continue };
-        match event {
-            BrokerEvent::Started { epoch: started, .. } => (epoch, clean) = (started, false),
-            BrokerEvent::Drained { .. } => clean = true,
-            BrokerEvent::UncleanStart { .. } | BrokerEvent::AllowedCalls(_) => {}
-        }
-    }
-    Ok((epoch, clean))
+    let last = store.last_boot().await?;
+    Ok(last.map_or((0, true), |boot| (boot.epoch, boot.drained)))
 }
 
 async fn load_stops(store: &dyn Store) -> Result<Stops, StoreError> {
