@@ -3,6 +3,7 @@
 mod accept;
 mod catalog;
 mod desk;
+mod people;
 mod reload;
 mod socket;
 
@@ -70,6 +71,8 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
         ApiParts::new(broker.clone(), Arc::<Shelf>::clone(&shelf), Arc::clone(broker.metrics()), origins);
     let router = downstream::routes(door.clone()).merge(api::router(people));
     let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+    let people = people::routes(&broker, &store, &composed.public_url, address, stop.clone());
+    let router = downstream::routes(door.clone()).merge(people);
     let desk = Desk { broker: broker.clone(), changed: Arc::default() };
     socket::serve(path_beside(store.path()), desk.clone(), stop.clone()).await?;
     tasks.spawn(reload::watch(desk, shelf, config.clone(), stop.clone()));
