@@ -3,10 +3,13 @@
 //! 0 done · 1 failed · 2 usage · 3 denied · 4 not intact · 5 expired or timed out. Data goes to stdout,
 //! words to stderr.
 
+mod audit;
+mod orders;
+mod print;
 mod sandbox;
 mod serve;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
@@ -17,6 +20,8 @@ use clap::{Parser, Subcommand};
     about = "The human-in-the-loop approval broker for AI agents' tool calls"
 )]
 struct CommandLine {
+    #[command(flatten)]
+    at: orders::At,
     #[command(subcommand)]
     command: Command,
 }
@@ -25,13 +30,29 @@ struct CommandLine {
 enum Command {
     /// Run the broker.
     Serve {
-        /// The configuration; without it: embedded defaults.
-        #[arg(long, env = "COUNTERSIGN_CONFIG")]
-        config: Option<PathBuf>,
         /// Address and port to listen on, instead of the configuration's.
         #[arg(long)]
         listen: Option<String>,
     },
+    /// Agents that may call.
+    #[command(subcommand)]
+    Agents(orders::Agents),
+    /// People who may decide.
+    #[command(subcommand)]
+    Reviewers(orders::Reviewers),
+    /// Deny what waits of an agent, a server or everything; nothing of it passes until `resume`.
+    Stop(orders::Scope),
+    /// Lift a stop.
+    Resume(orders::Scope),
+    /// Open the inbox, signed in.
+    Open {
+        /// Whose inbox; needed when there are several reviewers.
+        #[arg(long)]
+        reviewer: Option<String>,
+    },
+    /// The audit log: verify, export, checkpoint.
+    #[command(subcommand)]
+    Audit(audit::Audit),
     /// The demo's MCP server on stdin and stdout.
     #[command(hide = true)]
     Sandbox,
@@ -43,8 +64,15 @@ pub fn run() -> ExitCode {
     let line = CommandLine::parse();
     // The first provider wins; nothing else installs one.
     let _ = rustls::crypto::ring::default_provider().install_default();
+    let at = &line.at;
     let done = match line.command {
-        Command::Serve { config, listen } => serve::run(config, listen),
+        Command::Serve { listen } => serve::run(at, listen),
+        Command::Agents(command) => orders::agents(command, at),
+        Command::Reviewers(command) => orders::reviewers(command, at),
+        Command::Stop(scope) => orders::stop(&scope, at),
+        Command::Resume(scope) => orders::resume(&scope, at),
+        Command::Open { reviewer } => orders::open(reviewer, at),
+        Command::Audit(command) => audit::run(command, at),
         Command::Sandbox => sandbox::run(),
     };
     match done {

@@ -1,17 +1,15 @@
 //! `countersign serve`: the broker, until SIGTERM or Ctrl-C.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::process::ExitCode;
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::{config::Config, serve};
+use super::orders::At;
+use crate::serve;
 
-pub(super) fn run(config: Option<PathBuf>, listen: Option<String>) -> anyhow::Result<ExitCode> {
+pub(super) fn run(at: &At, listen: Option<String>) -> anyhow::Result<ExitCode> {
     crate::telemetry::log_to_stderr();
-    let mut config = match config {
-        Some(path) => Config::load(&path)?,
-        None => Config::embedded()?,
-    };
+    let mut config = at.load()?;
     if let Some(listen) = listen {
         config.file.listen = listen;
     }

@@ -131,7 +131,7 @@ fn ticket(call: Option<&Brief>) -> String {
     if brief.state == StateName::Dispatched {
         return format!(
             "[STILL RUNNING: {code}] The call was approved and sent, and the server has not answered yet. \
-             call again with the same arguments to get its answer; it will not be run twice."
+             Call again with the same arguments to get its answer; it will not be run twice."
         );
     }
     let until = brief.expires_at.map(|at| format!(" by {at}")).unwrap_or_default();

@@ -132,6 +132,11 @@ impl<'a> Message<'a> {
         if id.is_some_and(|id| !is_plain(&id)) {
             return malformed("`id` must be a string or a number");
         }
+        // JSON-RPC 1.0 has both members, one of them null.
+        if result.is_some() && error.is_some() {
+            error = error.filter(|e| e.kind() != Kind::Null);
+            result = result.filter(|r| error.is_none() || r.kind() != Kind::Null);
+        }
         match (method, id, result, error) {
             (Some(method), id, None, None) => {
                 let Some(method) = method.string() else { return malformed("`method` must be a string") };
@@ -223,6 +228,17 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_with_a_null_beside_it_is_an_answer() {
+        for (text, is_error) in [
+            (r#"{"id":1,"result":{},"error":null}"#, false),
+            (r#"{"id":1,"result":null,"error":{"code":1}}"#, true),
+        ] {
+            let Ok(Frame::One(Message::Response(response))) = parse(text) else { unreachable!("{text}") };
+            assert_eq!(matches!(response.answer, Answer::Error(_)), is_error);
+        }
+    }
+
+    #[test]
     fn what_is_no_message_says_why_and_to_whom() {
         let cases = [
             (r#"{"id":7}"#, -32600, "7"),
@@ -231,6 +247,7 @@ mod tests {
             (r#"{"id":{},"method":"a"}"#, -32600, "null"),
             (r#"{"id":7,"method":"ping","METHOD":"tools/call"}"#, -32600, "7"),
             ("{\"id\":7,\"method\":\"ping\",\"param\u{17f}\":{}}", -32600, "7"),
+            (r#"{"id":7,"result":{},"error":{}}"#, -32600, "7"),
             ("[]", -32600, "null"),
             ("3", -32600, "null"),
             ("{", -32700, "null"),

@@ -21,6 +21,7 @@ use rustls::pki_types::ServerName;
 use rustls_platform_verifier::BuilderVerifierExt as _;
 use tokio::{
     net::TcpStream,
+    sync::OnceCell,
     time::{Instant, timeout},
 };
 use tokio_rustls::TlsConnector;
@@ -29,12 +30,16 @@ use super::{SendError, UpstreamSettings};
 
 pub(super) type Connection = SendRequest<Full<Bytes>>;
 
+/// How long an idle connection may take to say that it is ready.
+const SETTLES: Duration = Duration::from_secs(1);
+
 /// The connections to one HTTP server.
 #[derive(Debug)]
 pub(super) struct Pool {
     host: String,
     port: u16,
-    tls: bool,
+    /// Made at the first connection to an `https` server.
+    tls: Option<OnceCell<Arc<rustls::ClientConfig>>>,
     limits: Arc<UpstreamSettings>,
     idle: Mutex<Vec<(Connection, Instant)>>,
 }
@@ -44,8 +49,8 @@ impl Pool {
     /// A word on what is wrong with the URL.
     pub(super) fn new(url: &Uri, limits: Arc<UpstreamSettings>) -> Result<Self, &'static str> {
         let tls = match url.scheme_str() {
-            Some("http") => false,
-            Some("https") => true,
+            Some("http") => None,
+            Some("https") => Some(OnceCell::new()),
             _ => return Err("the scheme must be http or https"),
         };
         if url.authority().is_some_and(|a| a.as_str().contains('@')) {
@@ -53,7 +58,7 @@ impl Pool {
         }
         let host = url.host().filter(|h| !h.is_empty()).ok_or("no host")?;
         let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-        let port = url.port_u16().unwrap_or(if tls { 443 } else { 80 });
+        let port = url.port_u16().unwrap_or(if tls.is_some() { 443 } else { 80 });
         Ok(Self { host, port, tls, limits, idle: Mutex::default() })
     }
 
@@ -110,7 +115,8 @@ impl Pool {
                 self.lock().clear();
                 return None;
             }
-            if connection.ready().await.is_ok() {
+            // Its driver may not have seen yet that the last response has ended.
+            if connection.is_ready() || matches!(timeout(SETTLES, connection.ready()).await, Ok(Ok(()))) {
                 return Some(connection);
             }
         }
@@ -132,11 +138,10 @@ impl Pool {
         let connecting = async {
             let stream = TcpStream::connect((self.host.as_str(), self.port)).await.map_err(|e| said(&e))?;
             prepare(&stream).map_err(|e| said(&e))?;
-            if !self.tls {
-                return handshake(TokioIo::new(stream)).await;
-            }
+            let Some(tls) = &self.tls else { return handshake(TokioIo::new(stream)).await };
             let name = ServerName::try_from(self.host.clone()).map_err(|e| said(&e))?;
-            let stream = tls()?.connect(name, stream).await.map_err(|e| said(&e))?;
+            let tls = TlsConnector::from(tls.get_or_try_init(async || tls_config()).await?.clone());
+            let stream = tls.connect(name, stream).await.map_err(|e| said(&e))?;
             handshake(TokioIo::new(stream)).await
         };
         match timeout(within, connecting).await {
@@ -186,12 +191,7 @@ fn prepare(stream: &TcpStream) -> std::io::Result<()> {
 }
 
 /// Certificates are checked as the operating system would.
-fn tls() -> Result<TlsConnector, String> {
-    static CONNECTOR: Mutex<Option<TlsConnector>> = Mutex::new(None);
-    let mut kept = CONNECTOR.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(connector) = &*kept {
-        return Ok(connector.clone());
-    }
+fn tls_config() -> Result<Arc<rustls::ClientConfig>, String> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut config = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
@@ -199,9 +199,7 @@ fn tls() -> Result<TlsConnector, String> {
         .map_err(|e| said(&e))?
         .with_no_client_auth();
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    let connector = TlsConnector::from(Arc::new(config));
-    *kept = Some(connector.clone());
-    Ok(connector)
+    Ok(Arc::new(config))
 }
 
 /// An error with its causes, in one line.

@@ -134,7 +134,7 @@ fn waiting(world: &World) -> Vec<Step> {
         asks.attach(1, AttachKind::Task);
     }
     for attachment in 0..=world.attached {
-        for why in [DetachReason::Ticket, DetachReason::Cancelled] {
+        for why in [DetachReason::Ticket, DetachReason::Restart] {
             asks.detach(attachment, why);
         }
         asks.claim(0, attachment);

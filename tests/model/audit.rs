@@ -203,7 +203,10 @@ impl Trail {
         at: Timestamp,
     ) -> Result<(), Violation> {
         self.unsettled()?;
-        let waits = self.waiter.take().is_some_and(|waiter| waiter.0 == attachment);
+        let waiter = self.waiter.take();
+        let task = waiter.as_ref().is_some_and(|(_, kind, _)| *kind == AttachKind::Task);
+        hold(!task || why != DetachReason::Restart, "a task outlives its broker")?;
+        let waits = waiter.is_some_and(|waiter| waiter.0 == attachment);
         hold(waits, "who leaves has waited")?;
         self.ticket |= why == DetachReason::Ticket;
         self.left_at = at;

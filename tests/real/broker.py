@@ -31,7 +31,7 @@ class Broker:
     def __init__(self, listed, folder):
         self.program, self.folder = binary(), folder
         self.url = f"http://127.0.0.1:{free_port()}"
-        self.policies = {subject.name: _policy_file(subject, folder) for subject in listed}
+        self.policies = {subject.name: ROOT / "policies" / f"{subject.name}.json" for subject in listed}
         self.config = folder / "countersign.toml"
         self.config.write_text(_config(self.url, listed, self.policies, folder))
         self.environment = os.environ | {_variable(subject.name): token_of(subject.name) for subject in listed}
@@ -143,18 +143,6 @@ def read_policy(path):
     """A policy file; whole-line // comments are allowed in them."""
     lines = path.read_text().splitlines()
     return json.loads("\n".join(line for line in lines if not line.lstrip().startswith("//")))
-
-
-def _policy_file(subject, folder):
-    """The policy that we ship for this server, or one that knows just the two calls of the stories."""
-    shipped = ROOT / "policies" / f"{subject.name}.json"
-    if shipped.exists():
-        return shipped
-    made = folder / f"{subject.name}.json"
-    gated = {"action": "require_approval", "reason": "a person must see this"}
-    tools = {subject.stage().tool: gated, subject.read[0]: {}}
-    made.write_text(json.dumps({"version": "1", "default": "deny", "tools": tools}))
-    return made
 
 
 def _config(url, listed, policies, folder):

@@ -60,8 +60,12 @@ def _server_stories(report, broker, subject, home):
         report.tell(f"{name}: lists the server's own tools, less the hidden",
                     lambda: _lists_the_same(door, broker, subject))
         report.tell(f"{name}: a read passes at once", lambda: _reads(subject, door.call))
-        report.tell(f"{name}: waits, is approved, runs once", lambda: _approved(door, broker, subject))
+        report.tell(f"{name}: waits, is approved, runs once", lambda: _approved(door, broker, subject, subject.stage()))
         report.tell(f"{name}: waits, is denied, leaves all as it was", lambda: _denied(door, broker, subject))
+        if loose := subject.stage_loosely():
+            report.tell(f"{name}: waits when loosely written, too", lambda: _approved(door, broker, subject, loose))
+        if subject.hidden:
+            report.tell(f"{name}: a hidden tool cannot be called", lambda: _refused(door, subject))
         door.close()
     report.tell(f"{subject.name}, through `countersign stdio`: lists, reads, waits for a person, gets the answer",
                 lambda: _bridged(broker, subject, home))
@@ -102,8 +106,7 @@ def _lists_the_same(door, broker, subject):
         assert json.dumps(mine) == json.dumps(theirs), f"{mine['name']} differs from the server's own"
 
 
-def _approved(door, broker, subject):
-    gated = subject.stage()
+def _approved(door, broker, subject, gated):
     with _calling(door.call, gated) as agent:
         call = _parked(broker, subject, gated, agent)
         status, _ = broker.reviewer.vote(call | {"digest": _another(call["digest"])}, "approve", "not what I saw")
@@ -125,6 +128,16 @@ def _denied(door, broker, subject):
     assert text.startswith(f"[DENIED by {REVIEWER}] not in the maintenance window"), f"the agent read {text[:300]}"
     assert broker.reviewer.settled(call)["state"] == "denied"
     _untouched(gated)
+
+
+def _refused(door, subject):
+    tool, arguments = subject.hidden
+    try:
+        answer = door.call(tool, arguments)
+    except RuntimeError as refusal:
+        answer = {"isError": True, "content": [{"text": str(refusal)}]}
+    assert answer.get("isError") is True, f"{tool} answered {text_of(answer)[:300]}"
+    _reads(subject, door.call)  # what the hidden call would have destroyed is still there
 
 
 def _bridged(broker, subject, home):
@@ -178,7 +191,7 @@ def _parked(broker, subject, gated, agent):
     """The call as the reviewer sees it: whole, and with nothing done yet."""
     call = broker.reviewer.pending(gated.tool, gated.arguments, agent.answered)
     assert call["server"] == subject.name and call["agent"] == f"{subject.name}-agent", f"the card says {call}"
-    assert call["digest"] and call["short_code"] and call["expires_at"], f"the card lacks something: {call}"
+    assert all(call[field] for field in ("digest", "short_code", "expires_at", "reason", "rule")), f"the card lacks something: {call}"
     _untouched(gated)
     return call
 

@@ -24,11 +24,12 @@ class Gated:
 
 
 class Subject:
-    """A server. `read` is (tool, arguments, text that the answer carries)."""
+    """A server. `read` is (tool, arguments, text that the answer carries); `hidden` is a call that the policy hides."""
 
     name: str
     options: tuple = ()
     read: tuple
+    hidden: tuple | None = None
 
     def __init__(self, backends, programs):
         self.backends = backends
@@ -49,6 +50,10 @@ class Subject:
 
     def stage(self) -> Gated:
         raise NotImplementedError
+
+    def stage_loosely(self) -> Gated | None:
+        """The same in a form that only this server's leniency understands, where there is one."""
+        return None
 
 
 class HealthOmics(Subject):
@@ -98,6 +103,7 @@ class Valkey(Subject):
     name = "valkey"
     options = ("--no-readonly",)
     read = ("valkey_read", {"command": "GET", "args": ["greeting"]}, "hello")
+    hidden = ("valkey_admin", {"command": "FLUSHALL", "confirm": True})
 
     def prepare(self):
         self.backends.redis.run("SET", "greeting", "hello")
@@ -110,10 +116,16 @@ class Valkey(Subject):
         }
 
     def stage(self):
+        return self._delete(lambda key: {"command": "DEL", "args": [key]})
+
+    def stage_loosely(self):
+        return self._delete(lambda key: {"command": "del", "args": json.dumps([key])})
+
+    def _delete(self, arguments):
         redis, key = self.backends.redis, f"session:{next(self._numbers)}"
         redis.run("SET", key, "token")
         return Gated(
-            "valkey_write", {"command": "DEL", "args": [key]},
+            "valkey_write", arguments(key),
             done=lambda: redis.run("EXISTS", key) == 0,
             times=lambda: redis.count("DEL", key),
             answer_has="1",
@@ -137,17 +149,17 @@ class StepFunctions(Subject):
             {"Effect": "Allow", "Principal": {"Service": "states.amazonaws.com"}, "Action": "sts:AssumeRole"}]}
         moto.client("iam").create_role(RoleName="states", AssumeRolePolicyDocument=json.dumps(trust))
         self._machine("LookUpCustomer", "getItem", "Reads one customer. Input: customer_id")
-        self._machine("PurgeCustomer", "deleteItem", "Deletes a customer for good. Input: customer_id")
+        self._machine("PurgeCustomerRecord", "deleteItem", "Deletes a customer for good. Input: customer_id")
 
     def stage(self):
         customer = f"c{next(self._numbers)}"
         self._add(customer)
         table = self.backends.moto.client("dynamodb")
         return Gated(
-            "PurgeCustomer", {"parameters": {"customer_id": customer}},
+            "PurgeCustomerRecord", {"parameters": {"customer_id": customer}},
             done=lambda: "Item" not in table.get_item(TableName="customers", Key={"id": {"S": customer}}),
             times=lambda: self.backends.moto.count("StartExecution", f'"{customer}\\"'),
-            answer_has="PurgeCustomer returned",
+            answer_has="PurgeCustomerRecord returned",
         )
 
     def _add(self, customer):

@@ -29,6 +29,7 @@ for line in sys.stdin:
     elif tool == "ask":
         say({"jsonrpc": "2.0", "id": "srv-1", "method": "roots/list"}); answer("asked")
     elif tool == "lie": say({"jsonrpc": "2.0", "id": 999, "result": {}}); answer("lied")
+    elif tool == "garble": say({"jsonrpc": "2.0", "id": m["id"], "result": {}, "error": {}})
     elif tool == "pid": answer(os.getpid())
     elif tool == "never": pass
     elif "id" in m: answer(m.get("method"))
@@ -193,6 +194,34 @@ async fn a_command_that_cannot_start_or_keeps_crashing_is_not_sent_and_says_so()
         }
     }
     unreachable!("a crashing server must be told as such");
+}
+
+#[tokio::test]
+async fn an_answer_that_is_no_message_breaks_its_call() {
+    let it = upstreams(settings(), UpstreamSettings::default());
+    let link = session(&it);
+    let broken = call(&it, &link, &tool("1", "garble", "")).await.unwrap();
+    assert!(text(broken).await.starts_with("!the server's answer broke off: not a JSON-RPC message"));
+    assert!(pid(&it, &link).await.contains("result"));
+    it.drain().await;
+}
+
+#[tokio::test]
+async fn an_idle_child_is_ended_unless_a_call_of_it_still_waits() {
+    let it = upstreams(settings(), UpstreamSettings { idle_end_s: 0, ..UpstreamSettings::default() });
+    let (link, other) = (session(&it), session(&it));
+    let hold = link.hold();
+    let first = pid(&it, &link).await;
+    pid(&it, &other).await;
+    while !other.is_over() {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(pid(&it, &link).await, first);
+    drop(hold);
+    while !link.is_over() {
+        tokio::task::yield_now().await;
+    }
+    it.drain().await;
 }
 
 #[tokio::test]

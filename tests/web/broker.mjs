@@ -15,12 +15,12 @@ const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 const BATCH = /\b(\d{4,})\b/;
 const TOKEN = "story-agent-token-0123456789abcdef";
 
-// Starting is free, except for batches named short-…: those park for a moment, to be seen expiring.
+// Deleting parks for a few seconds only, to be seen expiring.
 const POLICY = {
   version: "1", default: "allow",
   tools: {
-    CancelAHORunBatch: { rules: [{ action: "require_approval", reason: "Cancels all runs of the batch; ask the lab first." }] },
-    StartAHORunBatch: { rules: [{ when: [{ path: "args.batch_name", op: "regex", value: "^short-" }], action: "require_approval", reason: "A short one.", approval: { expires_after: "3s" } }] },
+    CancelAHORunBatch: { action: "require_approval", reason: "Cancels all runs of the batch; ask the lab first." },
+    DeleteAHORunBatch: { action: "require_approval", reason: "Deletes the batch and its records.", approval: { expires_after: "3s" } },
   },
 };
 
@@ -77,7 +77,7 @@ export async function realPlace() {
     },
     async findCall(batch) {
       const { calls } = await api("calls?limit=50", people.ann.token);
-      return calls.find((one) => one.tool !== "StartAHORunBatch" && one.arguments.batch_id === batch);
+      return calls.find((one) => one.reason && one.arguments.batch_id === batch);
     },
     async close() {
       await stop();

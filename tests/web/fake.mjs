@@ -67,6 +67,7 @@ async function api(broker, request, response, url) {
   const body = request.method === "POST" ? JSON.parse((await text(request)) || "{}") : null;
   if (body && request.headers["x-countersign"] !== "1") return send(response, 403, { title: "Forbidden", detail: "the header is missing" });
   const who = /who=(\w+)/.exec(request.headers.cookie ?? "")?.[1] ?? (broker.people ? null : broker.signedIn ? "ann" : null);
+  if (parts[0] === "session" && request.method === "DELETE") { broker.signedIn = false; response.setHeader("set-cookie", "who=; Path=/; Max-Age=0"); return send(response, 200, {}); }
   if (parts[0] === "session") {
     if (body.token !== "good") return send(response, 401, { title: "Unauthorized", detail: "not a reviewer's token" });
     broker.signedIn = true;

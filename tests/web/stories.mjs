@@ -157,10 +157,10 @@ export const stories = {
   async "a call that expires under one's eyes says so and stays"(world) {
     const page = await world.page();
     const batch = await world.startBatch();
-    const answer = world.call("StartAHORunBatch", { batch_name: `short-${batch}` });
-    await page.locator(".row", { hasText: `short-${batch}` }).click();
+    const answer = world.call("DeleteAHORunBatch", { batch_id: batch });
+    await page.locator(".row", { hasText: String(batch) }).click();
     await page.locator(".state.expired").waitFor();
-    await page.locator("#card-title", { hasText: `short-${batch}` }).waitFor();
+    await page.locator("#card-title", { hasText: String(batch) }).waitFor();
     assert.equal(await page.getByRole("button", { name: "Deny" }).count(), 0);
     assert.equal((await answer).isError, true);
   },

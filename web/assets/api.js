@@ -12,6 +12,7 @@ export class Problem extends Error {
 
 export const getMe = () => request("GET", "me");
 export const signIn = (token) => request("POST", "session", { token });
+export const signOut = () => request("DELETE", "session");
 export const listCalls = (query = {}) => request("GET", `calls${search(query)}`);
 export const getCall = (id) => request("GET", `calls/${encodeURIComponent(id)}`);
 export const listServers = () => request("GET", "servers");
@@ -41,9 +42,9 @@ function search(query) {
 
 async function request(method, path, body) {
   const options = { method, credentials: "same-origin", cache: "no-store", headers: { accept: "application/json" } };
-  if (method === "POST") {
-    // The broker refuses a POST without this header: no form of another site can set it.
-    options.headers["x-countersign"] = "1";
+  // The broker changes nothing without this header: no form of another site can set it.
+  if (method !== "GET") options.headers["x-countersign"] = "1";
+  if (body !== undefined) {
     options.headers["content-type"] = "application/json";
     options.body = JSON.stringify(body);
   }

@@ -11,7 +11,7 @@ import { Inbox } from "./pages/inbox.js";
 import { Policies } from "./pages/policies.js";
 import { SignIn } from "./pages/signin.js";
 import { followLinks, useRoute } from "./route.js";
-import { start, useStore } from "./store.js";
+import { leave, start, useStore } from "./store.js";
 import { html, render, useEffect, useRef, useState } from "./vendor/preact-htm.js";
 
 const PAGES = [["/", "inbox", "Inbox"], ["/history", "history", "History"], ["/agents", "agents", "Agents and servers"], ["/policies", "policies", "Policies"]];
@@ -32,7 +32,7 @@ function App() {
     <${Banner} store=${store} />
     <div class="stage"><${page.View} key=${page.key} ...${page.props} /></div>
     <${Announcer} store=${store} />
-    ${help && html`<${Help} onClose=${() => setHelp(false)} />`}
+    ${help && html`<${Help} me=${store.me} onClose=${() => setHelp(false)} onSignOut=${leave} />`}
   </div>`;
 }
 
@@ -61,7 +61,7 @@ function Rail({ path, waiting, me, onHelp }) {
       ${icon === "inbox" && waiting > 0 && html`<span class="badge"><span class="sr">, </span>${waiting > 99 ? "99+" : waiting}<span class="sr"> waiting</span></span>`}</a>`)}
     <span class="push"></span>
     <button type="button" class="ask" onClick=${onHelp} title="Keys and help (?)" aria-label="Keys and help"><${Icon} name="help" /></button>
-    ${me && html`<span class="me" title=${`${me.name}, ${me.role}${me.groups?.length ? ` (${me.groups.join(", ")})` : ""}`}><span aria-hidden="true">${[...me.name][0]?.toUpperCase()}</span><span class="sr">Signed in as ${me.name}, ${me.role}</span></span>`}
+    ${me && html`<button type="button" class="me" onClick=${onHelp} title=${`${me.name}, ${me.role}`} aria-label=${`${me.name}: account and keys`}><span aria-hidden="true">${[...me.name][0]?.toUpperCase()}</span></button>`}
   </nav>`;
 }
 

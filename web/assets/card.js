@@ -67,11 +67,17 @@ function Links({ call }) {
 }
 
 function Why({ call }) {
-  return html`<section aria-labelledby="why-title"><h3 id="why-title">Why it is here</h3>
+  return html`<section aria-labelledby="why-title"><h3 id="why-title">${isOpen(call) ? "Why it is here" : "Why it was asked"}</h3>
     <div class="why">
       ${call.reason && html`<p class="reason">“<${Value} text=${call.reason} />”</p>`}
-      <p>${call.rule ? html`Parked by rule <code><${Short} text=${call.rule} limit=${80} /></code> of the policy.` : "The policy asks for a person here."}</p>
+      <p><${Rule} rule=${call.rule} /></p>
     </div></section>`;
+}
+
+function Rule({ rule }) {
+  if (!rule) return "The policy asks for a person here.";
+  if (rule.startsWith("(default")) return html`No rule names this tool: the policy’s default asks for a person.`;
+  return html`Parked by rule <code><${Short} text=${rule} limit=${80} /></code> of the policy.`;
 }
 
 function Particulars({ call, open }) {

@@ -3,7 +3,7 @@
 import { Short } from "./text.js";
 import { Countdown, useNow, when } from "./time.js";
 import { deed, isOpen, severityOf, status, target, waiting } from "./words.js";
-import { html } from "./vendor/preact-htm.js";
+import { Component, html } from "./vendor/preact-htm.js";
 
 /** The severity as shape, word and colour; nothing when the broker rated nothing. */
 export function Severity({ call }) {
@@ -12,8 +12,18 @@ export function Severity({ call }) {
   return html`<span class=${`sev ${severity}`}><i></i>${severity[0].toUpperCase() + severity.slice(1)}</span>`;
 }
 
-/** The row as a link to the call's page; `onOpen` takes plain clicks. */
-export function Row({ call, selected, fresh, onOpen }) {
+/** The row as a link to the call's page; `onOpen` takes plain clicks. Drawn anew only when what it shows has changed. */
+export class Row extends Component {
+  shouldComponentUpdate(next) {
+    return next.call !== this.props.call || next.selected !== this.props.selected || next.fresh !== this.props.fresh;
+  }
+
+  render({ call, selected, fresh, onOpen }) {
+    return line({ call, selected, fresh, onOpen });
+  }
+}
+
+function line({ call, selected, fresh, onOpen }) {
   const named = target(call);
   const click = (event) => {
     if (event.metaKey || event.ctrlKey || event.shiftKey) return;

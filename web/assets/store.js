@@ -1,7 +1,7 @@
 // What this browser knows: who is signed in, the calls, and whether it is in step with the broker. It never guesses: a
 // change is shown when the broker has said it, not when a button was pressed.
 
-import { getCall, getMe, listCalls, Problem } from "./api.js";
+import { getCall, getMe, listCalls, Problem, signOut } from "./api.js";
 import { follow } from "./live.js";
 import { useEffect, useState } from "./vendor/preact-htm.js";
 
@@ -51,6 +51,13 @@ export async function start() {
     meet(problem);
     if (!state.signedOut) setTimeout(start, 2_000);
   }
+  changed();
+}
+
+/** Signs out, here and in every window of this session. */
+export async function leave() {
+  await signOut().catch(() => {});
+  meet(new Problem({ status: 401 }));
   changed();
 }
 
@@ -182,6 +189,9 @@ function meet(problem) {
   if (problem.status === 401) {
     state.signedOut = true;
     state.me = null;
+    state.calls = new Map();
+    state.fresh.clear();
+    state.sync = "loading";
     line?.close();
     line = null;
   } else {

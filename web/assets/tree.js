@@ -1,7 +1,7 @@
 // Arguments and answers as a typed tree: every member is there, in its own row, with what is unusual about it beside it.
 
 import { ExactNumber, parse } from "./exact.js";
-import { Value, bytes, hasHidden, mixesScripts } from "./text.js";
+import { Source, Value, bytes, hasHidden, mixesScripts } from "./text.js";
 import { html, useState } from "./vendor/preact-htm.js";
 
 const FIRST = 100;
@@ -12,17 +12,18 @@ export function Arguments({ call, before }) {
   const [raw, setRaw] = useState(false);
   const text = call.arguments_raw ?? JSON.stringify(call.arguments ?? {}, null, 2);
   const value = exact(call);
+  if (value === null) return html`<section aria-labelledby="args-title"><h3 id="args-title">Arguments</h3><p class="muted">Erased, as the retention rules say. The digest still binds them.</p></section>`;
   return html`<section aria-labelledby="args-title">
     <h3 id="args-title">Arguments <span class="size">${bytes(text)}</span>
       <button type="button" class="link" aria-pressed=${raw} onClick=${() => setRaw(!raw)}>${raw ? "As a list" : "Raw"}</button></h3>
-    ${raw ? html`<pre class="raw mono" tabindex="0" aria-label="Arguments as the agent sent them"><${Value} text=${text} open /></pre>`
+    ${raw ? html`<pre class="raw mono" tabindex="0" aria-label="Arguments as the agent sent them"><${Source} text=${text} /></pre>`
     : html`<${Tree} value=${value} before=${before} />`}
   </section>`;
 }
 
 /** The arguments as JavaScript values whose numbers keep their digits. */
 export function exact(call) {
-  if (typeof call.arguments_raw !== "string") return call.arguments ?? {};
+  if (typeof call.arguments_raw !== "string") return call.arguments ?? null;
   try {
     return parse(call.arguments_raw);
   } catch {

@@ -105,14 +105,18 @@ export function approveLabel(call) {
   return kind === "here" ? "Approve and run" : "Approve";
 }
 
+const DETACHED = {
+  ticket: "The agent took a ticket and will ask again", cancelled: "The agent stopped waiting", closed: "The agent’s connection closed", restart: "The broker restarted; the agent was cut off",
+};
+
 /** A ledger event as words for the timeline. */
 export function eventWords(item) {
   const who = item.by ? ` by ${item.by}` : "";
   const known = {
-    submitted: "Asked for", attached: "The agent waits", detached: "The agent left", voted: item.vote === "deny" ? `Denied${who}` : item.vote === "approve" ? `Approved${who}` : `Vote${who}`,
+    submitted: "Asked for", attached: "The agent waits", detached: DETACHED[item.how] ?? "The agent left", voted: item.vote === "deny" ? `Denied${who}` : item.vote === "approve" ? `Approved${who}` : `Vote${who}`,
     vote_withdrawn: `Vote withdrawn${who}`, extended: `More time given${who}`, reparked: "Asked again: something changed, votes start over", permitted: "Approved: it may run once",
     dispatched: "Sent to the server", completed: "The server answered", failed: "Not sent", lost: "Sent, but no answer came: the outcome is unknown", denied: `Denied${who}`,
-    expired: "Expired; nothing was run", cancelled: `Withdrawn${who}`, delivered: "The answer reached the agent", resolved: `Resolved${who}`, late_answer: "A late answer came",
+    expired: item.lapsed ? "Approved, but not collected in time; nothing was run" : "Expired; nothing was run", cancelled: `Withdrawn${who}`, delivered: item.how === "recall" ? "The agent came back for the answer" : "The answer reached the agent", resolved: `${item.outcome === "not_done" ? "It was not done" : "It was done"}, found${who}`, late_answer: "A late answer came",
   };
   return known[item.event] ?? item.event;
 }

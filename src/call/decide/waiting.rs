@@ -23,8 +23,12 @@ pub(super) fn attach(
 
 /// Leaving withdraws nothing: the state stays, and a timer looks after it.
 pub(super) fn detach(call: &Call, attachment: Attachment, why: DetachReason) -> Decided {
-    if call.waiter.as_ref().is_none_or(|waiter| waiter.attachment != attachment) {
+    let Some(waiter) = call.waiter.as_ref().filter(|waiter| waiter.attachment == attachment) else {
         return Err(Refusal::NotWaiting);
+    };
+    // A task needs no connection, so a broker that goes takes none away.
+    if waiter.kind == AttachKind::Task && why == DetachReason::Restart {
+        return Err(Refusal::Nothing);
     }
     Ok(vec![Event::Detached { attachment, why }])
 }

@@ -10,15 +10,17 @@ import { refresh, seen, useStore } from "../store.js";
 import { Ago } from "../time.js";
 import { html, useEffect, useRef, useState } from "../vendor/preact-htm.js";
 
+const FIRST = 60;
 const wide = matchMedia("(min-width: 901px)");
 
 export function Inbox() {
   const store = useStore();
   const [filter, setFilter] = useState("");
+  const [shown, setShown] = useState(FIRST);
   const [chosen, setChosen] = useState(() => decodeURIComponent(location.hash.slice(1)) || null);
   const search = useRef(null);
   const groups = group(store, filter);
-  const rows = groups.flatMap((entry) => entry.calls);
+  const rows = groups.flatMap((entry) => entry.calls.slice(0, shown));
   const isWide = useWide();
   const selected = isWide ? store.calls.get(chosen) ?? null : null;
   const todo = groups.find((entry) => entry.key === "you")?.calls ?? [];
@@ -66,11 +68,12 @@ export function Inbox() {
   return html`<div class="list" aria-label="Calls" role="region">
       <header><h1>Inbox <span>${summary(store)}</span></h1>
         <input ref=${search} class="search" type="search" placeholder="Filter by tool, agent, server" aria-label="Filter" aria-keyshortcuts="/" value=${filter} onInput=${(event) => setFilter(event.target.value)} />
-        <${Arrived} store=${store} rows=${rows} onShow=${open} /></header>
+        <${Arrived} store=${store} onShow=${open} /></header>
       ${store.sync === "loading" && !rows.length ? html`<${Skeleton} />`
       : html`${!anyOpen && (!isWide || rows.length > 0 || filter) && html`<${Quiet} store=${store} filter=${filter} slim=${rows.length > 0} />`}
         ${groups.map((entry) => html`<section class="group" key=${entry.key}><h2>${entry.title}<span>${entry.calls.length}</span></h2>
-          ${entry.calls.map((call) => html`<${Row} key=${call.id} call=${call} selected=${call.id === selected?.id} fresh=${store.fresh.has(call.id)} onOpen=${open} />`)}</section>`)}`}
+          ${entry.calls.slice(0, shown).map((call) => html`<${Row} key=${call.id} call=${call} selected=${call.id === selected?.id} fresh=${store.fresh.has(call.id)} onOpen=${open} />`)}
+          ${entry.calls.length > shown && html`<p class="tail"><button type="button" class="more" onClick=${() => setShown(shown + FIRST)}>${entry.calls.length - shown} more</button></p>`}</section>`)}`}
     </div>
     ${isWide && html`<main class="pane" id="content" tabindex="-1">${selected ? html`<${Card} call=${selected} next=${next} onNext=${toNext} />` : store.sync === "loading" ? html`<${Blank} />` : html`<${Quiet} store=${store} filter="" />`}</main>`}`;
 }
@@ -91,8 +94,8 @@ function summary(store) {
   return count ? `${count} waiting` : "nothing waiting";
 }
 
-function Arrived({ store, rows, onShow }) {
-  const fresh = rows.filter((call) => store.fresh.has(call.id));
+function Arrived({ store, onShow }) {
+  const fresh = [...store.fresh].map((id) => store.calls.get(id)).filter((call) => call?.state === "pending");
   if (!fresh.length) return null;
   return html`<button type="button" class="arrived" onClick=${() => onShow(fresh[0])}>${fresh.length === 1 ? "1 new call" : `${fresh.length} new calls`}<span>Show</span></button>`;
 }

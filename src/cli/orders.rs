@@ -1,0 +1,220 @@
+//! `agents`, `reviewers`, `stop`, `resume`, `open`: orders to the broker on this machine, or to its store.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use anyhow::Context as _;
+use clap::{Args, Subcommand};
+use serde_json::Value;
+
+use super::print;
+use crate::{
+    config::Config,
+    ledger::StopScope,
+    serve::{Order, open_desk, path_beside, send},
+};
+
+/// Which store, and how the answer is printed.
+#[derive(Clone, Debug, Args)]
+pub(super) struct At {
+    /// The broker's configuration; without it: embedded defaults.
+    #[arg(long, env = "COUNTERSIGN_CONFIG", global = true)]
+    config: Option<PathBuf>,
+    /// Print JSON.
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Agents {
+    /// Add an agent; its token is shown once.
+    Add {
+        name: String,
+        /// Servers it may reach.
+        #[arg(long, value_delimiter = ',', required = true)]
+        servers: Vec<String>,
+        /// The policy that judges its calls, beside those of the servers.
+        #[arg(long)]
+        policy: Option<PathBuf>,
+        /// The person who answers for it; their vote on its calls counts only if nobody else can vote.
+        #[arg(long)]
+        owner: Option<String>,
+    },
+    /// Who there is.
+    List,
+    /// A new token; the old one ends at once.
+    Rotate { name: String },
+    /// End an agent's access and deny what it has waiting.
+    Revoke { name: String },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Reviewers {
+    /// Add a reviewer; shows a token and a one-time sign-in link.
+    Add {
+        name: String,
+        #[arg(long, value_delimiter = ',')]
+        groups: Vec<String>,
+        /// May look at everything and decide nothing.
+        #[arg(long)]
+        auditor: bool,
+    },
+    List,
+    Revoke {
+        name: String,
+    },
+}
+
+#[derive(Clone, Debug, Args)]
+pub(super) struct Scope {
+    #[arg(long, group = "scope")]
+    agent: Option<String>,
+    #[arg(long, group = "scope")]
+    server: Option<String>,
+    #[arg(long, group = "scope")]
+    all: bool,
+    /// Why; agents and reviewers see it.
+    #[arg(long)]
+    reason: String,
+}
+
+impl Scope {
+    fn scope(&self) -> anyhow::Result<StopScope> {
+        match (&self.agent, &self.server, self.all) {
+            (Some(name), None, false) => Ok(StopScope::Agent(name.clone())),
+            (None, Some(name), false) => Ok(StopScope::Server(name.clone())),
+            (None, None, true) => Ok(StopScope::All),
+            _ => anyhow::bail!("say what: --agent NAME, --server NAME or --all"),
+        }
+    }
+}
+
+fn by() -> String {
+    std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).unwrap_or_else(|_| "operator".into())
+}
+
+pub(super) fn agents(command: Agents, at: &At) -> anyhow::Result<ExitCode> {
+    let by = by();
+    let order = match command {
+        Agents::Add { name, servers, policy, owner } => {
+            let policy = policy.map(|path| {
+                path.canonicalize().with_context(|| format!("the policy {} cannot be read", path.display()))
+            });
+            Order::AgentAdd { name, servers, owner, policy: policy.transpose()?, by }
+        }
+        Agents::List => Order::Agents,
+        Agents::Rotate { name } => Order::AgentRotate { name, by },
+        Agents::Revoke { name } => Order::AgentRevoke { name, by },
+    };
+    done(at, &order)
+}
+
+pub(super) fn reviewers(command: Reviewers, at: &At) -> anyhow::Result<ExitCode> {
+    let by = by();
+    let order = match command {
+        Reviewers::Add { name, groups, auditor } => Order::ReviewerAdd { name, groups, auditor, by },
+        Reviewers::List => Order::Reviewers,
+        Reviewers::Revoke { name } => Order::ReviewerRevoke { name, by },
+    };
+    done(at, &order)
+}
+
+pub(super) fn stop(scope: &Scope, at: &At) -> anyhow::Result<ExitCode> {
+    done(at, &Order::Stop { scope: scope.scope()?, reason: scope.reason.clone(), by: by() })
+}
+
+pub(super) fn resume(scope: &Scope, at: &At) -> anyhow::Result<ExitCode> {
+    done(at, &Order::Resume { scope: scope.scope()?, reason: scope.reason.clone(), by: by() })
+}
+
+/// The inbox, signed in, in the person's browser; its link on stdout where there is none.
+pub(super) fn open(reviewer: Option<String>, at: &At) -> anyhow::Result<ExitCode> {
+    let answer = order(at, &Order::SignInLink { reviewer })?;
+    let link = answer.get("link").and_then(Value::as_str).context("the broker gave no link")?;
+    let opened = !at.json
+        && std::process::Command::new("xdg-open")
+            .arg(link)
+            .stderr(std::process::Stdio::null())
+            .status()
+            .is_ok_and(|status| status.success());
+    if at.json {
+        print::json(&answer);
+    } else if !opened {
+        print::line(link);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn done(at: &At, wanted: &Order) -> anyhow::Result<ExitCode> {
+    let answer = order(at, wanted)?;
+    if at.json {
+        print::json(&answer)
+    } else {
+        show(&answer)
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// By the broker's socket where one runs, else on the store itself.
+pub(super) fn order(at: &At, order: &Order) -> anyhow::Result<Value> {
+    let config = at.load()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    runtime.block_on(async {
+        let socket = path_beside(&config.store_path()?);
+        if let Some(answer) = send(&socket, order).await? {
+            return Ok(answer);
+        }
+        let (desk, store) = open_desk(&config).await?;
+        let answer = desk.carry_out(order.clone()).await;
+        desk.broker.drain(std::time::Duration::from_secs(5)).await;
+        store.drain().await?;
+        answer
+    })
+}
+
+impl At {
+    pub(super) fn load(&self) -> anyhow::Result<Config> {
+        Ok(match &self.config {
+            Some(path) => Config::load(path)?,
+            None => Config::embedded()?,
+        })
+    }
+
+    pub(super) fn is_json(&self) -> bool {
+        self.json
+    }
+
+    pub(super) fn path(&self) -> Option<&PathBuf> {
+        self.config.as_ref()
+    }
+}
+
+/// For people: lists as tables, everything else as `name: value`.
+fn show(answer: &Value) {
+    let Some(members) = answer.as_object() else { return print::json(answer) };
+    for (name, value) in members {
+        match value {
+            Value::Array(rows) => list(rows),
+            Value::String(text) => print::line(&format!("{name}: {text}")),
+            other => print::line(&format!("{name}: {other}")),
+        }
+    }
+    if members.contains_key("token") {
+        eprintln!("the token is shown this once; keep it where only its owner can read it");
+    }
+}
+
+fn list(rows: &[Value]) {
+    let Some(Value::Object(first)) = rows.first() else {
+        eprintln!("none");
+        return;
+    };
+    let head: Vec<String> = first.keys().map(|key| key.to_uppercase()).collect();
+    let cell = |value: &Value| match value {
+        Value::Null => "-".to_owned(),
+        Value::String(text) => print::visible(text),
+        Value::Array(items) => items.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(","),
+        other => other.to_string(),
+    };
+    let body = rows.iter().filter_map(Value::as_object).map(|row| row.values().map(cell).collect());
+    print::table(&std::iter::once(head).chain(body).collect::<Vec<Vec<String>>>());
+}

@@ -1,0 +1,12 @@
+//! Stories: a real door on a real socket, a real store, a real MCP server behind it; told by an agent
+//! and a reviewer. Time is the machine's; where something must have happened, the story awaits it.
+
+mod rig;
+
+mod allowed_calls;
+mod bridge;
+mod doorkeeping;
+mod eras;
+mod one_call;
+mod pipes;
+mod waiting;

@@ -1,0 +1,98 @@
+//! The main job: a call waits for a person, then runs once.
+
+use countersign::call::{HowDelivered, StateName};
+use serde_json::json;
+
+use crate::rig::{House, Manner, Plan, Server, call, call_with_token, text};
+
+#[tokio::test]
+async fn a_call_waits_for_a_person_and_then_runs_once() {
+    for manner in [Manner::Json, Manner::Stream] {
+        let server = Server::start(manner).await;
+        let house = House::open(Plan::at(&server.url)).await;
+        let agent = house.agent().initialized("test").await;
+
+        let answer = agent.post(&call_with_token(7, "cancel", json!({"batch": "b-1"}), "t")).await;
+        assert!(answer.is_stream());
+        let pending = house.pending().await;
+        assert_eq!((pending.request.agent.as_str(), pending.request.tool.as_str()), ("bot", "cancel"));
+        assert_eq!(server.calls(), Vec::<serde_json::Value>::new());
+        house.approve(&pending).await;
+
+        let (before, response) = answer.story().await;
+        assert_eq!(response["id"], 7);
+        assert_eq!(text(&response), r#"cancel ran with {"batch":"b-1"}"#);
+        assert_eq!(server.calls().len(), 1);
+        let progress: Vec<f64> = before.iter().map(|m| m["params"]["progress"].as_f64().unwrap()).collect();
+        assert!(progress.is_sorted_by(|a, b| a < b), "{progress:?}");
+        assert!(before[0]["params"]["message"].as_str().unwrap().starts_with("waiting for approval "));
+        let last = house.until(|call| call.state.name() == StateName::Completed).await;
+        assert_eq!(last.id, pending.id);
+    }
+}
+
+#[tokio::test]
+async fn a_denied_call_never_runs_and_the_agent_reads_why() {
+    let server = Server::start(Manner::Json).await;
+    let house = House::open(Plan::at(&server.url)).await;
+    let agent = house.agent().initialized("test").await;
+
+    let answer = agent.post(&call("a", "cancel", json!({}))).await;
+    let pending = house.pending().await;
+    house.deny(&pending, "not on a Friday").await;
+
+    let response = answer.response().await;
+    assert_eq!(response["id"], "a");
+    assert_eq!(response["result"]["isError"], true);
+    assert_eq!(text(&response), "[DENIED by ann] not on a Friday");
+    assert_eq!(response["result"]["_meta"]["countersign/call"]["state"], "denied");
+    assert!(server.calls().is_empty());
+}
+
+#[tokio::test]
+async fn an_agent_that_stays_has_its_answer_delivered_on_the_line() {
+    let server = Server::start(Manner::Json).await;
+    let house = House::open(Plan::at(&server.url)).await;
+    let agent = house.agent().initialized("test").await;
+
+    let mut answer = agent.post(&call(1, "cancel", json!({}))).await;
+    house.approve(&house.pending().await).await;
+    while answer.told().await.is_some() {}
+    house.delivered(HowDelivered::Line).await;
+    drop(answer);
+}
+
+#[tokio::test]
+async fn an_answer_that_the_agent_did_not_wait_for_is_given_to_the_same_call() {
+    let server = Server::start(Manner::Json).await;
+    let house = House::open(Plan::at(&server.url)).await;
+    let agent = house.agent().initialized("test").await;
+
+    let first = agent.post(&call(1, "cancel", json!({"n": 1}))).await;
+    let pending = house.pending().await;
+    drop(first);
+    house.until(|call| call.waiter.is_none()).await;
+    house.approve(&pending).await;
+    assert!(server.calls().is_empty(), "nobody was there to run it for");
+
+    let response = agent.ask(&call(2, "cancel", json!({"n": 1}))).await;
+    assert_eq!(text(&response), r#"cancel ran with {"n":1}"#);
+    assert_eq!(response["id"], 2);
+    assert_eq!(server.calls().len(), 1);
+}
+
+#[tokio::test]
+async fn a_decision_within_the_grace_is_answered_as_plain_json() {
+    let server = Server::start(Manner::Json).await;
+    let mut plan = Plan::at(&server.url);
+    plan.door.grace_ms = 60_000;
+    let house = House::open(plan).await;
+    let agent = house.agent().initialized("test").await;
+
+    let request = call(1, "cancel", json!({}));
+    let (answer, ()) = tokio::join!(agent.post(&request), async {
+        house.approve(&house.pending().await).await;
+    });
+    assert!(!answer.is_stream());
+    assert_eq!(text(&answer.response().await), "cancel ran with {}");
+}

@@ -1,0 +1,165 @@
+//! An agent: one HTTP connection per request, so that leaving is closing it.
+
+use bytes::Bytes;
+use countersign::mcp::sse::Splitter;
+use http_body_util::{BodyExt as _, Full};
+use hyper::{
+    Request, Response, StatusCode,
+    body::Incoming,
+    client::conn::http1,
+    header::{HeaderMap, HeaderName, HeaderValue},
+};
+use hyper_util::rt::TokioIo;
+use serde_json::{Value, json};
+use tokio::{net::TcpStream, task::JoinHandle};
+
+/// An agent with its headers (token, session, version).
+#[derive(Clone)]
+pub struct Agent {
+    address: std::net::SocketAddr,
+    path: String,
+    pub headers: HeaderMap,
+}
+
+/// An answer that may still be coming; dropping it closes the connection.
+pub struct Answer {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    body: Incoming,
+    splitter: Splitter,
+    ready: std::collections::VecDeque<Told>,
+    connection: JoinHandle<()>,
+    /// Without it the connection would end with the answer.
+    _sender: http1::SendRequest<Full<Bytes>>,
+}
+
+/// One event of a stream.
+#[derive(Debug)]
+pub enum Told {
+    Message(Value),
+    Comment,
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        self.connection.abort();
+    }
+}
+
+impl Agent {
+    pub fn new(address: std::net::SocketAddr, server: &str, token: &str) -> Self {
+        let agent = Self { address, path: format!("/mcp/{server}"), headers: HeaderMap::new() };
+        agent
+            .with("host", &address.to_string())
+            .with("content-type", "application/json")
+            .with("accept", "application/json, text/event-stream")
+            .with("authorization", &format!("Bearer {token}"))
+    }
+
+    pub fn with(mut self, name: &'static str, value: &str) -> Self {
+        self.headers.insert(HeaderName::from_static(name), HeaderValue::from_str(value).unwrap());
+        self
+    }
+
+    pub fn without(mut self, name: &'static str) -> Self {
+        self.headers.remove(name);
+        self
+    }
+
+    pub async fn send(&self, method: &str, body: impl Into<Bytes>) -> Answer {
+        let stream = TcpStream::connect(self.address).await.unwrap();
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
+        let connection = tokio::spawn(async move {
+            let _ = connection.await;
+        });
+        let mut request = Request::builder().method(method).uri(&self.path);
+        *request.headers_mut().unwrap() = self.headers.clone();
+        let response = sender.send_request(request.body(Full::new(body.into())).unwrap()).await.unwrap();
+        let (parts, body) = Response::into_parts(response);
+        Answer {
+            status: parts.status,
+            headers: parts.headers,
+            body,
+            splitter: Splitter::new(1 << 20),
+            ready: Default::default(),
+            connection,
+            _sender: sender,
+        }
+    }
+
+    pub async fn post(&self, message: &Value) -> Answer {
+        self.send("POST", message.to_string()).await
+    }
+
+    /// Posts and waits for the whole answer.
+    pub async fn ask(&self, message: &Value) -> Value {
+        self.post(message).await.response().await
+    }
+
+    /// The handshake; the agent with its session.
+    pub async fn initialized(self, name: &str) -> Self {
+        let hello = json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": {
+            "protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": name, "version": "1"}}});
+        let answer = self.post(&hello).await;
+        assert_eq!(answer.status, 200);
+        let session = answer.headers["mcp-session-id"].to_str().unwrap().to_owned();
+        answer.response().await;
+        let agent = self.with("mcp-session-id", &session).with("mcp-protocol-version", "2025-06-18");
+        let said = json!({"jsonrpc": "2.0", "method": "notifications/initialized"});
+        assert_eq!(agent.post(&said).await.status, 202);
+        agent
+    }
+}
+
+impl Answer {
+    pub fn is_stream(&self) -> bool {
+        self.headers["content-type"].as_bytes().starts_with(b"text/event-stream")
+    }
+
+    /// The whole body as bytes.
+    pub async fn bytes(mut self) -> Bytes {
+        let mut whole = Vec::new();
+        while let Some(frame) = self.body.frame().await {
+            whole.extend_from_slice(&frame.unwrap().into_data().unwrap());
+        }
+        whole.into()
+    }
+
+    /// The next event of a stream; `None` at its end.
+    pub async fn told(&mut self) -> Option<Told> {
+        loop {
+            if let Some(told) = self.ready.pop_front() {
+                return Some(told);
+            }
+            let part = self.body.frame().await?.unwrap().into_data().unwrap();
+            for event in self.splitter.push(&part).unwrap() {
+                let told = match event.data {
+                    Some(data) => Told::Message(serde_json::from_str(&data).unwrap()),
+                    None => Told::Comment,
+                };
+                self.ready.push_back(told);
+            }
+        }
+    }
+
+    /// The JSON-RPC response, from JSON or from a stream read to its end; the messages before it.
+    pub async fn story(mut self) -> (Vec<Value>, Value) {
+        if !self.is_stream() {
+            return (Vec::new(), serde_json::from_slice(&self.bytes().await).unwrap());
+        }
+        let mut before = Vec::new();
+        let mut response = None;
+        while let Some(told) = self.told().await {
+            match told {
+                Told::Message(message) if message.get("method").is_none() => response = Some(message),
+                Told::Message(message) => before.push(message),
+                Told::Comment => {}
+            }
+        }
+        (before, response.expect("a response"))
+    }
+
+    pub async fn response(self) -> Value {
+        self.story().await.1
+    }
+}

@@ -1,0 +1,172 @@
+//! The broker's house: store, policies, people, and the agents' door on a free port.
+
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
+
+use countersign::{
+    broker::{Broker, Parts, Rules, Settings, SystemClock},
+    call::{Call, HowDelivered, Person, Role, StateName, Timestamp, Vote},
+    downstream::{Connected, Door, DoorSettings, routes},
+    identity::{GrantSettings, Identity},
+    policy::Policy,
+    store::{
+        Filter, Store,
+        sqlite::{OpenOptions, Sqlite},
+    },
+    upstream::{ServerSettings, UpstreamSettings, Upstreams},
+};
+use hyper_util::{rt::TokioIo, service::TowerToHyperService};
+use tempfile::TempDir;
+
+use super::Agent;
+
+const POLICY: &str = r#"{
+  "version": "1", "default": "allow", "hide": ["secret"],
+  "tools": {
+    "cancel": { "action": "require_approval", "reason": "there is no undo" },
+    "forbidden": { "action": "deny", "reason": "not here" }
+  }
+}"#;
+
+/// What a story changes of the house.
+pub struct Plan {
+    pub servers: Vec<(&'static str, ServerSettings)>,
+    pub policy: &'static str,
+    pub door: DoorSettings,
+    pub broker: Settings,
+}
+
+impl Plan {
+    /// One server named `rig` at `url`; little times, so that no story waits long.
+    pub fn at(url: &str) -> Self {
+        let server = ServerSettings { url: Some(url.to_owned()), ..ServerSettings::default() };
+        Self::of(server)
+    }
+
+    pub fn of(server: ServerSettings) -> Self {
+        let door =
+            DoorSettings { grace_ms: 40, heartbeat_ms: 25, delivery_ms: 30, ..DoorSettings::default() };
+        Self { servers: vec![("rig", server)], policy: POLICY, door, broker: Settings::default() }
+    }
+}
+
+pub struct House {
+    pub broker: Broker,
+    pub door: Door,
+    pub address: SocketAddr,
+    token: String,
+    _folder: TempDir,
+}
+
+impl House {
+    pub async fn open(plan: Plan) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Sqlite::open(&folder.path().join("countersign.db"), OpenOptions::default()).unwrap();
+        let fingerprint_key = *store.fingerprint_key();
+        let store: Arc<dyn Store> = Arc::new(store);
+        let identity = Identity::open(store.clone()).await.unwrap();
+        let upstreams = Upstreams::new(UpstreamSettings::default());
+        let servers: BTreeMap<_, _> =
+            plan.servers.into_iter().map(|(name, s)| (name.to_owned(), s)).collect();
+        let names: Vec<_> = servers.keys().cloned().collect();
+        upstreams.replace(servers).unwrap();
+        let clock = Arc::new(SystemClock);
+        let parts = Parts {
+            store,
+            identity,
+            upstreams,
+            clock,
+            settings: plan.broker,
+            fingerprint_key,
+            metrics: countersign::telemetry::Metrics::new(),
+        };
+        let broker = Broker::start(parts).await.unwrap();
+        let policy = Arc::new(Policy::parse("rig.json", plan.policy).unwrap());
+        let by_server = names.into_iter().map(|name| (name, vec![policy.clone()])).collect();
+        broker.set_rules(Rules { by_server, ..Rules::default() }, Vec::new()).await.unwrap();
+        let now = broker.clock().now();
+        let grant = GrantSettings { servers: vec!["*".into()], ..GrantSettings::default() };
+        let token = broker.identity().add_agent("bot", grant, "test", now).await.unwrap().token;
+        broker.identity().add_reviewer(ann(), "test", now).await.unwrap();
+        let door = Door::new(broker.clone(), plan.door);
+        let address = listen(door.clone()).await;
+        Self { broker, door, address, token, _folder: folder }
+    }
+
+    pub fn agent(&self) -> Agent {
+        Agent::new(self.address, "rig", &self.token)
+    }
+
+    /// An agent of a grant of its own.
+    pub async fn other_agent(&self, name: &str, servers: &[&str]) -> Agent {
+        let servers = servers.iter().map(|&server| server.to_owned()).collect();
+        let grant = GrantSettings { servers, ..GrantSettings::default() };
+        let now = self.now();
+        let token = self.broker.identity().add_agent(name, grant, "test", now).await.unwrap().token;
+        Agent::new(self.address, "rig", &token)
+    }
+
+    pub fn now(&self) -> Timestamp {
+        self.broker.clock().now()
+    }
+
+    pub async fn calls(&self, states: &[StateName]) -> Vec<Call> {
+        let filter = Filter { states: states.into(), limit: 200, ..Filter::default() };
+        self.broker.calls(filter).await.unwrap().calls
+    }
+
+    /// The one call for which `holds`, as soon as there is one.
+    pub async fn until(&self, holds: impl Fn(&Call) -> bool) -> Call {
+        let mut head = self.broker.head();
+        let found = async {
+            loop {
+                head.borrow_and_update();
+                if let Some(call) = self.calls(&[]).await.into_iter().find(&holds) {
+                    return call;
+                }
+                head.changed().await.unwrap();
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), found).await.expect("it happens within 10 s")
+    }
+
+    pub async fn pending(&self) -> Call {
+        self.until(|call| call.state.name() == StateName::Pending).await
+    }
+
+    pub async fn delivered(&self, how: HowDelivered) -> Call {
+        self.until(|call| call.delivered == Some(how)).await
+    }
+
+    pub async fn approve(&self, call: &Call) {
+        self.broker.review(call.id, ann(), Vote::Approve, call.digest, None).await.unwrap();
+    }
+
+    pub async fn deny(&self, call: &Call, reason: &str) {
+        let reason = Some(reason.to_owned());
+        self.broker.review(call.id, ann(), Vote::Deny, call.digest, reason).await.unwrap();
+    }
+}
+
+pub fn ann() -> Person {
+    Person { name: "ann".into(), groups: Vec::new(), role: Role::Reviewer, token: String::new() }
+}
+
+/// The accept loop, as `serve` has it.
+async fn listen(door: Door) -> SocketAddr {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let router = routes(door);
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let connected = Connected::default();
+            let peer = connected.peer();
+            let service = TowerToHyperService::new(router.clone().layer(axum::Extension(peer)));
+            tokio::spawn(async move {
+                let http = hyper::server::conn::http1::Builder::new();
+                let _ = http.serve_connection(TokioIo::new(stream), service).await;
+                drop(connected);
+            });
+        }
+    });
+    address
+}

@@ -1,0 +1,136 @@
+//! A small MCP server that really listens, and remembers each `tools/call` that reached it.
+
+use std::sync::{Arc, Mutex};
+
+use axum::{
+    Router,
+    body::{Body, Bytes},
+    extract::State,
+    http::{HeaderMap, Method, StatusCode},
+    response::{IntoResponse as _, Response},
+    routing::any,
+};
+use serde_json::{Value, json};
+
+/// How the server speaks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Manner {
+    /// 2025-06-18 with sessions; answers as JSON.
+    Json,
+    /// The same; answers as a stream, progress first.
+    Stream,
+    /// 2026-07-28.
+    Modern,
+}
+
+#[derive(Clone)]
+pub struct Server {
+    pub url: String,
+    manner: Manner,
+    seen: Arc<Mutex<Vec<Value>>>,
+    headers: Arc<Mutex<Vec<HeaderMap>>>,
+}
+
+impl Server {
+    pub async fn start(manner: Manner) -> Self {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/mcp", listener.local_addr().unwrap());
+        let server = Self { url, manner, seen: Arc::default(), headers: Arc::default() };
+        let router = Router::new().route("/mcp", any(answer)).with_state(server.clone());
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        server
+    }
+
+    /// The messages that reached it, in order.
+    pub fn messages(&self) -> Vec<Value> {
+        self.seen.lock().unwrap().clone()
+    }
+
+    /// The `tools/call` that reached it, in order.
+    pub fn calls(&self) -> Vec<Value> {
+        self.messages().into_iter().filter(|m| m["method"] == "tools/call").collect()
+    }
+
+    /// The headers of every request that reached it.
+    pub fn headers(&self) -> Vec<HeaderMap> {
+        self.headers.lock().unwrap().clone()
+    }
+}
+
+async fn answer(State(server): State<Server>, method: Method, headers: HeaderMap, body: Bytes) -> Response {
+    server.headers.lock().unwrap().push(headers);
+    if method != Method::POST {
+        return if method == Method::DELETE { StatusCode::OK } else { StatusCode::METHOD_NOT_ALLOWED }
+            .into_response();
+    }
+    let message: Value = serde_json::from_slice(&body).unwrap();
+    server.seen.lock().unwrap().push(message.clone());
+    let Some(id) = message.get("id").filter(|_| message.get("method").is_some()) else {
+        return StatusCode::ACCEPTED.into_response();
+    };
+    let result = match message["method"].as_str().unwrap() {
+        "initialize" => json!({"protocolVersion": "2025-06-18", "capabilities": {"tools": {}},
+                               "serverInfo": {"name": "rig", "version": "1"}}),
+        "tools/list" => tools(server.manner),
+        "tools/call" => ran(&message, server.manner),
+        "resources/list" => json!({"resources": []}),
+        other => {
+            return json_response(
+                &json!({"jsonrpc": "2.0", "id": id,
+            "error": {"code": -32601, "message": format!("no {other}")}}),
+                false,
+            );
+        }
+    };
+    let response = json!({"jsonrpc": "2.0", "id": id, "result": result});
+    match server.manner {
+        Manner::Stream if message["method"] != "initialize" => stream(&message, &response),
+        Manner::Json | Manner::Stream => json_response(&response, message["method"] == "initialize"),
+        Manner::Modern => json_response(&response, false),
+    }
+}
+
+fn tools(manner: Manner) -> Value {
+    let tool = |name| json!({"name": name, "inputSchema": {"type": "object"}, "x-own": 1.50});
+    let mut list = json!({"tools": [tool("look"), tool("secret"), tool("cancel"), tool("forbidden")]});
+    if manner == Manner::Modern {
+        list["resultType"] = json!("complete");
+        list["ttlMs"] = json!(600_000);
+        list["cacheScope"] = json!("public");
+    }
+    list
+}
+
+fn ran(message: &Value, manner: Manner) -> Value {
+    let text = format!(
+        "{} ran with {}",
+        message["params"]["name"].as_str().unwrap(),
+        message["params"]["arguments"]
+    );
+    let mut result = json!({"content": [{"type": "text", "text": text}], "isError": false});
+    if manner == Manner::Modern {
+        result["resultType"] = json!("complete");
+    }
+    result
+}
+
+fn json_response(message: &Value, opens_session: bool) -> Response {
+    let mut builder = Response::builder().header("content-type", "application/json");
+    if opens_session {
+        builder = builder.header("mcp-session-id", uuid::Uuid::new_v4().to_string());
+    }
+    builder.body(Body::from(message.to_string())).unwrap()
+}
+
+fn stream(request: &Value, response: &Value) -> Response {
+    let mut events = String::new();
+    if let Some(token) = request["params"]["_meta"].get("progressToken") {
+        for progress in [0, 1] {
+            let progress = json!({"jsonrpc": "2.0", "method": "notifications/progress",
+                "params": {"progressToken": token, "progress": progress, "message": "half"}});
+            events.push_str(&format!("event: message\ndata: {progress}\n\n"));
+        }
+    }
+    events.push_str(&format!("event: message\nid: 7\ndata: {response}\n\n"));
+    Response::builder().header("content-type", "text/event-stream").body(Body::from(events)).unwrap()
+}
