@@ -3,7 +3,6 @@
 mod accept;
 mod catalog;
 mod desk;
-mod people;
 mod reload;
 mod socket;
 
@@ -67,12 +66,10 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
     apply(&broker, config, &composed, policies, &shelf).await?;
     let door = Door::new(broker.clone(), composed.door.clone());
     let origins = Origins::new(&composed.public_url, address);
-    let people =
-        ApiParts::new(broker.clone(), Arc::<Shelf>::clone(&shelf), Arc::clone(broker.metrics()), origins);
-    let router = downstream::routes(door.clone()).merge(api::router(people));
     let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
-    let people = people::routes(&broker, &store, &composed.public_url, address, stop.clone());
-    let router = downstream::routes(door.clone()).merge(people);
+    let (files, metrics) = (Arc::<Shelf>::clone(&shelf), Arc::clone(broker.metrics()));
+    let people = ApiParts::new(broker.clone(), files, metrics, origins, stop.clone());
+    let router = downstream::routes(door.clone()).merge(api::router(people));
     let desk = Desk { broker: broker.clone(), changed: Arc::default() };
     socket::serve(path_beside(store.path()), desk.clone(), stop.clone()).await?;
     tasks.spawn(reload::watch(desk, shelf, config.clone(), stop.clone()));

@@ -99,6 +99,7 @@ pub async fn world_at(public_url: Option<&str>) -> World {
         clock: clock.clone(),
         settings: Settings { public_url: public_url.clone(), ..Settings::default() },
         fingerprint_key: *sqlite.fingerprint_key(),
+        metrics: Metrics::new(),
     };
     let broker = Broker::start(parts).await.unwrap();
     let server = ServerSettings { url: Some("http://127.0.0.1:9/mcp".into()), ..ServerSettings::default() };
@@ -116,7 +117,7 @@ pub async fn world_at(public_url: Option<&str>) -> World {
     let ending = CancellationToken::new();
     let origins = Origins::new(&public_url, address);
     let parts =
-        ApiParts::new(broker.clone(), Arc::new(Files(sqlite)), Metrics::new(), origins, ending.clone());
+        ApiParts::new(broker.clone(), Arc::new(Files(sqlite)), broker.metrics().clone(), origins, ending.clone());
     let (router, stop) = (api::router(parts), ending.clone());
     tokio::spawn(async move {
         axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await.unwrap();
