@@ -1,4 +1,5 @@
 // The stories' world on the real binary: a broker with the sandbox server behind it, two reviewers and an agent.
+// COUNTERSIGN_BIN names the binary; COUNTERSIGN_SANDBOX, a JSON list, another command for the server behind it.
 
 import { execFile, spawn } from "node:child_process";
 import { existsSync } from "node:fs";
@@ -90,7 +91,7 @@ function configText({ binary, folder, port }) {
   return `listen = "127.0.0.1:${port}"
 store = "sqlite:${join(folder, "countersign.db")}"
 [servers.sandbox]
-command = [${JSON.stringify(binary)}, "sandbox"]
+command = ${process.env.COUNTERSIGN_SANDBOX ?? JSON.stringify([binary, "sandbox"])}
 [grants.ci-bot]
 token = "env:CI_BOT_TOKEN"
 servers = ["sandbox"]
