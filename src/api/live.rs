@@ -38,10 +38,11 @@ use crate::{
     telemetry::Metrics,
 };
 
-/// Close codes; the first three are our own.
+/// Close codes; the first two are our own.
 const SIGNED_OUT: u16 = 4401;
 const CURSOR_UNKNOWN: u16 = 4410;
 const BROKEN: u16 = 1011;
+const RESTART: u16 = 1012;
 const TRY_AGAIN: u16 = 1013;
 
 const PING: Duration = Duration::from_secs(20);
@@ -148,14 +149,16 @@ impl Follower {
 
     async fn follow(&mut self, socket: &mut WebSocket) -> End {
         let (mut ping, mut still) = (ticks(PING), ticks(STILL));
+        let ending = self.api.ending.clone();
         loop {
             if let Err(end) = self.catch_up(socket).await {
                 return end;
             }
             let step = tokio::select! {
-                changed = self.head.changed() => changed.map_err(|_| End::Close(1001, "the broker stops")),
+                changed = self.head.changed() => changed.map_err(|_| End::Close(RESTART, "the broker stops")),
                 _ = ping.tick() => send(socket, Message::Ping(Bytes::new())).await,
                 _ = still.tick() => self.check().await,
+                () = ending.cancelled() => Err(End::Close(RESTART, "the broker stops")),
                 message = socket.recv() => match message {
                     Some(Ok(Message::Close(_)) | Err(_)) | None => Err(End::Gone),
                     Some(Ok(_)) => Ok(()),

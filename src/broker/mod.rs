@@ -12,6 +12,7 @@ mod deadlines;
 mod dispatch;
 mod join;
 mod lost;
+mod measure;
 mod outcome;
 mod parked;
 mod people;
@@ -44,7 +45,9 @@ pub use settings::{AllowedLedger, Settings};
 pub use start::Parts;
 pub use waiter::{Exchange, Part, Turn, Waiter};
 
-use crate::{call::Replica, identity::Identity, policy::Limits, store::Store, upstream::Upstreams};
+use crate::{
+    call::Replica, identity::Identity, policy::Limits, store::Store, telemetry::Metrics, upstream::Upstreams,
+};
 
 /// A cheap handle to the one broker of this process.
 #[derive(Clone)]
@@ -68,6 +71,7 @@ struct Inner {
     deadlines: deadlines::Deadlines,
     lost: lost::Lost,
     segments: segments::Segments,
+    metrics: Arc<Metrics>,
     /// False after the first failed write: nothing is forwarded any more.
     open: AtomicBool,
     /// Calls between their claim and their outcome.
@@ -122,6 +126,11 @@ impl Broker {
     #[must_use]
     pub fn rules(&self) -> Arc<Rules> {
         self.inner.rules.load_full()
+    }
+
+    #[must_use]
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.inner.metrics
     }
 
     /// How many calls are unsettled now.

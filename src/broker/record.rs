@@ -77,6 +77,7 @@ impl Inner {
             match self.append(batch).await {
                 Ok(entries) => {
                     self.tell(&call);
+                    self.measure(&call, &entries);
                     return Ok(Recorded { call, entries, seat });
                 }
                 Err(error) => {
@@ -168,7 +169,9 @@ impl Inner {
 
     /// The only caller of `Store::append`. The first write that fails closes the gate for all calls.
     pub(super) async fn append(&self, batch: Batch) -> Result<Vec<Entry>, StoreError> {
+        let begun = std::time::Instant::now();
         let appended = self.store.append(batch).await;
+        self.metrics.appended(begun.elapsed());
         self.close_on_failure(&appended);
         appended
     }

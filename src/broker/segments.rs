@@ -187,6 +187,9 @@ impl Gatherer {
             let ended = record.end.get().copied();
             let long = now.since(record.at) > LONG;
             if ended.is_some() || last || (long && !*begun) {
+                if !*begun {
+                    let _ = inner.metrics.verdicts(&record.server, "allow").inc();
+                }
                 from = from.min(record.at);
                 leaves.extend(leaf(record, ended, inner.settings.allowed_arguments));
                 *begun = true;

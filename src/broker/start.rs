@@ -18,6 +18,7 @@ use crate::{
     ledger::{BrokerEvent, Fact, Stream},
     policy::Limits,
     store::{Batch, Filter, Store, StoreError, Write},
+    telemetry::Metrics,
     upstream::Upstreams,
 };
 
@@ -30,6 +31,7 @@ pub struct Parts {
     pub settings: Settings,
     /// The key of the join fingerprints, kept beside the store.
     pub fingerprint_key: [u8; 32],
+    pub metrics: Arc<Metrics>,
 }
 
 impl Broker {
@@ -38,7 +40,7 @@ impl Broker {
     /// # Errors
     /// The store cannot be read or written.
     pub async fn start(parts: Parts) -> Result<Self, StoreError> {
-        let Parts { store, identity, upstreams, clock, settings, fingerprint_key } = parts;
+        let Parts { store, identity, upstreams, clock, settings, fingerprint_key, metrics } = parts;
         let (epoch, clean) = last_boot(&*store).await?;
         let replica = Replica { name: settings.replica.clone(), epoch: epoch + 1 };
         let (queue, gatherer) = segments();
@@ -54,6 +56,7 @@ impl Broker {
             deadlines: Deadlines::default(),
             lost: Lost::default(),
             segments: queue,
+            metrics,
             open: AtomicBool::new(true),
             dispatching: AtomicUsize::new(0),
             tasks: TaskTracker::new(),

@@ -1,6 +1,7 @@
 //! Wiring: from a configuration to a running broker with its doors, and back to a clean end.
 
 mod accept;
+mod catalog;
 mod desk;
 mod reload;
 mod socket;
@@ -11,7 +12,10 @@ use anyhow::Context as _;
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+use catalog::Shelf;
+
 use crate::{
+    api::{self, ApiParts, Origins},
     broker::{Broker, Parts, SystemClock},
     config::{Composed, Config, Policies},
     downstream::{self, Door},
@@ -20,6 +24,7 @@ use crate::{
         Store,
         sqlite::{OpenOptions, Sqlite},
     },
+    telemetry::Metrics,
     upstream::Upstreams,
 };
 
@@ -57,13 +62,17 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
     let composed = with_port(composed, config, address);
     let tls = composed.tls.as_ref().map(accept::tls).transpose()?;
     let (broker, store) = open(config, &composed).await?;
-    apply(&broker, config, &composed, policies).await?;
+    let shelf = Arc::new(Shelf::new(Arc::clone(&store)));
+    apply(&broker, config, &composed, policies, &shelf).await?;
     let door = Door::new(broker.clone(), composed.door.clone());
-    let router = downstream::routes(door.clone());
+    let origins = Origins::new(&composed.public_url, address);
     let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+    let catalog: Arc<Shelf> = Arc::clone(&shelf);
+    let people = ApiParts::new(broker.clone(), catalog, Arc::clone(broker.metrics()), origins, stop.clone());
+    let router = downstream::routes(door.clone()).merge(api::router(people));
     let desk = Desk { broker: broker.clone(), changed: Arc::default() };
     socket::serve(path_beside(store.path()), desk.clone(), stop.clone()).await?;
-    tasks.spawn(reload::watch(desk, config.clone(), stop.clone()));
+    tasks.spawn(reload::watch(desk, shelf, config.clone(), stop.clone()));
     tasks.spawn(accept::accept(listener, router, tls, stop.clone()));
     tasks.spawn(sweep(door.clone(), stop.clone()));
     Ok(Running { broker, store, address, public_url: composed.public_url, door, stop, tasks })
@@ -91,6 +100,7 @@ async fn open(config: &Config, composed: &Composed) -> anyhow::Result<(Broker, A
         clock: Arc::new(SystemClock),
         settings: composed.broker.clone(),
         fingerprint_key: *store.fingerprint_key(),
+        metrics: Metrics::new(),
     };
     Ok((Broker::start(parts).await?, store))
 }
@@ -103,7 +113,8 @@ pub async fn open_desk(config: &Config) -> anyhow::Result<(Desk, Arc<Sqlite>)> {
     let composed = config.compose()?;
     let policies = Policies::load(config)?;
     let (broker, store) = open(config, &composed).await?;
-    apply(&broker, config, &composed, policies).await?;
+    let shelf = Shelf::new(Arc::clone(&store));
+    apply(&broker, config, &composed, policies, &shelf).await?;
     Ok((Desk { broker, changed: Arc::default() }, store))
 }
 

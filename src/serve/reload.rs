@@ -1,11 +1,11 @@
 //! Puts a configuration into force: servers, grants and policies as one, at start and at each change.
 
-use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use sha2::{Digest as _, Sha256};
 use tokio_util::sync::CancellationToken;
 
-use super::Desk;
+use super::{Desk, Shelf};
 use crate::{
     broker::Broker,
     config::{Composed, Config, GrantServers, Policies},
@@ -22,6 +22,7 @@ pub async fn apply(
     config: &Config,
     composed: &Composed,
     mut policies: Policies,
+    shelf: &Shelf,
 ) -> anyhow::Result<()> {
     let before = broker.upstreams().servers();
     broker.upstreams().replace(composed.servers.clone())?;
@@ -45,6 +46,7 @@ pub async fn apply(
     if !facts.is_empty() {
         broker.note_servers(facts).await?;
     }
+    shelf.put(&policies);
     let loaded = policies.files.iter().map(|(name, file)| PolicyEvent::PolicyLoaded {
         name: name.clone(),
         digest: file.policy.digest.clone(),
@@ -59,7 +61,7 @@ const LOOK: Duration = Duration::from_secs(1);
 
 /// Puts each change of the configuration and its policies into force, as one; keeps the old when the new
 /// one is wrong, and says where it is wrong.
-pub(super) async fn watch(desk: Desk, first: Config, stop: CancellationToken) {
+pub(super) async fn watch(desk: Desk, shelf: Arc<Shelf>, first: Config, stop: CancellationToken) {
     let mut config = first;
     let mut seen = contents(&config);
     loop {
@@ -73,13 +75,14 @@ pub(super) async fn watch(desk: Desk, first: Config, stop: CancellationToken) {
             continue;
         }
         seen = now;
-        match reload(&desk.broker, &config).await {
+        match reload(&desk.broker, &config, &shelf).await {
             Ok(reloaded) => {
                 tracing::info!("the configuration and its policies are in force as they are now");
                 seen = contents(&reloaded);
                 config = reloaded;
             }
             Err(error) => {
+                shelf.refuse(&format!("{error:#}"));
                 tracing::error!(
                     error = format!("{error:#}"),
                     "the change is refused; the old configuration stays"
@@ -94,7 +97,7 @@ pub(super) async fn watch(desk: Desk, first: Config, stop: CancellationToken) {
     }
 }
 
-async fn reload(broker: &Broker, config: &Config) -> anyhow::Result<Config> {
+async fn reload(broker: &Broker, config: &Config, shelf: &Shelf) -> anyhow::Result<Config> {
     let fresh = match &config.path {
         Some(path) => Config::load(path)?,
         None => config.clone(),
@@ -107,7 +110,7 @@ async fn reload(broker: &Broker, config: &Config) -> anyhow::Result<Config> {
     }
     let composed = fresh.compose()?;
     let policies = Policies::load(&fresh)?;
-    apply(broker, &fresh, &composed, policies).await?;
+    apply(broker, &fresh, &composed, policies, shelf).await?;
     Ok(fresh)
 }
 

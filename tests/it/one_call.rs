@@ -23,8 +23,7 @@ async fn a_call_waits_for_a_person_and_then_runs_once() {
         assert_eq!(response["id"], 7);
         assert_eq!(text(&response), r#"cancel ran with {"batch":"b-1"}"#);
         assert_eq!(server.calls().len(), 1);
-        let progress: Vec<f64> =
-            before.iter().map(|m| m["params"]["progress"].as_f64().unwrap()).collect();
+        let progress: Vec<f64> = before.iter().map(|m| m["params"]["progress"].as_f64().unwrap()).collect();
         assert!(progress.is_sorted_by(|a, b| a < b), "{progress:?}");
         assert!(before[0]["params"]["message"].as_str().unwrap().starts_with("waiting for approval "));
         let last = house.until(|call| call.state.name() == StateName::Completed).await;

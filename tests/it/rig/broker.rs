@@ -43,7 +43,8 @@ impl Plan {
     }
 
     pub fn of(server: ServerSettings) -> Self {
-        let door = DoorSettings { grace_ms: 40, heartbeat_ms: 25, delivery_ms: 30, ..DoorSettings::default() };
+        let door =
+            DoorSettings { grace_ms: 40, heartbeat_ms: 25, delivery_ms: 30, ..DoorSettings::default() };
         Self { servers: vec![("rig", server)], policy: POLICY, door, broker: Settings::default() }
     }
 }
@@ -64,11 +65,20 @@ impl House {
         let store: Arc<dyn Store> = Arc::new(store);
         let identity = Identity::open(store.clone()).await.unwrap();
         let upstreams = Upstreams::new(UpstreamSettings::default());
-        let servers: BTreeMap<_, _> = plan.servers.into_iter().map(|(name, s)| (name.to_owned(), s)).collect();
+        let servers: BTreeMap<_, _> =
+            plan.servers.into_iter().map(|(name, s)| (name.to_owned(), s)).collect();
         let names: Vec<_> = servers.keys().cloned().collect();
         upstreams.replace(servers).unwrap();
         let clock = Arc::new(SystemClock);
-        let parts = Parts { store, identity, upstreams, clock, settings: plan.broker, fingerprint_key };
+        let parts = Parts {
+            store,
+            identity,
+            upstreams,
+            clock,
+            settings: plan.broker,
+            fingerprint_key,
+            metrics: countersign::telemetry::Metrics::new(),
+        };
         let broker = Broker::start(parts).await.unwrap();
         let policy = Arc::new(Policy::parse("rig.json", plan.policy).unwrap());
         let by_server = names.into_iter().map(|name| (name, vec![policy.clone()])).collect();

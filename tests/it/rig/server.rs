@@ -74,8 +74,13 @@ async fn answer(State(server): State<Server>, method: Method, headers: HeaderMap
         "tools/list" => tools(server.manner),
         "tools/call" => ran(&message, server.manner),
         "resources/list" => json!({"resources": []}),
-        other => return json_response(&json!({"jsonrpc": "2.0", "id": id,
-            "error": {"code": -32601, "message": format!("no {other}")}}), false),
+        other => {
+            return json_response(
+                &json!({"jsonrpc": "2.0", "id": id,
+            "error": {"code": -32601, "message": format!("no {other}")}}),
+                false,
+            );
+        }
     };
     let response = json!({"jsonrpc": "2.0", "id": id, "result": result});
     match server.manner {
@@ -97,7 +102,11 @@ fn tools(manner: Manner) -> Value {
 }
 
 fn ran(message: &Value, manner: Manner) -> Value {
-    let text = format!("{} ran with {}", message["params"]["name"].as_str().unwrap(), message["params"]["arguments"]);
+    let text = format!(
+        "{} ran with {}",
+        message["params"]["name"].as_str().unwrap(),
+        message["params"]["arguments"]
+    );
     let mut result = json!({"content": [{"type": "text", "text": text}], "isError": false});
     if manner == Manner::Modern {
         result["resultType"] = json!("complete");
