@@ -1,6 +1,9 @@
 //! `agents`, `reviewers`, `stop`, `resume`, `open`: orders to the broker on this machine, or to its store.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
@@ -13,10 +16,13 @@ use crate::{
     serve::{Order, open_desk, path_beside, send},
 };
 
+/// Where the configuration lies unless said; it need not be there.
+pub(super) const DEFAULT: &str = "countersign.toml";
+
 /// Which store, and how the answer is printed.
 #[derive(Clone, Debug, Args)]
 pub(super) struct At {
-    /// The broker's configuration; without it: embedded defaults.
+    /// The broker's configuration; without it: countersign.toml here, or embedded defaults.
     #[arg(long, env = "COUNTERSIGN_CONFIG", global = true)]
     config: Option<PathBuf>,
     /// Print JSON.
@@ -176,6 +182,7 @@ impl At {
     pub(super) fn load(&self) -> anyhow::Result<Config> {
         Ok(match &self.config {
             Some(path) => Config::load(path)?,
+            None if Path::new(DEFAULT).exists() => Config::load(Path::new(DEFAULT))?,
             None => Config::embedded()?,
         })
     }
