@@ -14,6 +14,7 @@ mod reviewer;
 mod sandbox;
 mod serve;
 mod servers;
+mod stdio;
 
 use std::process::ExitCode;
 
@@ -47,6 +48,8 @@ enum Command {
         #[arg(long)]
         listen: Option<String>,
     },
+    /// MCP on stdin and stdout, for clients that start a command.
+    Stdio(stdio::Stdio),
     /// What waits for a person, from the terminal.
     Calls(calls::Calls),
     /// Keep a reviewer's token for `calls`.
@@ -93,6 +96,7 @@ pub fn run() -> ExitCode {
     let done = match line.command {
         Command::Demo(demo) => demo::run(&demo),
         Command::Serve { listen } => serve::run(at, listen),
+        Command::Stdio(stdio) => stdio::run(stdio),
         Command::Calls(calls) => calls::run(calls, at.is_json()),
         Command::Login(login) => login::run(&login, at.is_json()),
         Command::Servers(command) => servers::run(command, at),
