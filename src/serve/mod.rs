@@ -67,8 +67,8 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
     let door = Door::new(broker.clone(), composed.door.clone());
     let origins = Origins::new(&composed.public_url, address);
     let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
-    let (files, metrics) = (Arc::<Shelf>::clone(&shelf), Arc::clone(broker.metrics()));
-    let people = ApiParts::new(broker.clone(), files, metrics, origins, stop.clone());
+    let catalog: Arc<Shelf> = Arc::clone(&shelf);
+    let people = ApiParts::new(broker.clone(), catalog, Arc::clone(broker.metrics()), origins, stop.clone());
     let router = downstream::routes(door.clone()).merge(api::router(people));
     let desk = Desk { broker: broker.clone(), changed: Arc::default() };
     socket::serve(path_beside(store.path()), desk.clone(), stop.clone()).await?;
