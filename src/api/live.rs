@@ -89,10 +89,9 @@ pub(super) async fn live(
         Problem::new(status, "websocket", "This is a websocket", error.body_text())
     })?;
     let head = api.broker.head();
-    let now = *head.borrow();
     let after = match query.after {
-        None => Some(now),
-        Some(text) => text.parse().ok().map(|Cursor(number)| number).filter(|&number| number <= now),
+        None => Some(*head.borrow()),
+        Some(text) => known(&api, &text).await?,
     };
     let follower = Follower {
         head,
@@ -105,6 +104,14 @@ pub(super) async fn live(
     };
     let upgrade = upgrade.max_message_size(LARGEST_MESSAGE).max_frame_size(LARGEST_MESSAGE);
     Ok(upgrade.on_upgrade(move |socket| follower.run(socket, after.is_some())))
+}
+
+/// The number that a cursor stands for, if the ledger is that long. A cursor from another reply may be
+/// ahead of `head` for a moment.
+async fn known(api: &ApiParts, cursor: &str) -> Result<Option<u64>, StoreError> {
+    let Ok(Cursor(number)) = cursor.parse() else { return Ok(None) };
+    let there = number == 0 || !api.broker.entries(number - 1, 1).await?.is_empty();
+    Ok(there.then_some(number))
 }
 
 struct Follower {

@@ -151,12 +151,13 @@ impl Writer {
                         job.batch.writes.iter().filter_map(|write| write.call.as_deref())
                     }),
                 );
+                // First the head: whoever has an answer finds their entries below it.
+                if self.chain.size > before {
+                    self.shared.head.send_replace(self.chain.size);
+                }
                 for (job, result) in jobs.into_iter().zip(results) {
                     let _ = job.answer.send(result);
                     drop(job.place);
-                }
-                if self.chain.size > before {
-                    self.shared.head.send_replace(self.chain.size);
                 }
             }
             Err(broken) => {
