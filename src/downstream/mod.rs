@@ -5,6 +5,8 @@
 
 mod answer;
 mod batch;
+mod beats;
+mod delivery;
 mod gate;
 mod http;
 mod lines;
@@ -14,6 +16,7 @@ mod relay;
 mod reply;
 mod session;
 mod settings;
+mod stage;
 mod stdio;
 mod tools;
 mod wait;

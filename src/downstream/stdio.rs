@@ -6,6 +6,7 @@
 mod client;
 mod exchange;
 mod headers;
+mod joint;
 mod lines;
 
 use std::{sync::Arc, time::Duration};
@@ -19,7 +20,7 @@ use tokio::{
 use tokio_util::task::TaskTracker;
 
 use self::{
-    exchange::Joint,
+    joint::Joint,
     lines::{Line, read_line},
 };
 use crate::mcp::{Frame, Limits, Message, answer};

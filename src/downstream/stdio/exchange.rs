@@ -1,136 +1,17 @@
-//! One message's way to the broker and its answers' way back, and the session that they share.
-
-use std::{
-    collections::HashMap,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+//! One message's way to the broker, and its answers' way back.
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode};
-use reqwest::{Client, Response};
-use tokio::sync::mpsc;
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use reqwest::Response;
 
-use super::{StdioError, StdioSettings, client::client, headers};
+use super::joint::{Errand, Joint, Kind, NOTICE, Session, lock};
 use crate::mcp::{self, Answer, Frame, Message, answer, header, sse::Splitter};
 
-/// The two ends, and what both must know.
-pub(super) struct Joint {
-    client: Client,
-    settings: StdioSettings,
-    out: mpsc::Sender<Vec<u8>>,
-    session: Mutex<Session>,
-    /// Modern requests by id: cancelling one closes its POST.
-    modern: Mutex<HashMap<String, CancellationToken>>,
-    listening: AtomicBool,
-    ending: CancellationToken,
-}
-
-/// What `initialize` brought; remembered, so that a broker that restarted can be greeted again.
-#[derive(Clone, Default)]
-struct Session {
-    id: Option<HeaderValue>,
-    version: Option<HeaderValue>,
-    hello: Option<Bytes>,
-    /// `notifications/initialized` was said: the server's own stream can be opened.
-    begun: bool,
-}
-
-/// One line on its way.
-pub(super) struct Errand {
-    line: Bytes,
-    /// Ids to answer to, as written.
-    ids: Vec<String>,
-    kind: Kind,
-    headers: Option<HeaderMap>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Initialize,
-    Initialized,
-    /// `notifications/cancelled` for a modern request of ours.
-    Cancel,
-    Other,
-}
-
-/// A notification is taken or not within this.
-const NOTICE: Duration = Duration::from_secs(10);
 /// One event of a stream.
 const MAX_EVENT: usize = 64 << 20;
 
 impl Joint {
-    pub(super) fn new(settings: StdioSettings, out: mpsc::Sender<Vec<u8>>) -> Result<Self, StdioError> {
-        let client = client(&settings.url).map_err(StdioError::Settings)?;
-        if HeaderValue::from_str(&settings.token).is_err() {
-            return Err(StdioError::Settings("the token has characters that no token has".into()));
-        }
-        Ok(Self {
-            client,
-            settings,
-            out,
-            session: Mutex::default(),
-            modern: Mutex::default(),
-            listening: AtomicBool::new(false),
-            ending: CancellationToken::new(),
-        })
-    }
-
-    /// What this line is, before it is sent.
-    pub(super) fn errand(&self, frame: &Frame<'_>, line: &Bytes) -> Errand {
-        let messages = match frame {
-            Frame::One(message) => std::slice::from_ref(message),
-            Frame::Batch(messages) => messages,
-        };
-        let ids = messages.iter().filter_map(|message| match message {
-            Message::Request(request) => Some(request.id.as_str().to_owned()),
-            Message::Notification(_) | Message::Response(_) => None,
-        });
-        let (mut kind, mut headers) = (Kind::Other, None);
-        if let Frame::One(message) = frame {
-            headers = headers::of(message);
-            kind = match message.method() {
-                Some("initialize") => Kind::Initialize,
-                Some("notifications/initialized") => Kind::Initialized,
-                Some("notifications/cancelled") if self.cancel(message) => Kind::Cancel,
-                _ => Kind::Other,
-            };
-        }
-        Errand { line: line.clone(), ids: ids.collect(), kind, headers }
-    }
-
-    /// Closes the POST of the modern request that `message` cancels; false when there is none.
-    fn cancel(&self, message: &Message<'_>) -> bool {
-        let Some(id) = message.params().and_then(|params| params.get("requestId")) else { return false };
-        let Some(closing) = lock(&self.modern).remove(id.as_str()) else { return false };
-        closing.cancel();
-        true
-    }
-
-    pub(super) async fn run(&self, errand: Errand) {
-        if errand.kind == Kind::Cancel {
-            return;
-        }
-        let closing = self.ending.child_token();
-        let id = errand.ids.first().filter(|_| errand.headers.is_some());
-        if let Some(id) = id {
-            lock(&self.modern).insert(id.clone(), closing.clone());
-        }
-        tokio::select! {
-            () = self.exchange(&errand) => {}
-            // Dropping the exchange closes its connection; a cancelled request is not answered.
-            () = closing.cancelled() => {}
-        }
-        if let Some(id) = id {
-            lock(&self.modern).remove(id);
-        }
-    }
-
-    async fn exchange(&self, errand: &Errand) {
+    pub(super) async fn exchange(&self, errand: &Errand) {
         let begun = match errand.kind {
             Kind::Initialize => {
                 *lock(&self.session) = Session { hello: Some(errand.line.clone()), ..Session::default() };
@@ -195,7 +76,7 @@ impl Joint {
         request.send().await
     }
 
-    fn session_headers(&self) -> HeaderMap {
+    pub(super) fn session_headers(&self) -> HeaderMap {
         let session = lock(&self.session).clone();
         let mut headers = HeaderMap::new();
         if let Some(id) = session.id {
@@ -227,7 +108,7 @@ impl Joint {
         }
     }
 
-    async fn take_stream(&self, errand: &Errand, mut response: Response) -> Result<(), String> {
+    pub(super) async fn take_stream(&self, errand: &Errand, mut response: Response) -> Result<(), String> {
         let mut splitter = Splitter::new(MAX_EVENT);
         let mut left = errand.ids.clone();
         while let Some(chunk) = response.chunk().await.map_err(|error| error.to_string())? {
@@ -305,80 +186,10 @@ impl Joint {
             self.say(answer::error(id, -32603, why, None)).await;
         }
     }
-
-    pub(super) async fn say(&self, message: Vec<u8>) {
-        let _ = self.out.send(message).await;
-    }
-
-    /// Nobody reads stdout any more.
-    pub(super) async fn closed(&self) {
-        self.out.closed().await;
-    }
-
-    // ── the server's own stream, and the end ──────────────────────────
-
-    /// Opens the listening stream after the handshake, if it is not open yet.
-    pub(super) fn listen_once(self: &Arc<Self>, tasks: &TaskTracker) {
-        if !lock(&self.session).begun || self.listening.swap(true, Ordering::SeqCst) {
-            return;
-        }
-        let (joint, all_done) = (self.clone(), tasks.clone());
-        // Not one of `tasks`: it never ends by itself, and nothing waits for it.
-        tokio::spawn(async move {
-            tokio::select! {
-                () = joint.listen() => {}
-                () = all_done.wait() => {}
-                () = joint.ending.cancelled() => {}
-            }
-        });
-    }
-
-    async fn listen(&self) {
-        let mut pause = Duration::from_secs(1);
-        loop {
-            let request = self
-                .client
-                .get(&self.settings.url)
-                .bearer_auth(&self.settings.token)
-                .header("accept", "text/event-stream")
-                .headers(self.session_headers());
-            match request.send().await {
-                Ok(response) if response.status() == StatusCode::METHOD_NOT_ALLOWED => return,
-                Ok(response) if is_stream(&response) => {
-                    pause = Duration::from_secs(1);
-                    let nobody =
-                        Errand { line: Bytes::new(), ids: Vec::new(), kind: Kind::Other, headers: None };
-                    let _ = self.take_stream(&nobody, response).await;
-                }
-                Ok(_) | Err(_) => {}
-            }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(Duration::from_secs(30));
-        }
-    }
-
-    /// Ends what is still under way here, and the session at the broker.
-    pub(super) async fn end(&self) {
-        self.ending.cancel();
-        let headers = self.session_headers();
-        if !headers.contains_key(header::SESSION_ID) {
-            return;
-        }
-        let request =
-            self.client.delete(&self.settings.url).bearer_auth(&self.settings.token).headers(headers);
-        if let Err(error) = request.timeout(NOTICE).send().await {
-            tracing::debug!(%error, "the session could not be ended");
-        }
-    }
 }
 
-fn is_stream(response: &Response) -> bool {
+pub(super) fn is_stream(response: &Response) -> bool {
     let kind = response.headers().get(http::header::CONTENT_TYPE);
     response.status().is_success()
         && kind.is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"))
-}
-
-/// A poisoned lock still holds a whole value: nothing in here can stop half way.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
