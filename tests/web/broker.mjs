@@ -64,6 +64,7 @@ export async function realPlace() {
   const people = { ann: await cli("reviewers", "add", "ann", "--groups", "genomics"), bo: await cli("reviewers", "add", "bo", "--groups", "genomics") };
   return {
     reviewerToken: people.ann.token,
+    oneTimeLink: people.ann.link,
     url: () => url,
     call,
     start,
