@@ -26,6 +26,8 @@ use crate::{
 const GRANT: &str = "local";
 /// Until the serving process has read that there is one more server.
 const KNOWN_WITHIN: Duration = Duration::from_secs(15);
+/// Another process serves within this when the one that served has ended.
+const TAKE_OVER: Duration = Duration::from_secs(10);
 const LOOK: Duration = Duration::from_millis(100);
 
 /// Every call waits for a person: what a command gets without `--policy`.
@@ -79,7 +81,8 @@ pub(super) async fn run(
 async fn join(door: &str, token: String) -> anyhow::Result<()> {
     let known = tokio::time::timeout(KNOWN_WITHIN, known(door, &token)).await;
     known.context("the local broker does not answer; `countersign open` may say more")??;
-    Ok(downstream::stdio(StdioSettings::new(door.to_owned(), token)).await?)
+    let settings = StdioSettings::new(door.to_owned(), token);
+    Ok(downstream::stdio(StdioSettings { reconnect: TAKE_OVER, ..settings }).await?)
 }
 
 /// Returns when the broker serves this door; it may belong to another process that has yet to read of it.
