@@ -18,7 +18,7 @@ use crate::{
     api::{self, ApiParts, Origins},
     broker::{Broker, Parts, SystemClock},
     config::{Composed, Config, Policies},
-    downstream::{self, Door},
+    downstream::Door,
     identity::Identity,
     store::{
         Store,
@@ -61,10 +61,6 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
         .with_context(|| format!("cannot listen on {}; is another broker running?", composed.listen))?;
     let address = listener.local_addr()?;
     let composed = with_port(composed, config, address);
-    let entrance = Entrance {
-        tls: composed.tls.as_ref().map(accept::tls).transpose()?,
-        trusted_proxies: composed.trusted_proxies.as_slice().into(),
-    };
     let (broker, store) = open(config, &composed).await?;
     let shelf = Arc::new(Shelf::new(Arc::clone(&store)));
     apply(&broker, config, &composed, policies, &shelf).await?;
@@ -73,11 +69,16 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
     let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
     let catalog: Arc<Shelf> = Arc::clone(&shelf);
     let people = ApiParts::new(broker.clone(), catalog, Arc::clone(broker.metrics()), origins, stop.clone());
-    let router = downstream::routes(door.clone()).merge(api::router(people));
+    let entrance = Entrance {
+        door: door.clone(),
+        router: api::router(people),
+        tls: composed.tls.as_ref().map(accept::tls).transpose()?,
+        trusted_proxies: composed.trusted_proxies.as_slice().into(),
+    };
     let desk = Desk { broker: broker.clone(), changed: Arc::default() };
     socket::serve(path_beside(store.path()), desk.clone(), stop.clone()).await?;
     tasks.spawn(reload::watch(desk, shelf, config.clone(), stop.clone()));
-    tasks.spawn(accept::accept(listener, router, entrance, stop.clone()));
+    tasks.spawn(accept::accept(listener, entrance, stop.clone()));
     tasks.spawn(sweep(door.clone(), stop.clone()));
     Ok(Running { broker, store, address, public_url: composed.public_url, door, stop, tasks })
 }
