@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 pub use compose::{Composed, NotifySettings, Tls};
 pub use error::ConfigError;
-pub use file::{File, GrantServers, Notify, Webhook};
+pub use file::{File, GrantServers, Notify, Server, Webhook};
 pub use policies::{LoadedPolicy, Policies};
 
 /// Every key with its default and what it does; parsed by a test.
