@@ -11,7 +11,7 @@ mod secret;
 
 use std::path::{Path, PathBuf};
 
-pub use compose::{Composed, NotifySettings, Tls};
+pub use compose::{Composed, Tls};
 pub use error::ConfigError;
 pub use file::{File, GrantServers, Notify, Webhook};
 pub use policies::{LoadedPolicy, Policies};

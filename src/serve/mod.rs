@@ -20,6 +20,7 @@ use crate::{
     config::{Composed, Config, Policies},
     downstream::{self, Door},
     identity::Identity,
+    notify::Notify,
     store::{
         Store,
         sqlite::{OpenOptions, Sqlite},
@@ -44,6 +45,7 @@ pub struct Running {
     pub address: SocketAddr,
     pub public_url: String,
     door: Door,
+    notify: Arc<Notify>,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -70,12 +72,14 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
         ApiParts::new(broker.clone(), Arc::<Shelf>::clone(&shelf), Arc::clone(broker.metrics()), origins);
     let router = downstream::routes(door.clone()).merge(api::router(people));
     let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+    let notify = Arc::new(Notify::start(broker.clone(), composed.notify.clone(), stop.child_token()).await?);
+    shelf.notify.get_or_init(|| Arc::clone(&notify));
     let desk = Desk { broker: broker.clone(), changed: Arc::default() };
     socket::serve(path_beside(store.path()), desk.clone(), stop.clone()).await?;
     tasks.spawn(reload::watch(desk, shelf, config.clone(), stop.clone()));
     tasks.spawn(accept::accept(listener, router, tls, stop.clone()));
     tasks.spawn(sweep(door.clone(), stop.clone()));
-    Ok(Running { broker, store, address, public_url: composed.public_url, door, stop, tasks })
+    Ok(Running { broker, store, address, public_url: composed.public_url, door, notify, stop, tasks })
 }
 
 /// Port 0 becomes the port that the system chose, in links too.
@@ -137,6 +141,7 @@ impl Running {
         if tokio::time::timeout(PATIENCE, self.tasks.wait()).await.is_err() {
             tracing::warn!("some connections did not end in time");
         }
+        self.notify.end().await;
         self.broker.upstreams().drain().await;
         if let Err(error) = self.store.drain().await {
             tracing::error!(%error, "the ledger's last head could not be signed");
