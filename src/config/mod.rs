@@ -149,6 +149,14 @@ mod tests {
     }
 
     #[test]
+    fn a_destination_that_cannot_be_used_is_named_without_its_secret() {
+        let text = "\n[notify.slack.room]\nwebhook = \"http://hooks.example/T0/B0/urlsecret\"\n";
+        let error = parse(text).expect("parses").compose().expect_err("refused").to_string();
+        assert!(error.contains("countersign.toml:2") && error.contains("not https"), "{error}");
+        assert!(!error.contains("urlsecret"), "{error}");
+    }
+
+    #[test]
     fn a_server_name_with_two_underscores_is_refused_with_its_line() {
         let error = parse("\n[servers.a__b]\ncommand = [\"x\"]\n").expect_err("refused").to_string();
         assert!(error.contains("countersign.toml:2") && error.contains("a__b"), "{error}");

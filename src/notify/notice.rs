@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::bookmarks::Bookmarks;
 use crate::{
-    broker::{Broker, CallView},
+    broker::{Broker, CallView, Step},
     call::{By, Call, CallId, Event, Person, Resolution, State, Timestamp, Vote},
     ledger::{Entry, Fact},
     policy::Risk,
@@ -114,10 +114,12 @@ pub(super) async fn notice(
     Ok(Some(Notice { topic, at, call, risk, params, words, link }))
 }
 
-/// The reason of who ended it, else of the last who voted for it.
+/// The words of who ended it; where its approval ended well or badly, of the last who approved it.
 fn last_words(view: &CallView) -> Option<String> {
-    let spoken = |step: &&crate::broker::Step| match &step.entry.fact {
-        Fact::Call(Event::Denied { .. } | Event::Cancelled { .. } | Event::Voted { .. }) => true,
+    let ended = matches!(view.call.state, State::Denied { .. } | State::Cancelled { .. });
+    let spoken = |step: &&Step| match &step.entry.fact {
+        Fact::Call(Event::Denied { .. } | Event::Cancelled { .. }) => true,
+        Fact::Call(Event::Voted { review }) => !ended && review.vote == Vote::Approve,
         Fact::Call(_)
         | Fact::Agent(_)
         | Fact::Reviewer(_)
@@ -126,7 +128,7 @@ fn last_words(view: &CallView) -> Option<String> {
         | Fact::Stop(_)
         | Fact::Broker(_) => false,
     };
-    view.timeline.iter().rev().filter(spoken).find_map(|step| step.text.clone())
+    view.timeline.iter().rev().find(spoken).and_then(|step| step.text.clone())
 }
 
 impl Notice {

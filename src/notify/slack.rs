@@ -174,7 +174,17 @@ pub(super) fn values(params: &[u8]) -> Option<BTreeMap<String, Box<RawValue>>> {
 fn settled_facts(notice: &Notice) -> Option<Value> {
     let mut facts = Vec::new();
     if let Some(words) = &notice.words {
-        facts.push(format!("Reason: {}", shown(words, 600)));
+        let said = match &notice.call.state {
+            State::Denied { .. } | State::Cancelled { .. } => "Reason",
+            State::Pending { .. }
+            | State::Permitted { .. }
+            | State::Dispatched { .. }
+            | State::Completed { .. }
+            | State::Failed { .. }
+            | State::Lost { .. }
+            | State::Expired { .. } => "Comment",
+        };
+        facts.push(format!("{said}: {}", shown(words, 600)));
     }
     facts.extend(notice.took().map(|took| format!("Took: {}", span(took))));
     (!facts.is_empty()).then(|| section(&facts))
@@ -193,7 +203,7 @@ fn span(took: Duration) -> String {
 /// Slack shows the moment in each reader's own time zone; the text after `|` is for clients that cannot.
 fn expiry(at: Timestamp) -> Value {
     let seconds = at.0.div_euclid(1000);
-    let token = format!("Expires <!date^{seconds}^{{date_short_pretty}} {{time_secs}}|{at}>");
+    let token = format!("Expires <!date^{seconds}^{{date_short_pretty}} {{time}}|{at}>");
     json!({ "type": "context", "elements": [{ "type": "mrkdwn", "text": token, "verbatim": true }] })
 }
 

@@ -9,12 +9,13 @@ use std::{
 use bytes::Bytes;
 use countersign::{
     broker::{Ask, Broker, Parts, Rules, Settings, Submission, SystemClock},
-    call::{AttachKind, Call, CallId, ClientInfo, Era, Person, Role, Vote},
+    call::{AttachKind, Call, CallId, ClientInfo, Era, Event, Person, Role, Vote, evolve},
     identity::{GrantSettings, Identity},
+    ledger::{Fact, Stream},
     notify::{Destination, Endpoint, Notify, NotifySettings, Pace, Secret, Target},
     policy::Policy,
     store::{
-        Store,
+        Batch, Store, Write,
         sqlite::{OpenOptions, Sqlite},
     },
     telemetry::Metrics,
@@ -160,7 +161,8 @@ impl Receiver {
 const POLICY: &str = r#"{
   "version": "1", "default": "allow",
   "tools": {
-    "cancel": { "action": "require_approval", "reason": "there is no undo" },
+    "cancel*": { "action": "require_approval", "reason": "there is no undo",
+                "risk": { "class": "destructive", "severity": "high" } },
     "forbidden": { "action": "deny", "reason": "not here" }
   }
 }"#;
@@ -249,6 +251,16 @@ impl House {
     /// A call that the policy denies.
     pub async fn refuse(&self, tool: &str) {
         assert!(matches!(self.submit("bot", tool, &Value::Null).await, Submission::Settled(_)));
+    }
+
+    /// What happened to the call behind its agent's and its reviewers' backs.
+    pub async fn append(&self, id: CallId, event: Event) {
+        let call = self.call(id).await;
+        let (at, stream, expected) = (self.broker.clock().now(), Stream::Call(id), Some(call.version));
+        let call = evolve(id, Some(call), &event, at).unwrap();
+        let facts = vec![Fact::Call(event)];
+        let write = Write { stream, expected, facts, call: Some(Box::new(call)), deadline: None };
+        self.broker.store().append(Batch { at, writes: vec![write], ..Batch::default() }).await.unwrap();
     }
 
     pub async fn call(&self, id: CallId) -> Call {

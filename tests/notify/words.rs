@@ -1,5 +1,6 @@
 //! What stands in a message, and what can never stand in it.
 
+use countersign::call::{By, Commitment, Digest, Event, Replica, Vote, Why};
 use serde_json::{Value, json};
 
 use super::rig::{House, Received, Receiver, slack, webhook};
@@ -92,9 +93,7 @@ async fn nothing_that_others_wrote_is_more_than_text_in_slack() {
     let (house, receiver) = (House::open().await, Receiver::start().await);
     let _notify = house.notify(vec![super::rig::with_values(slack(&receiver))]).await;
     for (n, text) in HOSTILE.iter().enumerate() {
-        let agent = format!("bot-{n}-{text}");
-        house.grant(&agent, Some(text)).await;
-        let id = house.park_as(&agent, "cancel", &json!({ *text: text, "n": n })).await;
+        let id = house.park_as("bot", &format!("cancel {text}"), &json!({ *text: text, "n": n })).await;
         receiver.received(2 * n + 1).await;
         house.deny(id, text).await;
         receiver.received(2 * n + 2).await;
@@ -141,7 +140,8 @@ async fn a_card_names_the_rule_the_reason_and_the_moment_it_expires() {
     for part in [
         "Approval needed: cancel",
         "Reason: there is no undo",
-        "Rule: rig.json",
+        "Severity: high (destructive)",
+        "Rule: /tools/cancel*/action",
         "Arguments (values on the page): batchId, force",
         &format!("Code {}", call.digest.short_code()),
         &format!("https://approvals.example/c/{id}"),
@@ -149,6 +149,84 @@ async fn a_card_names_the_rule_the_reason_and_the_moment_it_expires() {
     ] {
         assert!(text.contains(part), "{part} in {text}");
     }
+}
+
+#[tokio::test]
+async fn every_end_of_a_call_has_its_words() {
+    let (house, room, siem) = (House::open().await, Receiver::start().await, Receiver::start().await);
+    let _notify = house.notify(vec![slack(&room), webhook(&siem)]).await;
+    let by = Replica { name: "countersign".into(), epoch: 1 };
+    let completed = |is_error| Event::Completed {
+        by: by.clone(),
+        answer: Commitment([0; 32]),
+        bytes: 2,
+        is_error,
+        duration_ms: 7,
+    };
+    let cancelled = Event::Cancelled { by: By::Agent, reason: Why::default() };
+    let ends = [
+        (completed(false), "Done: ", "it ran, and the server answered."),
+        (completed(true), "Ran, with an error: ", "the server answered with an error."),
+        (
+            Event::Failed { by: by.clone(), why: "no <route>".into() },
+            "Not sent: ",
+            "not sent (no &lt;route&gt;).",
+        ),
+        (Event::Lost { by: by.clone(), why: "reset".into() }, "Sent, outcome unknown: ", "it may have run"),
+        (Event::Expired { lapsed: false }, "Expired: ", "nobody decided in time; nothing was run."),
+        (Event::Expired { lapsed: true }, "Expired: ", "the agent did not come back for it in time"),
+        (cancelled, "Withdrawn: ", "withdrawn by the agent; nothing was run."),
+    ];
+    for (n, (event, title, words)) in ends.into_iter().enumerate() {
+        let id = house.park(&json!({ "n": n })).await;
+        (room.received(2 * n + 1).await, siem.received(2 * n + 1).await);
+        house.append(id, event).await;
+        let told = room.received(2 * n + 2).await.pop().unwrap();
+        check(&told);
+        let message = told.json();
+        assert_eq!(message["blocks"][0]["text"]["text"], format!("{title}cancel"));
+        assert!(message["text"].as_str().unwrap().contains(words), "{words} in {}", message["text"]);
+        let told = siem.received(2 * n + 2).await.pop().unwrap().json();
+        assert_eq!(told["data"]["state"], house.call(id).await.state.name().as_str());
+    }
+}
+
+#[tokio::test]
+async fn an_approval_that_is_void_is_asked_for_again() {
+    let (house, room, siem) = (House::open().await, Receiver::start().await, Receiver::start().await);
+    let _notify = house.notify(vec![slack(&room), webhook(&siem)]).await;
+    let id = house.park(&json!({})).await;
+    let call = house.call(id).await;
+    let event = Event::Reparked {
+        why: "the policy <changed>".into(),
+        round: 1,
+        digest: Digest([7; 32]),
+        terms: call.terms.clone().unwrap(),
+        policy: call.policy.clone(),
+        expires_at: house.broker.clock().now().plus(std::time::Duration::from_secs(900)),
+    };
+    house.append(id, event).await;
+    let (room, siem) = (room.received(2).await, siem.received(2).await);
+    check(&room[1]);
+    let text = room[1].json()["text"].as_str().unwrap().to_owned();
+    assert!(text.ends_with("the votes start anew: the policy &lt;changed&gt;."), "{text}");
+    let told = siem[1].json();
+    assert_eq!((&told["type"], &told["data"]["round"]), (&json!("call.reparked"), &json!(1)));
+    assert_eq!(told["data"]["why"], "the policy <changed>");
+}
+
+#[tokio::test]
+async fn an_approvers_comment_is_told_with_who_approved() {
+    let (house, receiver) = (House::open().await, Receiver::start().await);
+    let _notify = house.notify(vec![slack(&receiver)]).await;
+    let id = house.park(&json!({})).await;
+    let digest = house.call(id).await.digest;
+    let comment = Some("looked at it".to_owned());
+    house.broker.review(id, super::rig::ann(), Vote::Approve, digest, comment).await.unwrap();
+    house.append(id, Event::Expired { lapsed: true }).await;
+    let text = receiver.received(2).await[1].text();
+    assert!(text.contains("approved by ann; the agent did not come back"), "{text}");
+    assert!(text.contains("Comment: looked at it"), "{text}");
 }
 
 #[tokio::test]
