@@ -24,7 +24,7 @@ use uuid::Uuid;
 const PER_RUN: Duration = Duration::from_secs(3);
 
 fn main() {
-    let entries = std::env::args().filter_map(|argument| argument.parse::<u64>().ok()).next();
+    let entries = std::env::args().find_map(|argument| argument.parse::<u64>().ok());
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     runtime.block_on(async {
         for appenders in [1, 16, 128] {
@@ -82,8 +82,11 @@ async fn large(entries: u64) {
     while n < entries {
         let mut batch = Batch { at: Timestamp(1_790_000_000_000), ..Batch::default() };
         for _ in 0..1000 {
-            let state =
-                if n % (entries / 1000).max(1) == 0 { pending() } else { State::Expired { lapsed: false } };
+            let state = if n.is_multiple_of((entries / 1000).max(1)) {
+                pending()
+            } else {
+                State::Expired { lapsed: false }
+            };
             batch.writes.extend(submit(&call(n, state)).writes);
             n += 1;
         }

@@ -1,5 +1,7 @@
 //! History cannot be changed unseen: whatever is done to an export, verification names the entry.
 
+use std::sync::LazyLock;
+
 use countersign::{
     call::{CallId, Commitment, Digest, Event, Timestamp},
     ledger::{
@@ -11,8 +13,11 @@ use ed25519_dalek::SigningKey;
 use proptest::prelude::*;
 use uuid::Uuid;
 
-fn key() -> SigningKey {
-    SigningKey::from_bytes(&[42; 32])
+/// Made once: deriving a public key is slow without optimization.
+static KEY: LazyLock<SigningKey> = LazyLock::new(|| SigningKey::from_bytes(&[42; 32]));
+
+fn key() -> &'static SigningKey {
+    &KEY
 }
 
 fn agent(n: u64) -> Fact {
@@ -20,8 +25,9 @@ fn agent(n: u64) -> Fact {
     Fact::Agent(AgentEvent::AgentRevoked { agent, by })
 }
 
-fn failed(n: u64) -> Fact {
-    Fact::Call(Event::Failed { why: format!("reason {n}") })
+fn answered(n: u64) -> Fact {
+    let answer = Commitment([u8::try_from(n).unwrap(); 32]);
+    Fact::Call(Event::LateAnswer { answer, bytes: n, is_error: false })
 }
 
 fn call(n: u64) -> CallId {
@@ -30,7 +36,7 @@ fn call(n: u64) -> CallId {
 
 fn signed(chain: &Chain) -> Vec<u8> {
     let head = Head { origin: "test".into(), size: chain.size, hash: chain.head, at: Timestamp(9) };
-    Line::Head(head.sign(&key())).write().unwrap()
+    Line::Head(head.sign(key())).write().unwrap()
 }
 
 /// `size` entries over three streams, a signed head at the end.
@@ -41,7 +47,7 @@ fn log(size: u64) -> Vec<Vec<u8>> {
         versions[which] += 1;
         let (stream, fact) = match which {
             0 => (Stream::Agents, agent(n)),
-            other => (Stream::Call(call(other as u64)), failed(n)),
+            other => (Stream::Call(call(other as u64)), answered(n)),
         };
         let at = Timestamp(1_790_000_000_000 + i64::try_from(n).unwrap());
         lines.push(chain.push(at, &stream, versions[which], fact).unwrap().1);
@@ -169,7 +175,7 @@ fn what_was_cut_off_is_found_with_a_head_that_was_kept() {
 #[test]
 fn a_head_opens_for_its_key_only_and_survives_pasting() {
     let head = Head { origin: "main".into(), size: 7, hash: [7; 32], at: Timestamp(0) };
-    let note = head.sign(&key());
+    let note = head.sign(key());
     assert_eq!(
         Head::open(&format!("  \n{}\n\n", note.replace('\n', "\r\n")), &key().verifying_key()),
         Ok(head)
@@ -182,9 +188,7 @@ fn a_head_opens_for_its_key_only_and_survives_pasting() {
 #[test]
 fn a_payload_must_be_the_one_that_its_entry_proves() {
     let salt = [5; 32];
-    let fact = |answer: Commitment| {
-        Fact::Call(Event::Completed { answer, bytes: 2, is_error: false, duration_ms: 1 })
-    };
+    let fact = |answer: Commitment| Fact::Call(Event::LateAnswer { answer, bytes: 2, is_error: false });
     let mut chain = Chain::default();
     let stream = Stream::Call(call(1));
     let (_, entry) = chain.push(Timestamp(1), &stream, 1, fact(commitment(&salt, b"{}"))).unwrap();

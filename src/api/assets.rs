@@ -29,7 +29,9 @@ pub(super) fn page(name: &str) -> Response {
 }
 
 fn file(path: &str, asked: &HeaderMap) -> Response {
-    let Some(file) = Web::get(path) else {
+    // A debug build reads from the disk: what the binary would not have, it must not have either.
+    let plain = !path.split('/').any(|part| matches!(part, "" | "." | ".."));
+    let Some(file) = plain.then(|| Web::get(path)).flatten() else {
         return Problem::not_found("There is no such file.").into_response();
     };
     let tag: String = file.metadata.sha256_hash()[..16].iter().map(|byte| format!("{byte:02x}")).collect();

@@ -91,8 +91,8 @@ fn check(origins: &Origins, request: &Request) -> Result<(), Problem> {
     let site = one(headers, "sec-fetch-site");
     let same = site == Some("same-origin");
     // A form of ours says `Origin: null`, because our pages send no referrer.
-    let foreign = |origin: &str| !origins.knows_origin(origin) && !(origin == "null" && same);
-    if headers.contains_key(header::ORIGIN) && origin.is_none_or(foreign) {
+    let ours = |origin: &str| origins.knows_origin(origin) || (origin == "null" && same);
+    if headers.contains_key(header::ORIGIN) && !origin.is_some_and(ours) {
         return Err(Problem::forbidden("The request comes from another site's page."));
     }
     if matches!(*request.method(), Method::GET | Method::HEAD) || headers.contains_key(header::AUTHORIZATION)

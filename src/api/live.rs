@@ -38,10 +38,11 @@ use crate::{
     telemetry::Metrics,
 };
 
-/// Close codes; the first three are our own.
+/// Close codes; the first two are our own.
 const SIGNED_OUT: u16 = 4401;
 const CURSOR_UNKNOWN: u16 = 4410;
 const BROKEN: u16 = 1011;
+const RESTART: u16 = 1012;
 const TRY_AGAIN: u16 = 1013;
 
 const PING: Duration = Duration::from_secs(20);
@@ -88,10 +89,9 @@ pub(super) async fn live(
         Problem::new(status, "websocket", "This is a websocket", error.body_text())
     })?;
     let head = api.broker.head();
-    let now = *head.borrow();
     let after = match query.after {
-        None => Some(now),
-        Some(text) => text.parse().ok().map(|Cursor(number)| number).filter(|&number| number <= now),
+        None => Some(*head.borrow()),
+        Some(text) => known(&api, &text).await?,
     };
     let follower = Follower {
         head,
@@ -104,6 +104,14 @@ pub(super) async fn live(
     };
     let upgrade = upgrade.max_message_size(LARGEST_MESSAGE).max_frame_size(LARGEST_MESSAGE);
     Ok(upgrade.on_upgrade(move |socket| follower.run(socket, after.is_some())))
+}
+
+/// The number that a cursor stands for, if the ledger is that long. A cursor from another reply may be
+/// ahead of `head` for a moment.
+async fn known(api: &ApiParts, cursor: &str) -> Result<Option<u64>, StoreError> {
+    let Ok(Cursor(number)) = cursor.parse() else { return Ok(None) };
+    let there = number == 0 || !api.broker.entries(number - 1, 1).await?.is_empty();
+    Ok(there.then_some(number))
 }
 
 struct Follower {
@@ -148,14 +156,16 @@ impl Follower {
 
     async fn follow(&mut self, socket: &mut WebSocket) -> End {
         let (mut ping, mut still) = (ticks(PING), ticks(STILL));
+        let ending = self.api.ending.clone();
         loop {
             if let Err(end) = self.catch_up(socket).await {
                 return end;
             }
             let step = tokio::select! {
-                changed = self.head.changed() => changed.map_err(|_| End::Close(1001, "the broker stops")),
+                changed = self.head.changed() => changed.map_err(|_| End::Close(RESTART, "the broker stops")),
                 _ = ping.tick() => send(socket, Message::Ping(Bytes::new())).await,
                 _ = still.tick() => self.check().await,
+                () = ending.cancelled() => Err(End::Close(RESTART, "the broker stops")),
                 message = socket.recv() => match message {
                     Some(Ok(Message::Close(_)) | Err(_)) | None => Err(End::Gone),
                     Some(Ok(_)) => Ok(()),

@@ -32,6 +32,8 @@ pub use router::{ROUTES, router};
 
 use std::sync::Arc;
 
+use tokio_util::sync::CancellationToken;
+
 use crate::{broker::Broker, telemetry::Metrics};
 
 /// What the door stands on; `serve` gives it.
@@ -43,12 +45,20 @@ pub struct ApiParts {
     pub metrics: Arc<Metrics>,
     pub origins: Arc<Origins>,
     pub attempts: Arc<Attempts>,
+    /// Cancelled at drain: websockets are closed, and resume at the next process.
+    pub ending: CancellationToken,
 }
 
 impl ApiParts {
-    /// `public_url` and `listen` are the addresses under which people reach this process.
+    /// `origins`: the addresses under which people reach this process.
     #[must_use]
-    pub fn new(broker: Broker, catalog: Arc<dyn Catalog>, metrics: Arc<Metrics>, origins: Origins) -> Self {
-        Self { broker, catalog, metrics, origins: Arc::new(origins), attempts: Arc::default() }
+    pub fn new(
+        broker: Broker,
+        catalog: Arc<dyn Catalog>,
+        metrics: Arc<Metrics>,
+        origins: Origins,
+        ending: CancellationToken,
+    ) -> Self {
+        Self { broker, catalog, metrics, origins: Arc::new(origins), attempts: Arc::default(), ending }
     }
 }

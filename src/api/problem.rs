@@ -146,6 +146,7 @@ impl From<StoreError> for Problem {
                 "Somebody else changed it at the same moment",
                 "Nothing was changed. Look again, and try again.",
             ),
+            StoreError::Cursor => Problem::unprocessable(sentence(&error.to_string())),
             StoreError::Unavailable(_) | StoreError::Locked(_) | StoreError::Damaged(_) => {
                 Problem::unavailable(&error.to_string())
             }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use super::{
     End, Inner, Outcome, Waiter,
     compose::json,
-    record::{RecordError, Recorded, alone},
+    counters,
+    record::{Beside, RecordError, Recorded, alone},
     rules::facts,
     submit::no_stricter,
 };
@@ -22,7 +23,8 @@ use crate::{
 const TRIES: usize = 8;
 
 pub(super) enum Claimed {
-    Permit(Permit),
+    /// The waiter keeps its place while the call is under way.
+    Permit(Permit, Box<Waiter>),
     /// Asked again on a new round; wait on.
     Reparked(Box<Waiter>),
     Settled(Outcome),
@@ -46,18 +48,17 @@ impl Inner {
                 Ok(taken) => taken,
                 Err(hit) => return self.full(waiter, hit).await,
             };
-            let claim = self.try_claim(&waiter, &call, &judgement).await;
+            let claim = self.try_claim(&waiter, &call, &judgement, taken.as_ref()).await;
             if let (Err(_), Some(taken)) = (&claim, taken) {
                 self.limits().give_back(taken);
             }
             match claim {
                 Ok(recorded) => {
                     waiter.spend();
-                    let permit = recorded.entries.iter().find_map(Permit::of);
-                    return permit.map_or_else(
-                        || Claimed::Settled(Outcome::unrecorded(End::Unavailable)),
-                        Claimed::Permit,
-                    );
+                    return match recorded.entries.iter().find_map(Permit::of) {
+                        Some(permit) => Claimed::Permit(permit, Box::new(waiter)),
+                        None => Claimed::Settled(Outcome::unrecorded(End::Unavailable)),
+                    };
                 }
                 Err(RecordError::Refused(Refusal::PolicyChanged | Refusal::QuorumGone)) => {
                     if let Err(error) = self.tighten(&call, judgement, stored).await {
@@ -93,6 +94,7 @@ impl Inner {
         waiter: &Waiter,
         call: &Call,
         judgement: &Judgement,
+        taken: Option<&Taken>,
     ) -> Result<Recorded, RecordError> {
         let unchanged = judgement.granted
             && (judgement.policy == call.policy || no_stricter(&judgement.evaluation.verdict, call));
@@ -106,7 +108,10 @@ impl Inner {
                 lease: self.settings.lease,
                 authority: Authority { people: directory.people.clone(), policy_unchanged: unchanged },
             },
-            alone,
+            |_, _| Beside {
+                puts: taken.and_then(|taken| counters::kept(call.id, taken)).into_iter().collect(),
+                ..Beside::default()
+            },
         )
         .await
     }

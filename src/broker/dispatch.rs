@@ -13,11 +13,12 @@ use super::{
     answers::{Arrival, Arrivals},
     claim::Claimed,
     compose::compose,
+    counters,
     record::{Beside, RecordError, alone},
     segments::Recording,
 };
 use crate::{
-    call::{CallId, Command},
+    call::{CallId, Command, DetachReason},
     ledger::{Permit, commitment},
     mcp::Passthrough,
     store::{Payload, PayloadKind},
@@ -127,9 +128,21 @@ impl Inner {
             Err(error) => return self.not_sent(waiter, error.to_string()).await,
         };
         match self.claim(waiter, &stored).await {
-            Claimed::Permit(permit) => {
+            Claimed::Permit(permit, waiter) => {
                 let outbound = Outbound::post(body).with_headers_of(&live.headers);
-                Part::End(self.exchange(id, permit, proof, link, outbound, live, agent).await)
+                let attachment = waiter.attachment;
+                let exchange = self.exchange(id, permit, proof, link, outbound, live, agent);
+                let mut exchange = std::pin::pin!(exchange);
+                let outcome = tokio::select! {
+                    outcome = exchange.as_mut() => outcome,
+                    () = agent.0.closed() => {
+                        // The agent left: whoever makes the same call again may take its place.
+                        drop(waiter);
+                        self.detach(id, attachment, DetachReason::Closed).await;
+                        exchange.await
+                    }
+                };
+                Part::End(outcome)
             }
             Claimed::Reparked(waiter) => Part::Reparked(waiter),
             Claimed::Settled(outcome) => Part::End(outcome),
@@ -141,7 +154,7 @@ impl Inner {
         let id = waiter.call();
         match self.store.payload(id, PayloadKind::Params, 0).await {
             Ok(stored) => match self.claim(waiter, &stored.unwrap_or_else(|| empty(id))).await {
-                Claimed::Permit(_) => Part::End(self.fail(id, why).await),
+                Claimed::Permit(..) => Part::End(self.fail(id, why).await),
                 Claimed::Reparked(waiter) => Part::Reparked(waiter),
                 Claimed::Settled(outcome) => Part::End(outcome),
             },
@@ -187,7 +200,7 @@ impl Inner {
         let beside = |_: &[_], _| {
             let payload =
                 Payload { call: id, kind: PayloadKind::Answer, part: 0, salt, bytes: message.to_vec() };
-            Beside { payloads: kept.then_some(payload).into_iter().collect(), fingerprint: None }
+            Beside { payloads: kept.then_some(payload).into_iter().collect(), ..Beside::default() }
         };
         match self.record(id, |_, _| command.clone(), beside).await {
             Ok(recorded) => {
@@ -216,15 +229,19 @@ impl Inner {
         }
     }
 
+    /// It cannot have run: what it took of its limits is given back.
     async fn fail(&self, id: CallId, why: String) -> Outcome {
-        self.close(id, Command::Fail { by: self.replica.clone(), why }).await
+        self.give_back(id).await;
+        let command = Command::Fail { by: self.replica.clone(), why };
+        let beside = |_: &[_], _| Beside { puts: vec![counters::forgotten(id)], ..Beside::default() };
+        match self.record(id, |_, _| command.clone(), beside).await {
+            Ok(recorded) => self.outcome(&recorded.call).await,
+            Err(error) => self.unrecorded(error),
+        }
     }
 
     async fn lose(&self, id: CallId, why: String) -> Outcome {
-        self.close(id, Command::Lose { by: self.replica.clone(), why }).await
-    }
-
-    async fn close(&self, id: CallId, command: Command) -> Outcome {
+        let command = Command::Lose { by: self.replica.clone(), why };
         match self.record(id, |_, _| command.clone(), alone).await {
             Ok(recorded) => self.outcome(&recorded.call).await,
             Err(error) => self.unrecorded(error),

@@ -37,13 +37,13 @@ impl Inner {
                 }
                 continue;
             }
-            if self.is_waited_for(&call) && !self.displace(ask, &call).await {
-                twin = twin.or(Some(call.id));
-                continue;
+            let waited_for = self.is_waited_for(&call);
+            if !waited_for || self.displace(ask, &call).await {
+                if let Some(waiter) = self.sit_down(ask, &call, waited_for).await? {
+                    return Ok(Joined::Submission(Box::new(Submission::Waiting(Box::new(waiter)))));
+                }
             }
-            if let Some(waiter) = self.sit_down(ask, &call).await? {
-                return Ok(Joined::Submission(Box::new(Submission::Waiting(Box::new(waiter)))));
-            }
+            twin = twin.or(Some(call.id));
         }
         Ok(Joined::New { twin })
     }
@@ -72,11 +72,17 @@ impl Inner {
     }
 
     /// `None`: somebody else sat down first, or it has just settled.
-    async fn sit_down(self: &Arc<Self>, ask: &Ask, call: &Call) -> Result<Option<Waiter>, StoreError> {
-        let attachment = Attachment(Uuid::from_bytes(rand::random()));
-        if let State::Dispatched { .. } = call.state {
-            return Ok(self.listen(attachment, call).await?);
+    async fn sit_down(
+        self: &Arc<Self>,
+        ask: &Ask,
+        call: &Call,
+        displaced: bool,
+    ) -> Result<Option<Waiter>, StoreError> {
+        if let (Some(gone), false) = (&call.waiter, displaced) {
+            // Its connection has closed; the word of it is still on its way to the ledger.
+            self.detach(call.id, gone.attachment, DetachReason::Closed).await;
         }
+        let attachment = Attachment(Uuid::from_bytes(rand::random()));
         let attach = Command::Attach {
             attachment,
             kind: ask.kind,
@@ -86,33 +92,13 @@ impl Inner {
         match self.record(call.id, |_, _| attach.clone(), alone).await {
             Ok(recorded) => Ok(self.waiter(attachment, recorded)),
             Err(RecordError::Refused(
-                Refusal::AlreadyWaiting | Refusal::Settled { .. } | Refusal::TooLate,
+                Refusal::AlreadyWaiting | Refusal::Settled { .. } | Refusal::State { .. } | Refusal::TooLate,
             )) => Ok(None),
-            Err(RecordError::Refused(Refusal::State { .. })) => self.listen(attachment, call).await,
             Err(RecordError::Refused(refusal)) => {
                 tracing::warn!(call.id = %call.id, ?refusal, "a repeated call could not join");
                 Ok(None)
             }
             Err(RecordError::Store(error)) => Err(error),
         }
-    }
-
-    /// A call that is under way needs no second waiter on the ledger: who comes now hears how it ends.
-    async fn listen(
-        self: &Arc<Self>,
-        attachment: Attachment,
-        call: &Call,
-    ) -> Result<Option<Waiter>, StoreError> {
-        let seat = self.seats.take(attachment, Arc::new(call.clone()));
-        let newest = self.store.call(call.id).await?.unwrap_or_else(|| call.clone());
-        self.seats.publish(&Arc::new(newest));
-        Ok(Some(Waiter {
-            brief: self.brief(call),
-            inner: Arc::clone(self),
-            attachment,
-            seat,
-            seen: call.version,
-            attached: false,
-        }))
     }
 }

@@ -8,6 +8,7 @@ mod ask;
 mod claim;
 mod clock;
 mod compose;
+mod counters;
 mod deadlines;
 mod dispatch;
 mod join;

@@ -51,7 +51,7 @@ impl Words {
             salt: words.salt,
             bytes: words.text.clone().into_bytes(),
         };
-        Beside { payloads: parts.into_iter().flatten().map(payload).collect(), fingerprint: None }
+        Beside { payloads: parts.into_iter().flatten().map(payload).collect(), ..Beside::default() }
     }
 }
 

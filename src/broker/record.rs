@@ -10,7 +10,7 @@ use crate::{
     },
     identity::Directory,
     ledger::{Entry, Fact, Stream},
-    store::{Batch, Payload, StoreError, Write},
+    store::{Batch, Payload, Put, StoreError, Write},
 };
 
 /// How often a lost race is tried again before we give up; each try sees a newer state.
@@ -21,6 +21,7 @@ const TRIES: usize = 32;
 pub(super) struct Beside {
     pub payloads: Vec<Payload>,
     pub fingerprint: Option<Fingerprint>,
+    pub puts: Vec<Put>,
 }
 
 /// A command that took effect.
@@ -128,7 +129,7 @@ impl Inner {
         }];
         writes.extend(self.guards(command, directory));
         let fingerprint = beside.fingerprint.map(|fingerprint| (id, fingerprint));
-        let batch = Batch { at: now, writes, payloads: beside.payloads, puts: Vec::new(), fingerprint };
+        let batch = Batch { at: now, writes, payloads: beside.payloads, puts: beside.puts, fingerprint };
         Ok((batch, Arc::new(after)))
     }
 

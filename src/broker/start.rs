@@ -9,14 +9,13 @@ use arc_swap::ArcSwap;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    Broker, Clock, Inner, Rules, Settings, deadlines::Deadlines, lost::Lost, parked::Parked, seats::Seats,
-    segments::segments, stops::Stops,
+    Broker, Clock, Inner, Rules, Settings, counters, deadlines::Deadlines, lost::Lost, parked::Parked,
+    seats::Seats, segments::segments, stops::Stops,
 };
 use crate::{
     call::{Replica, StateName},
     identity::Identity,
     ledger::{BrokerEvent, Fact, Stream},
-    policy::Limits,
     store::{Batch, Filter, Store, StoreError, Write},
     telemetry::Metrics,
     upstream::Upstreams,
@@ -50,7 +49,7 @@ impl Broker {
                 version: store.version(Stream::Policies).await?,
                 ..Rules::default()
             }),
-            limits: Mutex::new(Limits::default()),
+            limits: Mutex::new(counters::rebuild(&*store, &*clock).await?),
             seats: Seats::default(),
             parked: Parked::default(),
             deadlines: Deadlines::default(),
@@ -206,17 +205,8 @@ impl Inner {
 
 /// The last epoch, and whether that boot ended cleanly.
 async fn last_boot(store: &dyn Store) -> Result<(u64, bool), StoreError> {
-    let mut epoch = 0;
-    let mut clean = true;
-    for entry in store.stream(Stream::Broker).await? {
-        let Fact::Broker(event) = entry.fact else { continue };
-        match event {
-            BrokerEvent::Started { epoch: started, .. } => (epoch, clean) = (started, false),
-            BrokerEvent::Drained { .. } => clean = true,
-            BrokerEvent::UncleanStart { .. } | BrokerEvent::AllowedCalls(_) => {}
-        }
-    }
-    Ok((epoch, clean))
+    let last = store.last_boot().await?;
+    Ok(last.map_or((0, true), |boot| (boot.epoch, boot.drained)))
 }
 
 async fn load_stops(store: &dyn Store) -> Result<Stops, StoreError> {

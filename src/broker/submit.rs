@@ -204,7 +204,11 @@ impl Inner {
                     people: directory.people.clone(),
                     waiter: waiter.map(|(attachment, kind)| (attachment, kind, self.replica.clone())),
                 },
-                |_, _| Beside { payloads: vec![parcel.payload(id)], fingerprint: Some(key) },
+                |_, _| Beside {
+                    payloads: vec![parcel.payload(id)],
+                    fingerprint: Some(key),
+                    ..Beside::default()
+                },
             )
             .await;
         if recorded.is_err() {

@@ -180,12 +180,17 @@ fn retry_after(end: &End, now: Timestamp) -> Option<Duration> {
 }
 
 /// What a waiting agent reads in a progress message.
-pub(super) fn waiting(brief: &Brief, now: Timestamp) -> String {
-    let code = brief.digest.short_code();
-    let Some(at) = brief.expires_at else { return format!("waiting for approval {code}") };
-    let left = at.since(now).as_secs();
-    let left = if left >= 120 { format!("{} min", left / 60) } else { format!("{left} s") };
-    format!("waiting for approval {code}, {left} left")
+pub(super) fn waiting(brief: &Brief, approvals: Option<(u32, u32)>, now: Timestamp) -> String {
+    let mut words = format!("waiting for approval {}", brief.digest.short_code());
+    if let Some(at) = brief.expires_at {
+        let left = at.since(now).as_secs();
+        let left = if left >= 120 { format!("{} min", left / 60) } else { format!("{left} s") };
+        words.push_str(&format!(", {left} left"));
+    }
+    if let Some((given, needed)) = approvals {
+        words.push_str(&format!(", {given} of {needed} approvals"));
+    }
+    words
 }
 
 // ── answers of the door itself ────────────────────────────────────────

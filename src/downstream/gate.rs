@@ -133,6 +133,9 @@ fn call(visit: &Visit, message: &Message<'_>, body: &Bytes, asker: Asker) -> Res
 
 async fn submit(visit: Visit, wanted: Wanted, body: Bytes) -> Response {
     let door = &visit.door.inner;
+    if door.closing.is_cancelled() {
+        return answer::draining(&wanted.asker.id);
+    }
     let Wanted { tool, arguments, input_responses, asker, client, mut live } = wanted;
     let patience = door.settings.patience(&client, live.progress_token.is_some());
     let ask = Ask {

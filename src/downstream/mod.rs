@@ -5,6 +5,8 @@
 
 mod answer;
 mod batch;
+mod beats;
+mod delivery;
 mod gate;
 mod http;
 mod lines;
@@ -14,6 +16,8 @@ mod relay;
 mod reply;
 mod session;
 mod settings;
+mod stage;
+mod stdio;
 mod tools;
 mod wait;
 
@@ -28,6 +32,7 @@ use std::{
 pub use self::http::routes;
 pub use peer::{Connected, Peer};
 pub use settings::{DoorSettings, Patience, Until};
+pub use stdio::{StdioError, StdioSettings, join, stdio};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{broker::Broker, mcp::Limits};
@@ -81,6 +86,11 @@ impl Door {
         for session in self.inner.sessions.sweep(now) {
             session.link.close().await;
         }
+    }
+
+    /// Forgets every session: their clients are told to initialize again.
+    pub fn forget_sessions(&self) {
+        self.inner.sessions.forget_all();
     }
 
     /// How many `tools/call` without an id were dropped since the start.

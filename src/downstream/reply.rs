@@ -47,13 +47,16 @@ pub(super) async fn pass_on(
             respond(reply.status, reply.headers, body)
         }
         ReplyBody::Messages(messages) => {
+            // A call may run long, and clients give up on silence; anything else is quick once the child
+            // has started, and its HTTP status says more than an event could.
+            let settings = &visit.door.inner.settings;
+            let grace = if recording.is_some() { settings.grace() } else { settings.start_grace() };
             let messages = messages.inspect(move |message| {
                 if let (Some(recording), Ok(message)) = (&mut recording, message) {
                     recording.sent(message.len());
                 }
             });
-            spell(messages, (reply.status, reply.headers), asker.cloned(), visit.door.inner.settings.grace())
-                .await
+            spell(messages, (reply.status, reply.headers), asker.cloned(), grace).await
         }
     }
 }

@@ -81,6 +81,11 @@ impl Sessions {
         lock(&self.living).remove(&(server.to_owned(), id.to_owned()));
     }
 
+    /// As if this process had just started.
+    pub(super) fn forget_all(&self) {
+        lock(&self.living).clear();
+    }
+
     /// Ends what nobody used for long; the conversations to close.
     pub(super) fn sweep(&self, now: Timestamp) -> Vec<Arc<Session>> {
         let mut living = lock(&self.living);

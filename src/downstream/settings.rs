@@ -22,6 +22,8 @@ pub struct DoorSettings {
     pub max_depth: usize,
     /// How long headers are held for a fast decision, ms.
     pub grace_ms: u64,
+    /// The same for other requests to a server that is a command, which may have to start first, ms.
+    pub start_grace_ms: u64,
     /// Between two signs of life on a waiting stream, ms; each is jittered by a fifth.
     pub heartbeat_ms: u64,
     /// A peer that stays this long after its answer has it, ms.
@@ -67,6 +69,7 @@ impl Default for DoorSettings {
             max_arguments: 256 << 10,
             max_depth: 64,
             grace_ms: 1_000,
+            start_grace_ms: 30_000,
             heartbeat_ms: 12_000,
             delivery_ms: 2_000,
             max_sessions: 20_000,
@@ -109,6 +112,10 @@ impl DoorSettings {
 
     pub(super) fn grace(&self) -> Duration {
         Duration::from_millis(self.grace_ms)
+    }
+
+    pub(super) fn start_grace(&self) -> Duration {
+        Duration::from_millis(self.start_grace_ms)
     }
 }
 

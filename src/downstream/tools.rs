@@ -48,7 +48,7 @@ impl Sieve {
         match body {
             ReplyBody::Empty => reply::respond(status, headers, Body::empty()),
             ReplyBody::Messages(messages) => {
-                let grace = visit.door.inner.settings.grace();
+                let grace = visit.door.inner.settings.start_grace();
                 let sieved = messages.map(move |message| message.map(|message| self.message(&message)));
                 reply::spell(sieved, (status, headers), Some(asker), grace).await
             }

@@ -4,27 +4,29 @@
 //! stream begins. Whoever drops the stream leaves the call, which stays as it is. There is no task and
 //! no buffer per waiting call: its connection's task polls `Wait`, and that is all of it.
 
-use std::{sync::Arc, time::Duration};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use axum::{body::Body, response::Response};
 use bytes::Bytes;
 use futures_util::stream;
 use http::{HeaderMap, StatusCode};
-use rand::RngExt as _;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::{
     Door, Peer,
     answer::{self, Asker},
+    beats::Beats,
+    delivery::{to_deliver, watch},
     http::Visit,
     lines::Line,
     reply,
     session::Session,
+    stage::{Moved, Stage},
 };
 use crate::{
-    broker::{Brief, End, Exchange, Live, Outcome, Part, Turn, Waiter},
+    broker::{Brief, End, Live, Outcome, Waiter},
     call::{CallId, HowDelivered, StateName},
-    mcp::{self, Message, patch::Edits, sse},
+    mcp::sse,
     upstream::{Hold, Link},
 };
 
@@ -45,37 +47,26 @@ struct Wait {
     until: Option<Instant>,
 }
 
-/// Where the call stands, as seen from here.
-enum Stage {
-    /// For people.
-    Waiting(Box<Waiter>),
-    /// The permit is being spent, or the server works on it.
-    Running(Exchange),
-    /// The answer was given, and this call's delivery is to be watched.
-    Answered(Option<CallId>),
+/// What came first. Finding it is cancel-safe; acting on it is not.
+enum Found {
+    Moved(Moved),
+    /// The agent cancelled.
+    Left,
+    /// The client's patience is used up, or the door closes.
+    Enough,
+    Beat,
 }
 
 /// What there is to say.
 enum News {
     /// The server's own message, on its way to the agent.
     Message(Bytes),
-    /// Worth a progress message: votes, more time.
-    Changed,
-    /// A sign of life is due.
+    /// Worth a sign of life: it is due, or there are votes, or more time.
     Beat,
     /// The last word.
     End(Outcome),
-    /// The agent cancelled: nothing more is said.
-    Left,
-}
-
-/// Signs of life, and the progress values that were used so far.
-#[derive(Default)]
-struct Beats {
-    every: Duration,
-    next: Option<Instant>,
-    said: u32,
-    progress: f64,
+    /// Nothing more.
+    Silence,
 }
 
 /// A call that never waited.
@@ -101,13 +92,8 @@ pub(super) async fn hold(
     patience: Option<Duration>,
 ) -> Response {
     let door = visit.door.clone();
-    if door.inner.closing.is_cancelled() {
-        return answer::draining(&asker.id);
-    }
     let session = visit.session.as_ref().map(|session| &session.id);
-    let id = String::from_utf8_lossy(&asker.id);
-    let line = door.inner.lines.take(session, &id);
-    let every = Duration::from_millis(door.inner.settings.heartbeat_ms);
+    let line = door.inner.lines.take(session, &String::from_utf8_lossy(&asker.id));
     let link = visit.link();
     let wait = Box::new(Wait {
         _awake: (visit.session.clone(), link.hold()),
@@ -116,7 +102,7 @@ pub(super) async fn hold(
         brief: waiter.brief.clone(),
         stage: Stage::Waiting(waiter),
         peer: visit.peer,
-        beats: Beats { every, ..Beats::default() },
+        beats: Beats::new(Duration::from_millis(door.inner.settings.heartbeat_ms)),
         until: patience.map(|patience| Instant::now() + patience),
         door,
         asker,
@@ -129,29 +115,32 @@ pub(super) async fn hold(
 async fn begin(mut wait: Box<Wait>) -> Response {
     let grace = Instant::now() + wait.door.inner.settings.grace();
     loop {
-        match timeout_at(grace, wait.news()).await {
-            Ok(News::Changed) => {}
-            Ok(News::End(outcome)) => return wait.answer_at_once(&outcome),
-            Ok(News::Message(message)) => {
-                let first = wait.pass_on(&message);
-                return stream(wait, first);
-            }
-            Ok(News::Left) => return reply::respond(StatusCode::ACCEPTED, HeaderMap::new(), Body::empty()),
-            Ok(News::Beat) | Err(_) => {
+        let found = match timeout_at(grace, wait.find()).await {
+            Ok(Found::Beat) | Err(_) => {
                 let first = wait.beat();
                 return stream(wait, first);
             }
+            Ok(found) => found,
+        };
+        match wait.act(found).await {
+            News::Beat => {}
+            News::End(outcome) => return wait.answer_at_once(&outcome),
+            News::Message(message) => {
+                let first = wait.pass_on(&message);
+                return stream(wait, first);
+            }
+            News::Silence => return reply::respond(StatusCode::ACCEPTED, HeaderMap::new(), Body::empty()),
         }
     }
 }
 
 fn stream(wait: Box<Wait>, first: Bytes) -> Response {
     let parts = stream::unfold((Some(first), wait), |(first, mut wait)| async move {
-        if let Some(first) = first {
-            return Some((Ok::<_, std::convert::Infallible>(first), (None, wait)));
-        }
-        let part = wait.part().await?;
-        Some((Ok(part), (None, wait)))
+        let part = match first {
+            Some(first) => first,
+            None => wait.part().await?,
+        };
+        Some((Ok::<_, Infallible>(part), (None, wait)))
     });
     reply::events(HeaderMap::new(), Body::from_stream(parts))
 }
@@ -164,11 +153,12 @@ impl Wait {
             self.watch(call);
             return None;
         }
-        match self.news().await {
+        let found = self.find().await;
+        match self.act(found).await {
             News::Message(message) => Some(self.pass_on(&message)),
-            News::Changed | News::Beat => Some(self.beat()),
+            News::Beat => Some(self.beat()),
             News::End(outcome) => Some(reply::event(&self.tell(&outcome))),
-            News::Left => None,
+            News::Silence => None,
         }
     }
 
@@ -193,124 +183,58 @@ impl Wait {
     }
 
     /// Whatever comes first; cancel-safe.
-    async fn news(&mut self) -> News {
-        let until = self.until;
-        let beat = self.beats.next.unwrap_or_else(|| Instant::now() + self.beats.every);
-        let closing = self.door.inner.closing.clone();
+    async fn find(&mut self) -> Found {
+        let (until, beat, waits) = (self.until, self.beats.due(), self.stage.is_waiting());
+        let Self { door, stage, line, live, link, .. } = self;
         tokio::select! {
             biased;
-            () = self.line.left(), if self.is_waiting() => self.leave().await,
-            news = advance(&mut self.stage, &self.door, &mut self.live, &self.link, &self.line) => {
-                self.note(news)
-            }
-            () = patience(until) => self.give_up().await,
-            () = closing.cancelled() => self.give_up().await,
-            () = sleep_until(beat) => News::Beat,
+            () = line.left(), if waits => Found::Left,
+            moved = stage.advance(door, live, link, line) => Found::Moved(moved),
+            () = sleep_until(until.unwrap_or(beat)), if until.is_some() => Found::Enough,
+            // What runs already is not given up for a drain: its answer may still come.
+            () = door.inner.closing.cancelled(), if waits => Found::Enough,
+            () = sleep_until(beat) => Found::Beat,
         }
     }
 
-    fn is_waiting(&self) -> bool {
-        matches!(self.stage, Stage::Waiting(_))
-    }
-
-    fn note(&mut self, news: Moved) -> News {
-        match news {
-            Moved::News(news) => news,
-            Moved::Changed(brief) => {
+    async fn act(&mut self, found: Found) -> News {
+        match found {
+            Found::Beat => News::Beat,
+            Found::Moved(Moved::Message(message)) => News::Message(message),
+            Found::Moved(Moved::End(outcome)) => News::End(outcome),
+            Found::Moved(Moved::Changed(brief)) => {
                 self.brief = brief;
-                News::Changed
+                News::Beat
             }
-        }
-    }
-
-    async fn leave(&mut self) -> News {
-        if let Stage::Waiting(waiter) = std::mem::replace(&mut self.stage, Stage::Answered(None)) {
-            self.door.inner.broker.leave(*waiter).await;
-        }
-        News::Left
-    }
-
-    /// The client's patience is used up, or the door closes: the ticket, or the outcome if it came first.
-    async fn give_up(&mut self) -> News {
-        match std::mem::replace(&mut self.stage, Stage::Answered(None)) {
-            Stage::Waiting(waiter) => News::End(self.door.inner.broker.ticket(*waiter).await),
-            Stage::Running(_) | Stage::Answered(_) => {
-                let brief = Brief { state: StateName::Dispatched, ..self.brief.clone() };
-                News::End(Outcome { call: Some(brief), end: End::Ticket })
+            Found::Left | Found::Moved(Moved::Left) => {
+                if let Some(waiter) = self.stage.leave() {
+                    self.door.inner.broker.leave(*waiter).await;
+                }
+                News::Silence
             }
+            Found::Enough => News::End(self.give_up().await),
         }
     }
-}
 
-/// What `advance` found.
-enum Moved {
-    News(News),
-    Changed(Brief),
-}
-
-/// Goes on with the call until there is something to say; cancel-safe.
-async fn advance(stage: &mut Stage, door: &Door, live: &mut Live, link: &Link, line: &Line) -> Moved {
-    loop {
-        match stage {
-            Stage::Waiting(waiter) => match door.inner.broker.turn(waiter).await {
-                Turn::Changed(brief) => return Moved::Changed(brief),
-                Turn::Settled(outcome) => return Moved::News(News::End(outcome)),
-                Turn::Permitted => claim(stage, door, live, link, line),
-            },
-            Stage::Running(exchange) => match exchange.next().await {
-                Some(Part::Message(message)) => return Moved::News(News::Message(message)),
-                Some(Part::Reparked(waiter)) => {
-                    line.waits_again();
-                    let brief = waiter.brief.clone();
-                    *stage = Stage::Waiting(waiter);
-                    return Moved::Changed(brief);
-                }
-                Some(Part::End(outcome)) => return Moved::News(News::End(outcome)),
-                None => {
-                    let end = End::Lost { why: "the broker stopped following it".to_owned() };
-                    return Moved::News(News::End(Outcome { call: None, end }));
-                }
-            },
-            // Nobody asks for news after the end.
-            Stage::Answered(_) => std::future::pending::<()>().await,
+    /// The ticket, or the outcome if it came first.
+    async fn give_up(&mut self) -> Outcome {
+        if let Some(waiter) = self.stage.leave() {
+            return self.door.inner.broker.ticket(*waiter).await;
         }
+        let brief = Brief { state: StateName::Dispatched, ..self.brief.clone() };
+        Outcome { call: Some(brief), end: End::Ticket }
     }
-}
 
-/// From here on the permit is being spent, unless the agent has just left.
-fn claim(stage: &mut Stage, door: &Door, live: &Live, link: &Link, line: &Line) {
-    if !line.sent() {
-        return;
-    }
-    let Stage::Waiting(waiter) = std::mem::replace(stage, Stage::Answered(None)) else { return };
-    *stage = Stage::Running(door.inner.broker.dispatch(*waiter, link.clone(), live.clone()));
-}
-
-async fn patience(until: Option<Instant>) {
-    match until {
-        Some(until) => sleep_until(until).await,
-        None => std::future::pending().await,
-    }
-}
-
-// ── signs of life ─────────────────────────────────────────────────────
-
-impl Wait {
     /// A progress message while people decide, when the agent asked for progress; else a comment.
     fn beat(&mut self) -> Bytes {
-        let jitter = rand::rng().random_range(0.8..1.2);
-        self.beats.next = Some(Instant::now() + self.beats.every.mul_f64(jitter));
+        self.beats.given();
         let token = self.live.progress_token.as_deref().map(str::from_utf8);
         let (Some(Ok(token)), Stage::Waiting(waiter)) = (token, &self.stage) else {
             return sse::comment("waiting").into();
         };
-        let mut words = answer::waiting(&self.brief, self.door.inner.broker.clock().now());
-        if let Some((has, needs)) = waiter.tally().counts.first() {
-            words.push_str(&format!(", {has} of {needs} approvals"));
-        }
-        self.beats.said += 1;
-        self.beats.progress = f64::from(self.beats.said) / 1e6;
-        reply::event(&mcp::answer::progress(token, self.beats.said, &words))
+        let now = self.door.inner.broker.clock().now();
+        let words = answer::waiting(&self.brief, waiter.tally().counts.first().copied(), now);
+        reply::event(&self.beats.progress(token, &words))
     }
 
     /// The server's message as an event; its progress goes on above ours.
@@ -319,80 +243,5 @@ impl Wait {
             Some(lifted) => reply::event(&lifted),
             None => reply::event(message),
         }
-    }
-}
-
-impl Beats {
-    /// The same progress with a higher value, when it would go backwards.
-    fn lifted(&mut self, message: &[u8]) -> Option<Vec<u8>> {
-        let Some(Message::Notification(notification)) = reply::read(message) else { return None };
-        if notification.method != "notifications/progress" {
-            return None;
-        }
-        let value: f64 = notification.params?.get("progress")?.as_str().parse().ok()?;
-        if value > self.progress {
-            self.progress = value;
-            return None;
-        }
-        self.progress += 1e-6;
-        let mut edits = Edits::of(notification.raw);
-        edits.set(&["params", "progress"], &self.progress.to_string());
-        Some(edits.apply())
-    }
-}
-
-// ── delivery ──────────────────────────────────────────────────────────
-
-/// The call whose delivery this answer is, unless it only says to come again.
-fn to_deliver(outcome: &Outcome) -> Option<CallId> {
-    let call = outcome.call.as_ref()?;
-    match &outcome.end {
-        End::Ticket | End::Refused { .. } | End::Unavailable | End::Limit { .. } => None,
-        End::Completed { .. }
-        | End::CompletedNotKept { .. }
-        | End::PolicyDenied { .. }
-        | End::DeniedBy { .. }
-        | End::Stopped { .. }
-        | End::Expired
-        | End::Lapsed
-        | End::WithdrawnBy { .. }
-        | End::Cancelled
-        | End::Failed { .. }
-        | End::Lost { .. } => Some(call.id),
-    }
-}
-
-/// Delivered, when the peer neither closed nor cancelled for a while after it had the answer.
-fn watch(door: Door, call: CallId, how: HowDelivered, peer: Option<Peer>, line: Option<Line>) {
-    let stay = Duration::from_millis(door.inner.settings.delivery_ms);
-    let deliveries = door.inner.deliveries.clone();
-    deliveries.spawn(async move {
-        tokio::time::sleep(stay).await;
-        let gone = peer.is_some_and(|peer| !peer.is_there()) || line.is_some_and(|line| line.has_left());
-        if !gone {
-            door.inner.broker.delivered(call, how).await;
-        }
-    });
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn progress(value: &str) -> String {
-        format!(
-            r#"{{"jsonrpc":"2.0","method":"notifications/progress","params":{{"progressToken":1,"progress":{value}}}}}"#
-        )
-    }
-
-    #[test]
-    fn the_servers_progress_is_lifted_only_when_it_would_go_backwards() {
-        let mut beats = Beats { progress: 0.000_003, ..Beats::default() };
-        let lifted = beats.lifted(progress("0").as_bytes()).unwrap();
-        assert_eq!(String::from_utf8(lifted).unwrap(), progress("0.000004"));
-        assert_eq!(beats.lifted(progress("1").as_bytes()), None);
-        assert_eq!(beats.lifted(progress("2.50").as_bytes()), None);
-        assert!(beats.lifted(progress("2.5").as_bytes()).is_some());
-        assert_eq!(beats.lifted(br#"{"jsonrpc":"2.0","method":"notifications/message"}"#), None);
     }
 }

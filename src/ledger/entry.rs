@@ -68,6 +68,17 @@ pub fn decode(bytes: &[u8]) -> Result<Placed, Malformed> {
     Ok(Placed { entry, prev })
 }
 
+/// Only what happened, and on which stream.
+///
+/// # Errors
+/// As `decode`.
+pub fn read_fact(bytes: &[u8]) -> Result<(Stream, Fact), Malformed> {
+    let line: Line<'_> = serde_json::from_slice(bytes).map_err(|error| Malformed(error.to_string()))?;
+    let stream = line.stream()?;
+    let fact = fact_of(&stream, line.fact.get())?;
+    Ok((stream, fact))
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Line<'a> {
@@ -193,7 +204,11 @@ pub(super) fn write_hex(bytes: &[u8], out: &mut Vec<u8>) {
 
 /// Lower case only: one value has one text.
 pub(super) fn read_hex(text: &str) -> Option<[u8; 32]> {
-    let digit = |byte: u8| HEX.iter().position(|&hex| hex == byte).and_then(|at| u8::try_from(at).ok());
+    let digit = |byte: u8| match byte {
+        b'0'..=b'9' => Some(byte - b'0'),
+        b'a'..=b'f' => Some(byte - b'a' + 10),
+        _ => None,
+    };
     let text: &[u8; 64] = text.as_bytes().try_into().ok()?;
     let mut out = [0; 32];
     for (pair, byte) in text.chunks_exact(2).zip(&mut out) {

@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, ops::Range};
 
-use super::strict::plain_until;
+use super::scanner::plain_until;
 
 /// One valid JSON value without white space around it. Made by `strict::check`, or a part of such a value.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

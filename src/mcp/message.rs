@@ -118,6 +118,7 @@ impl<'a> Message<'a> {
                 "params" => params = Some(member.value),
                 "result" => result = Some(member.value),
                 "error" => error = Some(member.value),
+                "jsonrpc" => {}
                 other => look_alike |= is_look_alike(other, &ENVELOPE),
             }
         }

@@ -8,6 +8,7 @@ mod json;
 mod message;
 pub mod methods;
 pub mod patch;
+mod scanner;
 pub mod sse;
 pub mod strict;
 mod tool_call;

@@ -29,6 +29,7 @@ use crate::{
     upstream::Upstreams,
 };
 
+use accept::Entrance;
 pub use desk::{Desk, Order};
 pub use reload::apply;
 pub use socket::{path_beside, send};
@@ -62,22 +63,25 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
         .with_context(|| format!("cannot listen on {}; is another broker running?", composed.listen))?;
     let address = listener.local_addr()?;
     let composed = with_port(composed, config, address);
-    let tls = composed.tls.as_ref().map(accept::tls).transpose()?;
+    let entrance = Entrance {
+        tls: composed.tls.as_ref().map(accept::tls).transpose()?,
+        trusted_proxies: composed.trusted_proxies.as_slice().into(),
+    };
     let (broker, store) = open(config, &composed).await?;
     let shelf = Arc::new(Shelf::new(Arc::clone(&store)));
     apply(&broker, config, &composed, policies, &shelf).await?;
     let door = Door::new(broker.clone(), composed.door.clone());
     let origins = Origins::new(&composed.public_url, address);
-    let people =
-        ApiParts::new(broker.clone(), Arc::<Shelf>::clone(&shelf), Arc::clone(broker.metrics()), origins);
-    let router = downstream::routes(door.clone()).merge(api::router(people));
     let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
     let notify = Arc::new(Notify::start(broker.clone(), composed.notify.clone(), stop.child_token()).await?);
     shelf.notify.get_or_init(|| Arc::clone(&notify));
+    let catalog: Arc<Shelf> = Arc::clone(&shelf);
+    let people = ApiParts::new(broker.clone(), catalog, Arc::clone(broker.metrics()), origins, stop.clone());
+    let router = downstream::routes(door.clone()).merge(api::router(people));
     let desk = Desk { broker: broker.clone(), changed: Arc::default() };
     socket::serve(path_beside(store.path()), desk.clone(), stop.clone()).await?;
     tasks.spawn(reload::watch(desk, shelf, config.clone(), stop.clone()));
-    tasks.spawn(accept::accept(listener, router, tls, stop.clone()));
+    tasks.spawn(accept::accept(listener, router, entrance, stop.clone()));
     tasks.spawn(sweep(door.clone(), stop.clone()));
     Ok(Running { broker, store, address, public_url: composed.public_url, door, notify, stop, tasks })
 }

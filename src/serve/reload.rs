@@ -82,6 +82,7 @@ pub(super) async fn watch(desk: Desk, shelf: Arc<Shelf>, first: Config, stop: Ca
                 config = reloaded;
             }
             Err(error) => {
+                shelf.refuse(&format!("{error:#}"));
                 tracing::error!(
                     error = format!("{error:#}"),
                     "the change is refused; the old configuration stays"

@@ -7,6 +7,7 @@ pub mod sqlite;
 
 use std::{future::Future, pin::Pin};
 
+use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use crate::{
@@ -72,6 +73,14 @@ pub struct Put {
     pub value: Option<Vec<u8>>,
 }
 
+/// The last process that took the store.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Boot {
+    pub epoch: u64,
+    /// It ended cleanly.
+    pub drained: bool,
+}
+
 /// Which calls a page shows. Empty lists mean any.
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
@@ -108,6 +117,9 @@ pub enum StoreError {
     Locked(String),
     #[error("the store is damaged: {0}")]
     Damaged(String),
+    /// The caller's mistake: `after` is none that a page gave as its `next`.
+    #[error("the cursor is not one that this store gave")]
+    Cursor,
 }
 
 /// The contract; `tests/store.rs` holds every implementation to it.
@@ -139,6 +151,9 @@ pub trait Store: Send + Sync + 'static {
     /// One stream's entries, oldest first, and its version.
     fn stream(&self, stream: Stream) -> Answer<'_, Vec<Entry>>;
     fn version(&self, stream: Stream) -> Answer<'_, u64>;
+    /// The last process that said on the broker's stream that it took this store. That stream grows with
+    /// every batch of allowed calls: whoever starts asks this instead of reading it.
+    fn last_boot(&self) -> Answer<'_, Option<Boot>>;
     fn get(&self, space: &'static str, key: String) -> Answer<'_, Option<Vec<u8>>>;
     fn list(&self, space: &'static str) -> Answer<'_, Vec<(String, Vec<u8>)>>;
     fn put(&self, puts: Vec<Put>) -> Answer<'_, ()>;

@@ -1,7 +1,6 @@
 //! One living child: its pipe, the tasks that serve it, and its clean end.
 
 use std::{
-    process::Stdio,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -9,12 +8,11 @@ use std::{
     time::Duration,
 };
 
-use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::{
-    io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader},
-    process::{ChildStderr, ChildStdin, ChildStdout, Command},
+    process::ChildStdout,
     sync::{mpsc, oneshot},
-    time::{Instant, sleep_until, timeout},
+    task::JoinHandle,
+    time::{Instant, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -22,12 +20,10 @@ use super::{
     BrokenReply, SendError, Server,
     lines::{Line, Lines},
     messages::Messages,
+    process::{Write, command, end, log_stderr, write_lines},
     routes::{Delivery, Routes},
 };
 use crate::mcp::{Frame, Json, Limits, Message, Notification, Request, answer, strict};
-
-/// Each of: stdin closed, SIGTERM, SIGKILL.
-const PATIENCE: Duration = Duration::from_secs(2);
 
 /// A child that was started; dead when `is_alive` is false, and it does not come back.
 #[derive(Debug)]
@@ -42,11 +38,6 @@ pub(super) struct Child {
     last: Mutex<Instant>,
     ending: CancellationToken,
     ended: CancellationToken,
-}
-
-struct Write {
-    line: Vec<u8>,
-    done: Option<oneshot::Sender<Result<(), SendError>>>,
 }
 
 impl Child {
@@ -167,7 +158,7 @@ impl Child {
         self: Arc<Self>,
         process: tokio::process::Child,
         mut stdout: ChildStdout,
-        writing: tokio::task::JoinHandle<()>,
+        writing: JoinHandle<()>,
     ) {
         let started = Instant::now();
         let (why, crashed) = tokio::select! {
@@ -282,98 +273,6 @@ impl Drop for Unwritten<'_> {
             self.child.routes().abandon(number);
         }
     }
-}
-
-fn command(server: &Server) -> Result<Command, String> {
-    let settings = server.settings();
-    let (program, arguments) =
-        settings.command.as_deref().and_then(<[String]>::split_first).ok_or("an empty command")?;
-    let mut command = Command::new(program);
-    command.args(arguments).envs(&settings.env);
-    // The broker's own secrets are not the server's business.
-    for (name, _) in std::env::vars_os() {
-        let own =
-            name.to_str().is_some_and(|n| n.starts_with("COUNTERSIGN_") && !settings.env.contains_key(n));
-        if own {
-            command.env_remove(name);
-        }
-    }
-    if let Some(cwd) = &settings.cwd {
-        command.current_dir(cwd);
-    }
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    command.process_group(0).kill_on_drop(true);
-    Ok(command)
-}
-
-async fn write_lines(mut stdin: ChildStdin, mut queue: mpsc::Receiver<Write>, ending: CancellationToken) {
-    while let Some(write) = tokio::select! {
-        biased;
-        () = ending.cancelled() => None,
-        write = queue.recv() => write,
-    } {
-        let mut written = 0;
-        let result = tokio::select! {
-            biased;
-            result = write_line(&mut stdin, &write.line, &mut written) => result.map_err(|e| e.to_string()),
-            () = ending.cancelled() => Err("the server's process is being ended".to_owned()),
-        };
-        let failed = result.is_err();
-        let result = result.map_err(|why| match written {
-            0 => SendError::NotSent(why),
-            _ => SendError::Unknown(why),
-        });
-        if let Some(done) = write.done {
-            let _ = done.send(result);
-        }
-        if failed {
-            return;
-        }
-    }
-}
-
-async fn write_line(stdin: &mut ChildStdin, line: &[u8], written: &mut usize) -> std::io::Result<()> {
-    while *written < line.len() {
-        match stdin.write(&line[*written..]).await? {
-            0 => return Err(std::io::ErrorKind::WriteZero.into()),
-            n => *written += n,
-        }
-    }
-    stdin.flush().await
-}
-
-async fn log_stderr(server: Arc<Server>, stderr: ChildStderr) {
-    let mut lines = BufReader::new(stderr).split(b'\n');
-    while let Ok(Some(line)) = lines.next_segment().await {
-        let line = String::from_utf8_lossy(&line[..line.len().min(2000)]);
-        tracing::debug!(server.name = server.name(), stderr = %line.trim_end(), "server says");
-    }
-}
-
-/// Waits, then asks, then kills; and takes with it what the child had started. How it ended.
-async fn end(mut process: tokio::process::Child, mut stdout: ChildStdout) -> String {
-    let group = process.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
-    let signal = |signal| {
-        if let Some(group) = group {
-            let _ = kill_process_group(group, signal);
-        }
-    };
-    let mut nowhere = tokio::io::sink();
-    let mut status = String::from("killed");
-    for next in [Signal::TERM, Signal::KILL, Signal::KILL] {
-        // A child that cannot write its last words would never come to its end.
-        let ended = async {
-            let (status, _) = tokio::join!(process.wait(), tokio::io::copy(&mut stdout, &mut nowhere));
-            status
-        };
-        if let Ok(ended) = timeout(PATIENCE, ended).await {
-            status = ended.map_or_else(|e| e.to_string(), |s| s.to_string());
-            break;
-        }
-        signal(next);
-    }
-    signal(Signal::KILL);
-    status
 }
 
 fn kind_of(message: &Message<'_>) -> &'static str {

@@ -11,6 +11,7 @@ mod link;
 mod messages;
 mod outbound;
 mod pool;
+mod process;
 mod reply;
 mod routes;
 mod server;

@@ -143,7 +143,7 @@ impl Routes {
         match message {
             Message::Response(response) => self.answer(response),
             Message::Request(_) if self.shared => Delivery::Stray,
-            Message::Request(request) => self.to_any(request.raw),
+            Message::Request(request) => self.deliver_to_any(request.raw),
             Message::Notification(notification) => self.notify(notification),
         }
     }
@@ -207,24 +207,24 @@ impl Routes {
         let token = notification.params.and_then(|p| p.get("progressToken")).map(key_of);
         if let Some(route) = token.and_then(|t| self.tokens.get(&t)).and_then(|n| self.requests.get(n)) {
             let back = route.token.as_ref().map(|(_, back)| back.as_str()).filter(|_| self.shared);
-            return self.to(route, raw, back.map(|b| (["params", "progressToken"].as_slice(), b)));
+            return self.deliver_to(route, raw, back.map(|b| (["params", "progressToken"].as_slice(), b)));
         }
         if !self.shared {
-            return self.to_any(raw);
+            return self.deliver_to_any(raw);
         }
         let subscription = notification.params.and_then(|p| p.at(&["_meta", SUBSCRIPTION])).map(key_of);
         if let Some(key) = subscription {
             let route = self.keys.get(&key).and_then(|n| self.requests.get(n));
             let Some(route) = route.filter(|r| r.listens) else { return Delivery::Stray };
-            return self.to(route, raw, Some((&["params", "_meta", SUBSCRIPTION], &route.id)));
+            return self.deliver_to(route, raw, Some((&["params", "_meta", SUBSCRIPTION], &route.id)));
         }
         match self.requests.values().rev().find(|r| !r.listens) {
-            Some(route) => self.to(route, raw, None),
+            Some(route) => self.deliver_to(route, raw, None),
             None => Delivery::Stray,
         }
     }
 
-    fn to(&self, route: &Route, raw: Json<'_>, edit: Option<(&[&str], &str)>) -> Delivery {
+    fn deliver_to(&self, route: &Route, raw: Json<'_>, edit: Option<(&[&str], &str)>) -> Delivery {
         if route.sink.queued() > self.patience {
             return Delivery::Unread;
         }
@@ -236,7 +236,7 @@ impl Routes {
     }
 
     /// To the listening stream, else onto the newest reply, else kept.
-    fn to_any(&mut self, raw: Json<'_>) -> Delivery {
+    fn deliver_to_any(&mut self, raw: Json<'_>) -> Delivery {
         let message = Bytes::copy_from_slice(raw.as_str().as_bytes());
         if self.listener.as_ref().is_some_and(Sink::is_closed) {
             self.listener = None;

@@ -4,6 +4,9 @@
 mod rig;
 
 mod allowed_calls;
+mod bridge;
 mod doorkeeping;
+mod eras;
 mod one_call;
+mod pipes;
 mod waiting;

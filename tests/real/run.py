@@ -13,6 +13,7 @@ COUNTERSIGN_BIN names the broker's binary (else target/release or target/debug, 
 
 import argparse
 import os
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -43,6 +44,8 @@ def main():
         stories.brokered(report, HOME, agents=arguments.agents)
     if report.failed:
         print(f"logs are in {folder}")
+    else:
+        shutil.rmtree(folder)
     print(f"{report.passed} passed, {report.failed} failed, {report.skipped} skipped")
     sys.exit(1 if report.failed or (arguments.strict and report.skipped) else 0)
 

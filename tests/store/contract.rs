@@ -5,7 +5,7 @@ use std::sync::Arc;
 use countersign::{
     call::{Event, Fingerprint, State, StateName},
     ledger::{BrokerEvent, Fact, Stream, decode, encode},
-    store::{Batch, Filter, PayloadKind, Put, Store, StoreError},
+    store::{Batch, Boot, Filter, PayloadKind, Put, Store, StoreError},
 };
 
 use crate::sample::{agent_added, call, moment, on, payload, submit, voted, write};
@@ -28,6 +28,8 @@ pub async fn hold(mut open: impl AsyncFnMut() -> Opened) {
     what_is_due_comes_soonest_first(&open().await).await;
     the_same_call_is_found_by_its_fingerprint(&open().await).await;
     a_segment_stands_under_one_entry(&open().await).await;
+    the_next_boot_knows_the_last(&open().await).await;
+    odd_places_are_answered(&open().await).await;
 }
 
 async fn an_append_is_numbered_chained_and_read_back(store: &Opened) {
@@ -216,7 +218,9 @@ async fn what_is_due_comes_soonest_first(store: &Opened) {
     assert_eq!(store.due(moment(2000), 2).await.unwrap(), ids(&[1, 2]));
     let mut settled = call(1);
     settled.state = State::Expired { lapsed: false };
-    store.append(write(&settled, Some(1), vec![Fact::Call(Event::Expired { lapsed: false })])).await.unwrap();
+    let mut batch = write(&settled, Some(1), vec![Fact::Call(Event::Expired { lapsed: false })]);
+    batch.writes[0].deadline = Some(moment(1001));
+    store.append(batch).await.unwrap();
     assert_eq!(store.due(moment(2000), 10).await.unwrap(), ids(&[2, 3]));
 }
 
@@ -240,4 +244,26 @@ async fn a_segment_stands_under_one_entry(store: &Opened) {
     let Fact::Broker(BrokerEvent::AllowedCalls(segment)) = &entry.fact else { panic!("{entry:?}") };
     assert_eq!((segment.count, segment.from, segment.to), (2, moment(1), moment(2)));
     assert_eq!(store.stream(Stream::Broker).await.unwrap(), [entry]);
+}
+
+async fn the_next_boot_knows_the_last(store: &Opened) {
+    assert_eq!(store.last_boot().await.unwrap(), None);
+    let say = |event| {
+        let writes = vec![on(Stream::Broker, None, vec![Fact::Broker(event)])];
+        store.append(Batch { at: moment(1), writes, ..Batch::default() })
+    };
+    say(BrokerEvent::Started { replica: "main".into(), epoch: 7, version: "0.1.0".into() }).await.unwrap();
+    assert_eq!(store.last_boot().await.unwrap(), Some(Boot { epoch: 7, drained: false }));
+    store.append_segment(moment(2), vec![b"leaf".to_vec()], moment(1), moment(2)).await.unwrap();
+    say(BrokerEvent::Drained { epoch: 7 }).await.unwrap();
+    assert_eq!(store.last_boot().await.unwrap(), Some(Boot { epoch: 7, drained: true }));
+}
+
+async fn odd_places_are_answered(store: &Opened) {
+    store.append(submit(&call(1))).await.unwrap();
+    assert_eq!(store.entries(0, usize::MAX).await.unwrap().len(), 1);
+    assert!(store.entries(u64::MAX, 1).await.unwrap().is_empty());
+    assert_eq!(store.due(moment(9999), usize::MAX).await.unwrap(), [call(1).id]);
+    let strange = Filter { after: Some("strange".into()), limit: 1, ..Filter::default() };
+    assert!(matches!(store.calls(strange).await, Err(StoreError::Cursor)));
 }

@@ -22,7 +22,7 @@ pub fn call(n: u64) -> Call {
             agent: format!("agent-{}", n % 3),
             owner: None,
             server: "healthomics".into(),
-            tool: if n % 2 == 0 { "CancelAHORunBatch".into() } else { "GetAHORun".into() },
+            tool: if n.is_multiple_of(2) { "CancelAHORunBatch".into() } else { "GetAHORun".into() },
             session: None,
             era: Era::Legacy,
             client: ClientInfo::default(),

@@ -3,17 +3,17 @@
 use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, sync::Arc};
 
 use countersign::{
-    ledger::{BrokerEvent, Fact, Head, Stream, commitment, read_key},
+    ledger::{Head, commitment, read_key},
     store::{
-        Batch, Put, Store as _, StoreError,
-        sqlite::{Boot, OpenOptions, ReadOnly, Sqlite},
+        Put, Store as _, StoreError,
+        sqlite::{OpenOptions, ReadOnly, Sqlite},
     },
 };
 use tempfile::TempDir;
 
 use crate::{
     contract,
-    sample::{call, moment, on, payload, submit},
+    sample::{call, moment, payload, submit},
 };
 
 fn open(folder: &Path) -> Sqlite {
@@ -174,17 +174,20 @@ async fn a_changed_row_is_named_by_verification() {
 }
 
 #[tokio::test]
-async fn the_next_boot_knows_the_last() {
+async fn a_store_whose_last_entry_was_changed_does_not_open() {
     let folder = TempDir::new().unwrap();
     let store = open(folder.path());
-    assert_eq!(store.last_boot().await.unwrap(), None);
-    let say = |event| Batch {
-        writes: vec![on(Stream::Broker, None, vec![Fact::Broker(event)])],
-        ..Batch::default()
-    };
-    let started = BrokerEvent::Started { replica: "main".into(), epoch: 7, version: "0.1.0".into() };
-    store.append(say(started)).await.unwrap();
-    assert_eq!(store.last_boot().await.unwrap(), Some(Boot { epoch: 7, drained: false }));
-    store.append(say(BrokerEvent::Drained { epoch: 7 })).await.unwrap();
-    assert_eq!(store.last_boot().await.unwrap(), Some(Boot { epoch: 7, drained: true }));
+    store.append(submit(&call(1))).await.unwrap();
+    drop(store);
+    let path = folder.path().join("ledger.db");
+    let vandal = rusqlite::Connection::open(&path).unwrap();
+    vandal
+        .execute(
+            "UPDATE entries SET bytes = CAST(replace(CAST(bytes AS TEXT), 'agent-1', 'agent-9') AS BLOB)",
+            [],
+        )
+        .unwrap();
+    drop(vandal);
+    let refused = Sqlite::open(&path, OpenOptions::default());
+    assert!(matches!(&refused, Err(StoreError::Damaged(why)) if why.contains("entry 1")), "{refused:?}");
 }

@@ -5,8 +5,11 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use countersign::upstream::{Outbound, SendError, ServerSettings, UpstreamSettings, cannot_have_run};
+use countersign::upstream::{
+    Outbound, ReplyBody, SendError, ServerSettings, UpstreamSettings, cannot_have_run,
+};
 use http::{HeaderMap, HeaderValue, StatusCode};
+use http_body_util::BodyExt as _;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
@@ -119,6 +122,19 @@ async fn a_connection_is_used_again_and_a_session_is_carried() {
     assert_eq!(link.session_id(), Some("s1"));
     link.close().await;
     assert!(seen.requests()[3].starts_with("DELETE /mcp"));
+}
+
+#[tokio::test]
+async fn a_body_read_to_its_length_gives_its_connection_back() {
+    let (address, seen) = server(vec![]).await;
+    let it = upstreams(settings(address), UpstreamSettings::default());
+    let link = session(&it);
+    for _ in 0..2 {
+        let reply = call(&it, &link, r#"{"id":1,"method":"tools/call"}"#).await.unwrap();
+        let ReplyBody::Bytes(mut body) = reply.body else { unreachable!() };
+        assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "{}");
+    }
+    assert_eq!(seen.connections(), 1);
 }
 
 #[tokio::test]

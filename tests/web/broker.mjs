@@ -1,8 +1,9 @@
 // The stories' world on the real binary: a broker with the sandbox server behind it, two reviewers and an agent.
+// COUNTERSIGN_BIN names the binary; COUNTERSIGN_SANDBOX, a JSON list, another command for the server behind it.
 
 import { execFile, spawn } from "node:child_process";
 import { existsSync } from "node:fs";
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, open, readFile, rm, writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -37,9 +38,13 @@ export async function realPlace() {
 
   let child = null;
   let agent = null;
+  const log = await open(join(folder, "broker.log"), "a");
+  // However this ends, the broker ends with it.
+  process.on("exit", () => child?.kill("SIGKILL"));
+  for (const signal of ["SIGINT", "SIGTERM"]) process.once(signal, () => process.exit(1));
   const start = async () => {
-    child = spawn(binary, ["serve", "--config", config], { stdio: ["ignore", "inherit", "inherit"], env: { ...process.env, CI_BOT_TOKEN: TOKEN } });
-    await ready(url, child);
+    child = spawn(binary, ["serve", "--config", config], { stdio: ["ignore", log.fd, log.fd], env: { ...process.env, CI_BOT_TOKEN: TOKEN } });
+    await ready(url, child, join(folder, "broker.log"));
     agent = null;
   };
   const stop = async () => {
@@ -81,6 +86,7 @@ export async function realPlace() {
     },
     async close() {
       await stop();
+      await log.close();
       await rm(folder, { recursive: true, force: true });
     },
   };
@@ -90,7 +96,7 @@ function configText({ binary, folder, port }) {
   return `listen = "127.0.0.1:${port}"
 store = "sqlite:${join(folder, "countersign.db")}"
 [servers.sandbox]
-command = [${JSON.stringify(binary)}, "sandbox"]
+command = ${process.env.COUNTERSIGN_SANDBOX ?? JSON.stringify([binary, "sandbox"])}
 [grants.ci-bot]
 token = "env:CI_BOT_TOKEN"
 servers = ["sandbox"]
@@ -107,12 +113,12 @@ function freePort() {
   });
 }
 
-async function ready(url, child) {
+async function ready(url, child, log) {
   for (let tries = 0; tries < 200; tries++) {
-    if (child.exitCode !== null) throw new Error(`the broker ended with ${child.exitCode}`);
+    if (child.exitCode !== null) throw new Error(`the broker ended with ${child.exitCode}: ${await readFile(log, "utf8")}`);
     const up = await fetch(`${url}/readyz`).then((response) => response.ok, () => false);
     if (up) return;
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
-  throw new Error("the broker did not get ready in 10 s");
+  throw new Error(`the broker did not get ready in 10 s: ${await readFile(log, "utf8")}`);
 }

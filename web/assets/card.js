@@ -67,7 +67,7 @@ function Links({ call }) {
 }
 
 function Why({ call }) {
-  return html`<section aria-labelledby="why-title"><h3 id="why-title">Why it is here</h3>
+  return html`<section aria-labelledby="why-title"><h3 id="why-title">${isOpen(call) ? "Why it is here" : "Why it was asked"}</h3>
     <div class="why">
       ${call.reason && html`<p class="reason">“<${Value} text=${call.reason} />”</p>`}
       <p><${Rule} rule=${call.rule} /></p>

@@ -2,7 +2,7 @@
 
 import { parse } from "./exact.js";
 import { Icon } from "./icons.js";
-import { bytes, Short, Value } from "./text.js";
+import { bytes, Short, Source, Value } from "./text.js";
 import { Ago, took } from "./time.js";
 import { Tree } from "./tree.js";
 import { html, useState } from "./vendor/preact-htm.js";
@@ -29,7 +29,7 @@ function Answer({ outcome }) {
   return html`<div class="answer">
     <p class="fence">${outcome.answer_raw ? "The server’s words" : "What the agent was told"}
       ${outcome.answer_raw && html`<button type="button" class="link" aria-pressed=${raw} onClick=${() => setRaw(!raw)}>${raw ? "As text" : "Raw"}</button>`}</p>
-    ${raw ? html`<pre class="raw mono" tabindex="0" aria-label="The answer as the server sent it"><${Value} text=${outcome.answer_raw} open /></pre>` : html`<${Told} text=${text} raw=${outcome.answer_raw} />`}
+    ${raw ? html`<pre class="raw mono" tabindex="0" aria-label="The answer as the server sent it"><${Source} text=${outcome.answer_raw} /></pre>` : html`<${Told} text=${text} raw=${outcome.answer_raw} />`}
   </div>`;
 }
 

@@ -34,9 +34,14 @@ export function bytes(text) {
   return size(typeof text === "number" ? text : new TextEncoder().encode(text).length);
 }
 
+/** A whole document, such as JSON or a policy: its line breaks are layout, so only what is truly hidden is marked. */
+export function Source({ text }) {
+  return html`<bdi class="value">${pieces(text, "layout")}</bdi>`;
+}
+
 /** A whole value: line breaks kept and marked, cut in the middle when long. */
-export function Value({ text, open = false }) {
-  const [shown, show] = useState(open);
+export function Value({ text }) {
+  const [shown, show] = useState(false);
   const cut = shown ? null : middle(text);
   if (!cut) return html`<bdi class=${text.length > HEAD ? "value long" : "value"}>${pieces(text)}</bdi>`;
   return html`<bdi class="value">${pieces(cut.head)}
@@ -50,7 +55,7 @@ export function Short({ text, limit = 64 }) {
   const cut = chars.length > limit || text.length > limit * 4;
   const head = cut ? chars.slice(0, limit - 12).join("") : text;
   const tail = cut ? [...text.slice(-24)].slice(-10).join("") : "";
-  return html`<bdi class="short" title=${cut ? `${bytes(text)}, shortened` : null}>${pieces(head, true)}${cut && "…"}${pieces(tail, true)}</bdi>`;
+  return html`<bdi class="short" title=${cut ? `${bytes(text)}, shortened` : null}>${pieces(head, "chip")}${cut && "…"}${pieces(tail, "chip")}</bdi>`;
 }
 
 function middle(text) {
@@ -72,19 +77,20 @@ function whole(slice) {
   return slice.replace(/^[\udc00-\udfff]/, "").replace(/[\ud800-\udbff]$/, "");
 }
 
-function pieces(text, oneLine = false) {
+// `breaks`: "marked" (a chip and a break), "chip" (a chip in place of the break), "layout" (the break alone).
+function pieces(text, breaks = "marked") {
   const out = [];
   let plain = "";
   const flush = () => { if (plain) { out.push(plain); plain = ""; } };
   for (const [piece, count] of runs(text)) {
-    if (/^\r?\n$/.test(piece)) { flush(); out.push(...newline(piece, count, oneLine)); }
+    if (/^\r?\n$/.test(piece)) { flush(); out.push(...newline(piece, count, breaks)); }
     else if (HIDDEN.test(piece)) { flush(); out.push(...chips(piece, count)); }
     else if (/^\p{M}+$/u.test(piece) && plain === "") out.push(...[...piece].slice(0, RUN).map((char) => chip(char, 1)));
     else if (/^\p{M}{2,}$/u.test(piece)) { flush(); out.push(html`<span class="chip">⟦${[...piece].length} stacked marks⟧</span>`); }
     else plain += piece.repeat(count);
   }
   flush();
-  if (/ $/.test(text)) out.push(html`<span class="chip soft" title="the value ends with a space">⟦space⟧</span>`);
+  if (breaks !== "layout" && / $/.test(text)) out.push(html`<span class="chip soft" title="the value ends with a space">⟦space⟧</span>`);
   return out;
 }
 
@@ -109,7 +115,9 @@ function chip(char, count) {
   return html`<span class="chip" title=${NAMES[point] ?? "a character that is not visible"}>⟦${code}${times}⟧</span>`;
 }
 
-function newline(piece, count, oneLine) {
+function newline(piece, count, breaks) {
+  if (breaks === "layout") return ["\n".repeat(count)];
+  const oneLine = breaks === "chip";
   const mark = piece.length > 1 ? "CRLF" : "↵";
   if (oneLine || count > RUN) {
     return [html`<span class="chip soft" title="line break">⟦${mark}${count > 1 ? ` × ${count.toLocaleString("en")}` : ""}⟧</span>`, oneLine ? "" : "\n"];

@@ -1,7 +1,7 @@
 // Arguments and answers as a typed tree: every member is there, in its own row, with what is unusual about it beside it.
 
 import { ExactNumber, parse } from "./exact.js";
-import { Value, bytes, hasHidden, mixesScripts } from "./text.js";
+import { Source, Value, bytes, hasHidden, mixesScripts } from "./text.js";
 import { html, useState } from "./vendor/preact-htm.js";
 
 const FIRST = 100;
@@ -16,7 +16,7 @@ export function Arguments({ call, before }) {
   return html`<section aria-labelledby="args-title">
     <h3 id="args-title">Arguments <span class="size">${bytes(text)}</span>
       <button type="button" class="link" aria-pressed=${raw} onClick=${() => setRaw(!raw)}>${raw ? "As a list" : "Raw"}</button></h3>
-    ${raw ? html`<pre class="raw mono" tabindex="0" aria-label="Arguments as the agent sent them"><${Value} text=${text} open /></pre>`
+    ${raw ? html`<pre class="raw mono" tabindex="0" aria-label="Arguments as the agent sent them"><${Source} text=${text} /></pre>`
     : html`<${Tree} value=${value} before=${before} />`}
   </section>`;
 }

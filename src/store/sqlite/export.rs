@@ -12,8 +12,8 @@ use super::{
 use crate::{
     call::CallId,
     ledger::{
-        BrokerEvent, Fact, Head, Malformed, Report, Stream, Verifier, commitment, commitments, decode,
-        export::Line, segment,
+        BrokerEvent, Fact, Head, Malformed, Report, Stream, Verifier, commitment, commitments, export::Line,
+        read_fact,
     },
     store::StoreError,
 };
@@ -113,23 +113,21 @@ fn walk(connection: &Connection, payloads: bool, sink: Sink<'_>) -> Read<()> {
 
 /// What lies beside this entry. Bytes that are no entry have nothing beside them; the verifier names them.
 fn beside(connection: &Connection, number: u64, bytes: &[u8]) -> Read<Vec<Line>> {
-    let Ok(placed) = decode(bytes) else { return Ok(Vec::new()) };
-    match (&placed.entry.stream, &placed.entry.fact) {
-        (Stream::Call(call), Fact::Call(event)) => {
-            let proofs = commitments(event);
-            if proofs.is_empty() {
-                return Ok(Vec::new());
-            }
-            let payloads = payloads_of(connection, *call)?.into_iter();
-            let proven = payloads.filter(|(salt, bytes)| proofs.contains(&commitment(salt, bytes)));
-            Ok(proven.map(|(salt, bytes)| Line::Payload { call: *call, salt, bytes }).collect())
+    let Ok((stream, fact)) = read_fact(bytes) else { return Ok(Vec::new()) };
+    if let (Stream::Call(call), Fact::Call(event)) = (&stream, &fact) {
+        let proofs = commitments(event);
+        if proofs.is_empty() {
+            return Ok(Vec::new());
         }
-        (_, Fact::Broker(BrokerEvent::AllowedCalls(_))) => {
-            let leaves = reader::leaves(connection, number)?.into_iter();
-            Ok(leaves.map(|leaf| Line::Leaf(String::from_utf8_lossy(&leaf).into_owned())).collect())
-        }
-        _ => Ok(Vec::new()),
+        let payloads = payloads_of(connection, *call)?.into_iter();
+        let proven = payloads.filter(|(salt, bytes)| proofs.contains(&commitment(salt, bytes)));
+        return Ok(proven.map(|(salt, bytes)| Line::Payload { call: *call, salt, bytes }).collect());
     }
+    if let Fact::Broker(BrokerEvent::AllowedCalls(_)) = &fact {
+        let leaves = reader::leaves(connection, number)?.into_iter();
+        return Ok(leaves.map(|leaf| Line::Leaf(String::from_utf8_lossy(&leaf).into_owned())).collect());
+    }
+    Ok(Vec::new())
 }
 
 fn payloads_of(connection: &Connection, call: CallId) -> Read<Vec<([u8; 32], Vec<u8>)>> {

@@ -10,7 +10,6 @@ mod shared;
 mod writer;
 
 pub use export::ReadOnly;
-pub use projection::Boot;
 
 use std::{
     fs,
@@ -29,7 +28,7 @@ use self::{
     shared::Shared,
     writer::{Job, Message, Writer},
 };
-use super::{Answer, Batch, Filter, Page, Payload, PayloadKind, Put, Store, StoreError, Write};
+use super::{Answer, Batch, Boot, Filter, Page, Payload, PayloadKind, Put, Store, StoreError, Write};
 use crate::{
     call::{Call, CallId, Fingerprint, StateName, Timestamp},
     ledger::{BrokerEvent, Entry, Fact, Stream, segment},
@@ -141,14 +140,6 @@ impl Sqlite {
         self.shared.signed_head()
     }
 
-    /// The last process that said on the ledger that it took this store; the next epoch is one more.
-    ///
-    /// # Errors
-    /// As every read.
-    pub async fn last_boot(&self) -> Result<Option<Boot>, StoreError> {
-        self.readers.read(reader::boot).await
-    }
-
     /// For reading all of it: export, verification.
     #[must_use]
     pub fn read_only(&self) -> ReadOnly {
@@ -251,6 +242,10 @@ impl Store for Sqlite {
 
     fn version(&self, stream: Stream) -> Answer<'_, u64> {
         Box::pin(self.readers.read(move |connection| Ok(projection::version(connection, &stream)?)))
+    }
+
+    fn last_boot(&self) -> Answer<'_, Option<Boot>> {
+        Box::pin(self.readers.read(reader::boot))
     }
 
     fn get(&self, space: &'static str, key: String) -> Answer<'_, Option<Vec<u8>>> {

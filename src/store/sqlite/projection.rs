@@ -2,25 +2,15 @@
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-use serde::{Deserialize, Serialize};
-
 use super::writer::Broken;
 use crate::{
     call::{Call, CallId, Fingerprint, StateName, Timestamp},
     ledger::{BrokerEvent, Stream},
-    store::{Payload, PayloadKind},
+    store::{Boot, Payload, PayloadKind},
 };
 
 /// Where the last boot stands among the small values.
 pub const BOOT: (&str, &str) = ("store", "boot");
-
-/// The last process that took this store.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Boot {
-    pub epoch: u64,
-    /// It ended cleanly.
-    pub drained: bool,
-}
 
 type Written = Result<(), Broken>;
 

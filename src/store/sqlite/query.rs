@@ -9,11 +9,11 @@ use rusqlite::{Connection, OptionalExtension as _, params, params_from_iter, typ
 
 use super::{
     projection::state_number,
-    reader::{Read, Unread},
+    reader::{Read, Unread, sql_number},
 };
 use crate::{
     call::{Call, CallId, Fingerprint, StateName, Timestamp},
-    store::{Filter, Page},
+    store::{Filter, Page, StoreError},
 };
 
 const PAGE_MAX: usize = 200;
@@ -43,7 +43,7 @@ pub fn same(connection: &Connection, fingerprint: Fingerprint) -> Read<Vec<Call>
 pub fn due(connection: &Connection, until: Timestamp, limit: usize) -> Read<Vec<CallId>> {
     let mut statement =
         connection.prepare_cached("SELECT id FROM calls WHERE deadline <= ?1 ORDER BY deadline LIMIT ?2")?;
-    let rows = statement.query_map(params![until.0, limit], |row| row.get::<_, [u8; 16]>(0))?;
+    let rows = statement.query_map([until.0, sql_number(limit as u64)], |row| row.get::<_, [u8; 16]>(0))?;
     rows.map(|row| Ok(CallId(uuid::Uuid::from_bytes(row?)))).collect()
 }
 
@@ -135,8 +135,7 @@ fn common(filter: &Filter) -> Read<Vec<Condition>> {
         all.push(condition(sql, [Value::from(reviewer.clone())]));
     }
     if let Some(after) = &filter.after {
-        let (at, id) =
-            place(after).ok_or_else(|| Unread::Content("`after` is not a cursor of ours".into()))?;
+        let (at, id) = place(after).ok_or(StoreError::Cursor)?;
         all.push(condition("(requested_at, id) < (?, ?)", [Value::from(at), Value::from(id.to_vec())]));
     }
     Ok(all)

@@ -9,13 +9,13 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Row, params};
 use tokio::{sync::Semaphore, task};
 
 use super::{
-    projection::{BOOT, Boot, kind_number, stream_key},
+    projection::{BOOT, kind_number, stream_key},
     schema,
 };
 use crate::{
     call::{CallId, Timestamp},
     ledger::{Chain, Entry, Stream, decode, segment},
-    store::{Payload, PayloadKind, StoreError},
+    store::{Boot, Payload, PayloadKind, StoreError},
 };
 
 /// Reads at the same moment; more wait their turn.
@@ -26,9 +26,11 @@ const CONNECTIONS: usize = 4;
 pub enum Unread {
     #[error(transparent)]
     Database(#[from] rusqlite::Error),
-    /// What is there is not what we wrote, or what was asked for is not from us.
+    /// What is there is not what we wrote.
     #[error("{0}")]
     Content(String),
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// What takes the answer could not.
     #[error("{0}")]
     Sink(String),
@@ -39,6 +41,7 @@ impl From<Unread> for StoreError {
         match unread {
             Unread::Database(error) => schema::opening(error),
             Unread::Content(what) => Self::Damaged(what),
+            Unread::Store(error) => error,
             Unread::Sink(why) => Self::Unavailable(why),
         }
     }
@@ -93,15 +96,22 @@ fn open(path: &Path) -> Result<Connection, StoreError> {
     Ok(connection)
 }
 
-/// Where the chain ends, and when its last entry was made.
+/// Where the chain ends, and when its last entry was made. What goes on from here must stand on the
+/// entry's own bytes, not on a hash that somebody wrote beside them.
 pub fn end_of_chain(connection: &Connection) -> Result<(Chain, Timestamp), StoreError> {
-    connection
-        .query_row("SELECT number, hash, at FROM entries ORDER BY number DESC LIMIT 1", [], |row| {
-            Ok((Chain { size: row.get(0)?, head: row.get(1)? }, Timestamp(row.get(2)?)))
+    let row = connection
+        .query_row("SELECT number, bytes, hash FROM entries ORDER BY number DESC LIMIT 1", [], |row| {
+            Ok((row.get::<_, u64>(0)?, row.get::<_, Vec<u8>>(1)?, row.get::<_, [u8; 32]>(2)?))
         })
         .optional()
-        .map(Option::unwrap_or_default)
-        .map_err(schema::opening)
+        .map_err(schema::opening)?;
+    let Some((number, bytes, hash)) = row else { return Ok(Default::default()) };
+    let damaged = |why: &str| StoreError::Damaged(format!("entry {number}, the last: {why}"));
+    let entry = decode(&bytes).map_err(|error| damaged(&error.0))?.entry;
+    if entry.number != number || entry.hash != hash {
+        return Err(damaged("it was changed"));
+    }
+    Ok((Chain { size: number, head: hash }, entry.at))
 }
 
 pub fn last_head(connection: &Connection) -> Result<Option<(u64, String)>, StoreError> {
@@ -116,8 +126,13 @@ pub fn last_head(connection: &Connection) -> Result<Option<(u64, String)>, Store
 pub fn entries(connection: &Connection, after: u64, limit: usize) -> Read<Vec<Entry>> {
     let mut statement =
         connection.prepare_cached("SELECT bytes FROM entries WHERE number > ?1 ORDER BY number LIMIT ?2")?;
-    let rows = statement.query_map(params![after, limit], bytes)?;
+    let rows = statement.query_map([sql_number(after), sql_number(limit as u64)], bytes)?;
     rows.map(|row| entry(&row?)).collect()
+}
+
+/// SQLite counts to 2^63: beyond that there is nothing to find, and no limit.
+pub fn sql_number(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
 }
 
 pub fn stream(connection: &Connection, stream: &Stream) -> Read<Vec<Entry>> {

@@ -10,6 +10,9 @@ use crate::store::StoreError;
 /// What `PRAGMA application_id` says of our files: "cSgn".
 const APPLICATION: i32 = 0x6353_676e;
 
+/// Bytes of the write-ahead log that stay on the disk after a burst.
+const WAL_KEPT: i64 = 64 << 20;
+
 /// Step N takes a file from version N to N + 1.
 const STEPS: &[&str] = &["
 CREATE TABLE entries (
@@ -128,6 +131,7 @@ pub fn prepare_writer(connection: &Connection, max_pages: Option<u32>) -> Result
     connection.pragma_update(None, "synchronous", "full").map_err(opening)?;
     connection.pragma_update(None, "fullfsync", true).map_err(opening)?;
     connection.pragma_update(None, "checkpoint_fullfsync", true).map_err(opening)?;
+    connection.pragma_update_and_check(None, "journal_size_limit", WAL_KEPT, |_| Ok(())).map_err(opening)?;
     if let Some(pages) = max_pages {
         connection.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(())).map_err(opening)?;
     }

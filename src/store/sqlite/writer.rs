@@ -123,7 +123,7 @@ impl Writer {
         let mut next = Some(first);
         while let Some(message) = next {
             match message {
-                Message::Job(job) => jobs.push(job),
+                Message::Job(job) => jobs.push(*job),
                 Message::Sign(signer) => signers.push(signer),
             }
             next = if jobs.len() < JOBS_PER_COMMIT { messages.try_recv().ok() } else { None };
@@ -135,7 +135,7 @@ impl Writer {
         }
     }
 
-    fn commit(&mut self, jobs: Vec<Box<Job>>, sign: bool) {
+    fn commit(&mut self, jobs: Vec<Job>, sign: bool) {
         if let Err(closed) = self.shared.check_open() {
             let why = closed.to_string();
             for job in jobs {
@@ -151,12 +151,13 @@ impl Writer {
                         job.batch.writes.iter().filter_map(|write| write.call.as_deref())
                     }),
                 );
+                // First the head: whoever has an answer finds their entries below it.
+                if self.chain.size > before {
+                    self.shared.head.send_replace(self.chain.size);
+                }
                 for (job, result) in jobs.into_iter().zip(results) {
                     let _ = job.answer.send(result);
                     drop(job.place);
-                }
-                if self.chain.size > before {
-                    self.shared.head.send_replace(self.chain.size);
                 }
             }
             Err(broken) => {
@@ -170,7 +171,7 @@ impl Writer {
     }
 
     /// One transaction for all jobs; a job that conflicts is left out of it and answered so.
-    fn transact(&mut self, jobs: &[Box<Job>], sign: bool) -> Written<Vec<Result<Vec<Entry>, StoreError>>> {
+    fn transact(&mut self, jobs: &[Job], sign: bool) -> Written<Vec<Result<Vec<Entry>, StoreError>>> {
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let mut sheet = Sheet {
             connection: &transaction,
@@ -277,12 +278,11 @@ impl Sheet<'_> {
                     "INSERT INTO entries (number, stream, version, at, bytes, hash) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
                 )?
                 .execute(params![entry.number, key, version, at.0, bytes, entry.hash])?;
-            match (&write.stream, fact) {
-                (Stream::Call(call), Fact::Call(Event::Voted { review })) => {
-                    projection::put_vote(self.connection, &review.reviewer.name, *call)?;
-                }
-                (_, Fact::Broker(event)) => projection::put_boot(self.connection, event)?,
-                _ => {}
+            if let (Stream::Call(call), Fact::Call(Event::Voted { review })) = (&write.stream, fact) {
+                projection::put_vote(self.connection, &review.reviewer.name, *call)?;
+            }
+            if let Fact::Broker(event) = fact {
+                projection::put_boot(self.connection, event)?;
             }
             entries.push(entry);
         }

@@ -70,7 +70,15 @@ impl House {
         let names: Vec<_> = servers.keys().cloned().collect();
         upstreams.replace(servers).unwrap();
         let clock = Arc::new(SystemClock);
-        let parts = Parts { store, identity, upstreams, clock, settings: plan.broker, fingerprint_key };
+        let parts = Parts {
+            store,
+            identity,
+            upstreams,
+            clock,
+            settings: plan.broker,
+            fingerprint_key,
+            metrics: countersign::telemetry::Metrics::new(),
+        };
         let broker = Broker::start(parts).await.unwrap();
         let policy = Arc::new(Policy::parse("rig.json", plan.policy).unwrap());
         let by_server = names.into_iter().map(|name| (name, vec![policy.clone()])).collect();

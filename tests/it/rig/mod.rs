@@ -2,10 +2,12 @@
 
 mod agent;
 mod broker;
+mod child;
 mod server;
 
 pub use agent::{Agent, Told};
 pub use broker::{House, Plan};
+pub use child::child;
 pub use server::{Manner, Server};
 
 use serde_json::{Value, json};
@@ -26,4 +28,20 @@ pub fn call_with_token(id: impl Into<Value>, tool: &str, arguments: Value, token
 /// The text of a tool's result.
 pub fn text(response: &Value) -> &str {
     response["result"]["content"][0]["text"].as_str().unwrap_or_default()
+}
+
+/// A 2026-07-28 request.
+pub fn modern(id: impl Into<Value>, method: &str, mut params: Value) -> Value {
+    params["_meta"]["io.modelcontextprotocol/protocolVersion"] = json!("2026-07-28");
+    params["_meta"]["io.modelcontextprotocol/clientCapabilities"] = json!({});
+    json!({"jsonrpc": "2.0", "id": id.into(), "method": method, "params": params})
+}
+
+/// An agent's headers for a modern request.
+pub fn mirrored(agent: Agent, method: &str, name: Option<&str>) -> Agent {
+    let agent = agent.with("mcp-protocol-version", "2026-07-28").with("mcp-method", method);
+    match name {
+        Some(name) => agent.with("mcp-name", name),
+        None => agent,
+    }
 }

@@ -2,7 +2,7 @@
 
 import { listPolicies } from "../api.js";
 import { useStore } from "../store.js";
-import { Value } from "../text.js";
+import { Source, Value } from "../text.js";
 import { html, useEffect, useState } from "../vendor/preact-htm.js";
 
 export function Policies() {
@@ -28,5 +28,5 @@ function Policy({ policy, open }) {
       ${policy.error && html`<span class="mark alarm">the file has a mistake; the last good one is in force</span>`}</summary>
     ${policy.error && html`<p class="problem"><${Value} text=${policy.error} /></p>`}
     <p class="muted digest">Digest <span class="mono">${policy.digest}</span></p>
-    <pre class="raw mono" tabindex="0" aria-label=${`Text of ${policy.name}`}><${Value} text=${policy.text ?? ""} open /></pre></details>`;
+    <pre class="raw mono" tabindex="0" aria-label=${`Text of ${policy.name}`}><${Source} text=${policy.text ?? ""} /></pre></details>`;
 }

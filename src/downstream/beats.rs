@@ -1,0 +1,80 @@
+//! Signs of life on a waiting stream: when the next is due, and progress values that only grow.
+
+use std::time::Duration;
+
+use rand::RngExt as _;
+use tokio::time::Instant;
+
+use super::reply;
+use crate::mcp::{self, Message, patch::Edits};
+
+/// The beats of one stream, and the progress values that were used so far.
+#[derive(Debug)]
+pub(super) struct Beats {
+    every: Duration,
+    next: Instant,
+    said: u32,
+    progress: f64,
+}
+
+impl Beats {
+    pub(super) fn new(every: Duration) -> Self {
+        Self { every, next: Instant::now() + every, said: 0, progress: 0.0 }
+    }
+
+    /// When the next is due.
+    pub(super) fn due(&self) -> Instant {
+        self.next
+    }
+
+    /// One was given: the next comes after about `every`, not in step with other streams.
+    pub(super) fn given(&mut self) {
+        self.next = Instant::now() + self.every.mul_f64(rand::rng().random_range(0.8..1.2));
+    }
+
+    /// A progress message of ours: values so tiny that the server's own go on above them.
+    pub(super) fn progress(&mut self, token: &str, words: &str) -> Vec<u8> {
+        self.said += 1;
+        self.progress = self.progress.max(f64::from(self.said) / 1e6);
+        mcp::answer::progress(token, self.said, words)
+    }
+
+    /// The server's progress with a higher value, when it would go backwards; `None`: as it is.
+    pub(super) fn lifted(&mut self, message: &[u8]) -> Option<Vec<u8>> {
+        let Some(Message::Notification(notification)) = reply::read(message) else { return None };
+        if notification.method != "notifications/progress" {
+            return None;
+        }
+        let value: f64 = notification.params?.get("progress")?.as_str().parse().ok()?;
+        if value > self.progress {
+            self.progress = value;
+            return None;
+        }
+        self.progress += 1e-6;
+        let mut edits = Edits::of(notification.raw);
+        edits.set(&["params", "progress"], &self.progress.to_string());
+        Some(edits.apply())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn progress(value: &str) -> String {
+        format!(
+            r#"{{"jsonrpc":"2.0","method":"notifications/progress","params":{{"progressToken":1,"progress":{value}}}}}"#
+        )
+    }
+
+    #[test]
+    fn the_servers_progress_is_lifted_only_when_it_would_go_backwards() {
+        let mut beats = Beats { progress: 0.000_003, ..Beats::new(Duration::ZERO) };
+        let lifted = beats.lifted(progress("0").as_bytes()).unwrap();
+        assert_eq!(String::from_utf8(lifted).unwrap(), progress("0.000004"));
+        assert_eq!(beats.lifted(progress("1").as_bytes()), None);
+        assert_eq!(beats.lifted(progress("2.50").as_bytes()), None);
+        assert!(beats.lifted(progress("2.5").as_bytes()).is_some());
+        assert_eq!(beats.lifted(br#"{"jsonrpc":"2.0","method":"notifications/message"}"#), None);
+    }
+}

@@ -1,0 +1,161 @@
+//! The bridge for clients that start a command: MCP lines on stdin and stdout, joined to a broker's door.
+//!
+//! Stdout belongs to the protocol: one JSON-RPC message per line, written here and nowhere else. What a
+//! client would see of HTTP (statuses, sessions, streams) ends at this bridge and becomes messages.
+
+mod client;
+mod exchange;
+mod headers;
+mod joint;
+mod lines;
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use tokio::{
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, BufReader},
+    sync::mpsc,
+    task::JoinHandle,
+};
+use tokio_util::task::TaskTracker;
+
+use self::{
+    joint::Joint,
+    lines::{Line, read_line},
+};
+use crate::mcp::{Frame, Limits, Message, answer};
+
+/// Where the broker is, and who speaks.
+#[derive(Clone, Debug)]
+pub struct StdioSettings {
+    /// The door of one server: `http://127.0.0.1:8787/mcp/NAME`.
+    pub url: String,
+    /// The grant's token.
+    pub token: String,
+    /// What to do when the broker cannot be reached: ends the sentence that the client is told.
+    pub hint: String,
+    /// How long requests may go on after stdin ended.
+    pub linger: Duration,
+    /// Longest line from the client, bytes.
+    pub max_line: usize,
+}
+
+impl StdioSettings {
+    #[must_use]
+    pub fn new(url: String, token: String) -> Self {
+        Self {
+            url,
+            token,
+            hint: "start it with `countersign serve`, or name another one with --url".into(),
+            linger: Duration::from_secs(30),
+            max_line: 4 << 20,
+        }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum StdioError {
+    #[error("the broker's URL or token cannot be used: {0}")]
+    Settings(String),
+    #[error("stdin cannot be read: {0}")]
+    Input(std::io::Error),
+}
+
+/// Joins this process's stdin and stdout to the broker until stdin ends.
+///
+/// # Errors
+/// The settings are unusable, or stdin fails; everything else is told on stdout.
+pub async fn stdio(settings: StdioSettings) -> Result<(), StdioError> {
+    join(settings, tokio::io::stdin(), tokio::io::stdout()).await
+}
+
+/// The same for any pair of streams.
+///
+/// # Errors
+/// As `stdio`.
+pub async fn join(
+    settings: StdioSettings,
+    input: impl AsyncRead + Unpin,
+    output: impl AsyncWrite + Unpin + Send + 'static,
+) -> Result<(), StdioError> {
+    let (out, messages) = mpsc::channel(QUEUE);
+    let (linger, max_line) = (settings.linger, settings.max_line);
+    let joint = Arc::new(Joint::new(settings, out)?);
+    let writer: JoinHandle<()> = tokio::spawn(write(output, messages));
+    let tasks = TaskTracker::new();
+    let read = listen(&joint, &tasks, input, max_line).await;
+    tasks.close();
+    if tokio::time::timeout(linger, tasks.wait()).await.is_err() {
+        tracing::warn!("stdin ended while calls were waiting; they go on at the broker");
+    }
+    joint.end().await;
+    drop(joint);
+    // What was said last reaches the pipe, if anyone still reads it.
+    let _ = tokio::time::timeout(Duration::from_secs(5), writer).await;
+    read
+}
+
+/// Messages on their way to stdout.
+const QUEUE: usize = 256;
+
+async fn listen(
+    joint: &Arc<Joint>,
+    tasks: &TaskTracker,
+    input: impl AsyncRead + Unpin,
+    max_line: usize,
+) -> Result<(), StdioError> {
+    let mut input = BufReader::new(input);
+    loop {
+        let line = tokio::select! {
+            line = read_line(&mut input, max_line) => line.map_err(StdioError::Input)?,
+            () = joint.closed() => return Ok(()),
+        };
+        match line {
+            Line::End => return Ok(()),
+            Line::TooLong => {
+                let text = format!("a line of more than {max_line} bytes");
+                joint.say(answer::error("null", -32600, &text, None)).await;
+            }
+            Line::Text(line) => take(joint, tasks, line.into()).await,
+        }
+    }
+}
+
+/// Requests run side by side; everything else keeps its order.
+async fn take(joint: &Arc<Joint>, tasks: &TaskTracker, line: Bytes) {
+    // The broker's door is strict; here only the envelope is looked at.
+    let limits = Limits { unique_keys: false, ..Limits::default() };
+    let frame = match Frame::parse(&line, &limits) {
+        Ok(frame) => frame,
+        Err(why) => return joint.say(answer::error(why.id(), why.code(), &why.to_string(), None)).await,
+    };
+    let waits = match &frame {
+        Frame::One(Message::Request(_)) => false,
+        Frame::Batch(messages) => !messages.iter().any(|m| matches!(m, Message::Request(_))),
+        Frame::One(Message::Notification(_) | Message::Response(_)) => true,
+    };
+    let errand = joint.errand(&frame, &line);
+    drop(frame);
+    if waits {
+        joint.run(errand).await;
+    } else {
+        let joint = joint.clone();
+        tasks.spawn(async move { joint.run(errand).await });
+    }
+    joint.listen_once(tasks);
+}
+
+async fn write(mut output: impl AsyncWrite + Unpin, mut messages: mpsc::Receiver<Vec<u8>>) {
+    while let Some(mut message) = messages.recv().await {
+        for byte in &mut message {
+            // Outside of strings these are white space; inside they cannot stand.
+            if matches!(byte, b'\n' | b'\r') {
+                *byte = b' ';
+            }
+        }
+        message.push(b'\n');
+        if output.write_all(&message).await.is_err() || output.flush().await.is_err() {
+            return;
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! One message's way to the broker, and its answers' way back.
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, StatusCode};
+use reqwest::Response;
+
+use super::joint::{Errand, Joint, Kind, NOTICE, Session, lock};
+use crate::mcp::{self, Answer, Frame, Message, answer, header, sse::Splitter};
+
+/// One event of a stream.
+const MAX_EVENT: usize = 64 << 20;
+
+impl Joint {
+    pub(super) async fn exchange(&self, errand: &Errand) {
+        let begun = match errand.kind {
+            Kind::Initialize => {
+                *lock(&self.session) = Session { hello: Some(errand.line.clone()), ..Session::default() };
+                self.post(errand.line.clone(), errand.headers.as_ref(), errand.ids.is_empty()).await
+            }
+            Kind::Initialized | Kind::Cancel | Kind::Other => self.post_in_session(errand).await,
+        };
+        match begun {
+            Ok(response) => self.take(errand, response).await,
+            Err(error) => self.fail(errand, &self.unreachable(&error)).await,
+        }
+    }
+
+    /// A session that the broker no longer knows is opened again, once: a 404 says that nothing was done.
+    async fn post_in_session(&self, errand: &Errand) -> reqwest::Result<Response> {
+        let quick = errand.ids.is_empty();
+        let used = lock(&self.session).id.clone();
+        let response = self.post(errand.line.clone(), errand.headers.as_ref(), quick).await?;
+        let forgotten = response.status() == StatusCode::NOT_FOUND && errand.headers.is_none();
+        if !forgotten || used.is_none() || !self.greet_again(used.as_ref()).await? {
+            return Ok(response);
+        }
+        self.post(errand.line.clone(), None, quick).await
+    }
+
+    /// `initialize` and `initialized` once more; false when the server gives no session for it.
+    async fn greet_again(&self, used: Option<&HeaderValue>) -> reqwest::Result<bool> {
+        let before = lock(&self.session).clone();
+        if before.id.as_ref() != used {
+            // Another request has done it already.
+            return Ok(before.id.is_some());
+        }
+        let Some(hello) = before.hello.clone() else { return Ok(false) };
+        *lock(&self.session) = Session { hello: before.hello, begun: before.begun, ..Session::default() };
+        let response = self.post(hello, None, true).await?;
+        let given = response.headers().get(header::SESSION_ID).cloned();
+        if !response.status().is_success() || given.is_none() {
+            return Ok(false);
+        }
+        lock(&self.session).id = given;
+        lock(&self.session).version = before.version;
+        let begun = answer::notification("notifications/initialized", None);
+        self.post(begun.into(), None, true).await?;
+        Ok(true)
+    }
+
+    async fn post(&self, line: Bytes, own: Option<&HeaderMap>, quick: bool) -> reqwest::Result<Response> {
+        let mut request = self
+            .client
+            .post(&self.settings.url)
+            .bearer_auth(&self.settings.token)
+            .header("content-type", "application/json")
+            .header("accept", "application/json, text/event-stream")
+            .body(line);
+        request = match own {
+            Some(headers) => request.headers(headers.clone()),
+            None => request.headers(self.session_headers()),
+        };
+        if quick {
+            request = request.timeout(NOTICE);
+        }
+        request.send().await
+    }
+
+    pub(super) fn session_headers(&self) -> HeaderMap {
+        let session = lock(&self.session).clone();
+        let mut headers = HeaderMap::new();
+        if let Some(id) = session.id {
+            headers.insert(header::SESSION_ID, id);
+        }
+        if let Some(version) = session.version {
+            headers.insert(header::PROTOCOL_VERSION, version);
+        }
+        headers
+    }
+
+    // ── answers ───────────────────────────────────────────────────────
+
+    async fn take(&self, errand: &Errand, response: Response) {
+        let status = response.status();
+        if errand.kind == Kind::Initialize {
+            lock(&self.session).id = response.headers().get(header::SESSION_ID).cloned();
+        }
+        if errand.kind == Kind::Initialized && status.is_success() {
+            lock(&self.session).begun = true;
+        }
+        let told = if is_stream(&response) {
+            self.take_stream(errand, response).await
+        } else {
+            self.take_body(errand, status, response).await
+        };
+        if let Err(why) = told {
+            self.fail(errand, &format!("the answer of the broker broke off: {why}")).await;
+        }
+    }
+
+    pub(super) async fn take_stream(&self, errand: &Errand, mut response: Response) -> Result<(), String> {
+        let mut splitter = Splitter::new(MAX_EVENT);
+        let mut left = errand.ids.clone();
+        while let Some(chunk) = response.chunk().await.map_err(|error| error.to_string())? {
+            for event in splitter.push(&chunk).map_err(|why| why.to_string())? {
+                let Some(data) = event.data.filter(|data| !data.is_empty()) else { continue };
+                self.note(errand, data.as_bytes(), &mut left);
+                self.say(data.into_bytes()).await;
+            }
+        }
+        if left.is_empty() { Ok(()) } else { Err("it ended without a response".into()) }
+    }
+
+    async fn take_body(&self, errand: &Errand, status: StatusCode, response: Response) -> Result<(), String> {
+        let body = response.bytes().await.map_err(|error| error.to_string())?;
+        let mut left = errand.ids.clone();
+        self.note(errand, &body, &mut left);
+        if left.len() < errand.ids.len() {
+            self.say(body.to_vec()).await;
+            return Ok(());
+        }
+        if errand.ids.is_empty() {
+            return Ok(());
+        }
+        let why = self.explain(status, &body);
+        self.fail(errand, &why).await;
+        Ok(())
+    }
+
+    /// Looks at what passes: which ids are answered, and the version that was agreed.
+    fn note(&self, errand: &Errand, bytes: &[u8], left: &mut Vec<String>) {
+        let limits = mcp::Limits { unique_keys: false, size: usize::MAX, ..mcp::Limits::default() };
+        let messages = match Frame::parse(bytes, &limits) {
+            Ok(Frame::One(message)) => vec![message],
+            Ok(Frame::Batch(messages)) => messages,
+            Err(_) => return,
+        };
+        for message in messages {
+            let Message::Response(response) = message else { continue };
+            left.retain(|id| id != response.id.as_str());
+            if errand.kind == Kind::Initialize
+                && let Answer::Result(result) = response.answer
+                && let Some(version) = result.get("protocolVersion").and_then(mcp::Json::string)
+            {
+                lock(&self.session).version = HeaderValue::from_str(&version).ok();
+            }
+        }
+    }
+
+    /// What an HTTP error without an answer of its own means for a client on a pipe.
+    fn explain(&self, status: StatusCode, body: &[u8]) -> String {
+        let said = serde_json::from_slice::<serde_json::Value>(body).ok();
+        let said = said.as_ref().and_then(|body| body["error"]["message"].as_str()).unwrap_or_default();
+        let advice = match status {
+            StatusCode::UNAUTHORIZED => "; make a token with `countersign agents add`",
+            StatusCode::NOT_FOUND if lock(&self.session).id.is_some() => "; initialize again",
+            StatusCode::NOT_FOUND => "; `countersign servers list` shows which servers there are",
+            _ => "",
+        };
+        format!("the broker answered {status}: {said}{advice}")
+    }
+
+    fn unreachable(&self, error: &reqwest::Error) -> String {
+        let url = &self.settings.url;
+        if error.is_connect() || error.is_timeout() {
+            return format!("no countersign broker answers at {url}: {}", self.settings.hint);
+        }
+        format!("the connection to the broker at {url} broke off; call again with the same arguments")
+    }
+
+    async fn fail(&self, errand: &Errand, why: &str) {
+        if errand.ids.is_empty() {
+            tracing::warn!("{why}");
+        }
+        for id in &errand.ids {
+            self.say(answer::error(id, -32603, why, None)).await;
+        }
+    }
+}
+
+pub(super) fn is_stream(response: &Response) -> bool {
+    let kind = response.headers().get(http::header::CONTENT_TYPE);
+    response.status().is_success()
+        && kind.is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"))
+}

@@ -1,0 +1,120 @@
+//! The operating system's side of a child: its command, what it is written, its stderr, its end.
+
+use std::{process::Stdio, sync::Arc, time::Duration};
+
+use rustix::process::{Pid, Signal, kill_process_group};
+use tokio::{
+    io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader},
+    process::{Child, ChildStderr, ChildStdin, ChildStdout, Command},
+    sync::{mpsc, oneshot},
+    time::timeout,
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{SendError, Server};
+
+/// Each of: stdin closed, SIGTERM, SIGKILL.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// One line on its way into the child.
+pub(super) struct Write {
+    pub(super) line: Vec<u8>,
+    pub(super) done: Option<oneshot::Sender<Result<(), SendError>>>,
+}
+
+pub(super) fn command(server: &Server) -> Result<Command, String> {
+    let settings = server.settings();
+    let (program, arguments) =
+        settings.command.as_deref().and_then(<[String]>::split_first).ok_or("an empty command")?;
+    let mut command = Command::new(program);
+    command.args(arguments).envs(&settings.env);
+    // The broker's own secrets are not the server's business.
+    for (name, _) in std::env::vars_os() {
+        let own =
+            name.to_str().is_some_and(|n| n.starts_with("COUNTERSIGN_") && !settings.env.contains_key(n));
+        if own {
+            command.env_remove(name);
+        }
+    }
+    if let Some(cwd) = &settings.cwd {
+        command.current_dir(cwd);
+    }
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.process_group(0).kill_on_drop(true);
+    Ok(command)
+}
+
+/// Writes until the conversation ends. What was not written wholly is told apart by whether it was begun.
+pub(super) async fn write_lines(
+    mut stdin: ChildStdin,
+    mut queue: mpsc::Receiver<Write>,
+    ending: CancellationToken,
+) {
+    while let Some(write) = tokio::select! {
+        biased;
+        () = ending.cancelled() => None,
+        write = queue.recv() => write,
+    } {
+        let mut written = 0;
+        let result = tokio::select! {
+            biased;
+            result = write_line(&mut stdin, &write.line, &mut written) => result.map_err(|e| e.to_string()),
+            () = ending.cancelled() => Err("the server's process is being ended".to_owned()),
+        };
+        let failed = result.is_err();
+        let result = result.map_err(|why| match written {
+            0 => SendError::NotSent(why),
+            _ => SendError::Unknown(why),
+        });
+        if let Some(done) = write.done {
+            let _ = done.send(result);
+        }
+        if failed {
+            return;
+        }
+    }
+}
+
+async fn write_line(stdin: &mut ChildStdin, line: &[u8], written: &mut usize) -> std::io::Result<()> {
+    while *written < line.len() {
+        match stdin.write(&line[*written..]).await? {
+            0 => return Err(std::io::ErrorKind::WriteZero.into()),
+            n => *written += n,
+        }
+    }
+    stdin.flush().await
+}
+
+pub(super) async fn log_stderr(server: Arc<Server>, stderr: ChildStderr) {
+    let mut lines = BufReader::new(stderr).split(b'\n');
+    while let Ok(Some(line)) = lines.next_segment().await {
+        let line = String::from_utf8_lossy(&line[..line.len().min(2000)]);
+        tracing::debug!(server.name = server.name(), stderr = %line.trim_end(), "server says");
+    }
+}
+
+/// Waits, then asks, then kills; and takes with it what the child had started. How it ended.
+pub(super) async fn end(mut process: Child, mut stdout: ChildStdout) -> String {
+    let group = process.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+    let signal = |signal| {
+        if let Some(group) = group {
+            let _ = kill_process_group(group, signal);
+        }
+    };
+    let mut nowhere = tokio::io::sink();
+    let mut status = String::from("killed");
+    for next in [Signal::TERM, Signal::KILL, Signal::KILL] {
+        // A child that cannot write its last words would never come to its end.
+        let ended = async {
+            let (status, _) = tokio::join!(process.wait(), tokio::io::copy(&mut stdout, &mut nowhere));
+            status
+        };
+        if let Ok(ended) = timeout(PATIENCE, ended).await {
+            status = ended.map_or_else(|e| e.to_string(), |s| s.to_string());
+            break;
+        }
+        signal(next);
+    }
+    signal(Signal::KILL);
+    status
+}

@@ -1,0 +1,132 @@
+//! `countersign stdio`: a client that starts a command, joined to a broker.
+
+use std::time::Duration;
+
+use countersign::downstream::{StdioError, StdioSettings, join};
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, DuplexStream, Lines},
+    task::JoinHandle,
+};
+
+use crate::rig::{Agent, House, Manner, Plan, Server, call, call_with_token, child, modern, text};
+
+/// A client's ends of the bridge's pipes.
+struct Pipe {
+    input: DuplexStream,
+    output: Lines<BufReader<DuplexStream>>,
+    bridge: JoinHandle<Result<(), StdioError>>,
+}
+
+fn bridge(agent: &Agent, url: String) -> Pipe {
+    let bearer = agent.headers["authorization"].to_str().unwrap();
+    let token = bearer.strip_prefix("Bearer ").unwrap().to_owned();
+    let (input, stdin) = tokio::io::duplex(1 << 16);
+    let (stdout, output) = tokio::io::duplex(1 << 16);
+    let mut settings = StdioSettings::new(url, token);
+    settings.linger = Duration::from_secs(5);
+    let bridge = tokio::spawn(join(settings, stdin, stdout));
+    Pipe { input, output: BufReader::new(output).lines(), bridge }
+}
+
+impl Pipe {
+    fn to(house: &House) -> Self {
+        bridge(&house.agent(), format!("http://{}/mcp/rig", house.address))
+    }
+
+    async fn say(&mut self, message: &Value) {
+        self.input.write_all(format!("{message}\n").as_bytes()).await.unwrap();
+    }
+
+    async fn hear(&mut self) -> Value {
+        let line = tokio::time::timeout(Duration::from_secs(10), self.output.next_line()).await;
+        serde_json::from_str(&line.expect("an answer within 10 s").unwrap().expect("a line")).unwrap()
+    }
+
+    /// The next message with this id; what came before it.
+    async fn hear_answer(&mut self, id: Value) -> (Vec<Value>, Value) {
+        let mut before = Vec::new();
+        loop {
+            let message = self.hear().await;
+            if message["id"] == id {
+                return (before, message);
+            }
+            before.push(message);
+        }
+    }
+
+    async fn greet(&mut self) {
+        self.say(&json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": {
+            "protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "pipe", "version": "1"}}}))
+            .await;
+        assert_eq!(self.hear().await["result"]["protocolVersion"], "2025-06-18");
+        self.say(&json!({"jsonrpc": "2.0", "method": "notifications/initialized"})).await;
+    }
+
+    /// Closes stdin and waits for the end.
+    async fn end(self) {
+        drop(self.input);
+        tokio::time::timeout(Duration::from_secs(10), self.bridge).await.unwrap().unwrap().unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_legacy_client_on_a_pipe_waits_while_its_other_calls_go_on() {
+    let house = House::open(Plan::of(child())).await;
+    let mut pipe = Pipe::to(&house);
+    pipe.greet().await;
+    assert_eq!(pipe.hear().await["params"]["data"], "hello", "the server's own stream");
+    pipe.say(&call_with_token("slow", "cancel", json!({}), "t")).await;
+    let pending = house.pending().await;
+    pipe.say(&call("quick", "look", json!({}))).await;
+    let (_, quick) = pipe.hear_answer(json!("quick")).await;
+    assert_eq!(text(&quick), "look ran, call 1");
+    house.approve(&pending).await;
+    let (before, slow) = pipe.hear_answer(json!("slow")).await;
+    assert_eq!(text(&slow), "cancel ran, call 2");
+    assert!(!before.is_empty(), "signs of life");
+    pipe.end().await;
+}
+
+#[tokio::test]
+async fn a_modern_client_on_a_pipe_cancels_by_a_notification() {
+    let server = Server::start(Manner::Modern).await;
+    let house = House::open(Plan::at(&server.url)).await;
+    let mut pipe = Pipe::to(&house);
+    pipe.say(&modern(1, "tools/call", json!({"name": "look", "arguments": {}}))).await;
+    assert_eq!(text(&pipe.hear().await), "look ran with {}");
+    pipe.say(&modern(2, "tools/call", json!({"name": "cancel", "arguments": {}}))).await;
+    house.pending().await;
+    pipe.say(&json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 2}}))
+        .await;
+    house.until(|call| call.waiter.is_none()).await;
+    pipe.end().await;
+}
+
+#[tokio::test]
+async fn a_session_that_the_broker_forgot_is_opened_again_without_the_client() {
+    let server = Server::start(Manner::Json).await;
+    let house = House::open(Plan::at(&server.url)).await;
+    let mut pipe = Pipe::to(&house);
+    pipe.greet().await;
+    // As after a restart of the broker: it knows no session any more.
+    house.door.forget_sessions();
+    pipe.say(&call(1, "look", json!({}))).await;
+    assert_eq!(text(&pipe.hear().await), "look ran with {}");
+    assert_eq!(server.calls().len(), 1);
+    pipe.end().await;
+}
+
+#[tokio::test]
+async fn a_broker_that_is_not_there_is_told_with_what_to_do() {
+    let house = House::open(Plan::of(child())).await;
+    let mut pipe = bridge(&house.agent(), "http://127.0.0.1:9/mcp/rig".into());
+    pipe.say(&call(1, "look", json!({}))).await;
+    let told = pipe.hear().await;
+    assert_eq!(told["id"], 1);
+    let words = told["error"]["message"].as_str().unwrap();
+    assert!(words.contains("start it with `countersign serve`"), "{words}");
+    pipe.input.write_all(b"{\n").await.unwrap();
+    assert_eq!(pipe.hear().await["error"]["code"], -32700);
+    pipe.end().await;
+}

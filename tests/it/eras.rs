@@ -1,0 +1,74 @@
+//! What differs by protocol version: the stateless era, and batches.
+
+use serde_json::{Value, json};
+
+use crate::rig::{House, Manner, Plan, Server, call, mirrored, modern, text};
+
+#[tokio::test]
+async fn a_modern_call_waits_without_a_session_and_its_answer_is_complete() {
+    let server = Server::start(Manner::Modern).await;
+    let house = House::open(Plan::at(&server.url)).await;
+    let agent = mirrored(house.agent(), "tools/call", Some("cancel"));
+    let request = modern(1, "tools/call", json!({"name": "cancel", "arguments": {"b": 1}}));
+
+    let answer = agent.post(&request).await;
+    house.deny(&house.pending().await, "no").await;
+    let response = answer.response().await;
+    assert_eq!(response["result"]["resultType"], "complete");
+    assert_eq!(text(&response), "[DENIED by ann] no");
+
+    let other = modern(2, "tools/call", json!({"name": "cancel", "arguments": {"b": 2}}));
+    let answer = agent.post(&other).await;
+    house.approve(&house.pending().await).await;
+    assert_eq!(text(&answer.response().await), r#"cancel ran with {"b":2}"#);
+    assert_eq!(server.calls().len(), 1);
+    assert_eq!(server.headers().last().unwrap()["mcp-name"], "cancel");
+}
+
+#[tokio::test]
+async fn a_modern_call_whose_headers_say_something_else_is_refused_before_anyone_is_asked() {
+    let server = Server::start(Manner::Modern).await;
+    let house = House::open(Plan::at(&server.url)).await;
+    let agent = mirrored(house.agent(), "tools/call", Some("look"));
+    let request = modern(1, "tools/call", json!({"name": "cancel", "arguments": {}}));
+    let answer = agent.post(&request).await;
+    assert_eq!(answer.status, 400);
+    assert_eq!(answer.response().await["error"]["code"], -32020);
+    assert!(house.calls(&[]).await.is_empty() && server.calls().is_empty());
+}
+
+#[tokio::test]
+async fn a_modern_list_that_hides_a_tool_is_private_and_short_lived() {
+    let server = Server::start(Manner::Modern).await;
+    let house = House::open(Plan::at(&server.url)).await;
+    let agent = mirrored(house.agent(), "tools/list", None);
+    let list = agent.ask(&modern(1, "tools/list", json!({}))).await;
+    assert_eq!(list["result"]["cacheScope"], "private");
+    assert_eq!(list["result"]["ttlMs"], 30_000);
+    assert_eq!(list["result"]["tools"].as_array().unwrap().len(), 3);
+}
+
+#[tokio::test]
+async fn one_call_of_a_batch_waits_and_the_others_do_not() {
+    let server = Server::start(Manner::Json).await;
+    let house = House::open(Plan::at(&server.url)).await;
+    let agent = house.agent().initialized("test").await.with("mcp-protocol-version", "2025-03-26");
+    let batch = json!([call(1, "cancel", json!({})), call(2, "look", json!({})), call(3, "secret", json!({})),
+        {"jsonrpc": "2.0", "method": "notifications/progress", "params": {}}]);
+    let mut answer = agent.post(&batch).await;
+    assert!(answer.is_stream());
+    let mut answered: Vec<Value> = Vec::new();
+    while let Some(told) = answer.told().await {
+        let crate::rig::Told::Message(message) = told else { continue };
+        answered.push(message["id"].clone());
+        if answered.len() == 2 {
+            assert!(answered.contains(&json!(2)) && answered.contains(&json!(3)), "{answered:?}");
+            house.approve(&house.pending().await).await;
+        }
+    }
+    assert_eq!(answered.last(), Some(&json!(1)));
+    assert_eq!(server.calls().len(), 2);
+
+    let newer = agent.with("mcp-protocol-version", "2025-06-18").post(&batch).await;
+    assert_eq!(newer.status, 400);
+}
