@@ -136,7 +136,8 @@ fn quorum(notice: &Notice) -> Option<String> {
     (!plainest).then(|| format!("Approvals needed: {}", needed.collect::<Vec<_>>().join(" and ")))
 }
 
-/// Names; with their values only where the destination's settings say so.
+/// Names; with their values only where the destination's settings say so. Each such line begins with a
+/// mark of ours: no argument can be named so that it reads as a line of the card.
 fn arguments(notice: &Notice) -> Vec<String> {
     let names = &notice.call.request.argument_names;
     if names.is_empty() {
@@ -147,7 +148,7 @@ fn arguments(notice: &Notice) -> Vec<String> {
     let mut lines: Vec<String> = match values {
         Some(values) => {
             let line = |(key, value): (&String, &Box<RawValue>)| {
-                format!("{} = {}", name(key), shown(value.get(), LONGEST_VALUE))
+                format!("• {} = {}", name(key), shown(value.get(), LONGEST_VALUE))
             };
             values.iter().take(MOST_ARGUMENTS).map(line).collect()
         }

@@ -106,13 +106,17 @@ async fn nothing_that_others_wrote_is_more_than_text_in_slack() {
 async fn lines_of_others_cannot_pose_as_lines_of_ours() {
     let (house, receiver) = (House::open().await, Receiver::start().await);
     let _notify = house.notify(vec![super::rig::with_values(slack(&receiver))]).await;
-    house.park(&json!({"note": "x\nSeverity: low", "a\nRule: fine": 1})).await;
+    house
+        .park(&json!({"note": "x\nSeverity: low", "a\nRule: fine": 1, "Severity: low": 2, "Code X": 3}))
+        .await;
     let text = receiver.received(1).await[0].json()["blocks"].clone();
     let lines: Vec<String> = texts(&json!({ "blocks": text }))
         .iter()
         .flat_map(|text| text["text"].as_str().unwrap().lines().map(str::to_owned).collect::<Vec<_>>())
         .collect();
-    assert!(!lines.iter().any(|line| line.starts_with("Severity") || line == "Rule: fine = 1"), "{lines:?}");
+    for ours in ["Severity", "Rule", "Code"] {
+        assert_eq!(lines.iter().filter(|line| line.starts_with(ours)).count(), 1, "{lines:?}");
+    }
 }
 
 #[tokio::test]
