@@ -51,7 +51,7 @@ impl Courier {
             .timeout(pace.timeout)
             .user_agent(concat!("countersign/", env!("CARGO_PKG_VERSION")))
             .build()
-            .map_err(|error| said(error))?;
+            .map_err(said)?;
         Ok(Self { client, destination })
     }
 

@@ -50,8 +50,8 @@ impl Follower {
         let mut saved = cursor.after;
         self.status.dead(self.bookmarks.dead(self.broker.clock().now()).await?);
         loop {
-            let last = *head.borrow_and_update();
-            self.backlog(last.saturating_sub(cursor.after));
+            head.mark_unchanged();
+            self.backlog(cursor.after);
             let entries = self.broker.entries(cursor.after, PAGE).await?;
             if entries.is_empty() {
                 tokio::select! {
@@ -68,7 +68,7 @@ impl Follower {
                     }
                 }
                 cursor.after = entry.number;
-                self.backlog(last.saturating_sub(cursor.after));
+                self.backlog(cursor.after);
             }
             if cursor.after >= saved + STRIDE {
                 self.bookmarks.save(cursor).await?;
@@ -111,6 +111,7 @@ impl Follower {
                 return self.give_up(&item, cursor, why).await;
             }
             self.failed(&item, failures, &why);
+            self.backlog(cursor.after);
             let pause = wait(&self.pace, failures, rand::random()).max(asked.unwrap_or_default());
             if !self.rest(pause.min(self.destination.retry_for - spent)).await {
                 return Ok(Done::Stopped);
@@ -199,7 +200,8 @@ impl Follower {
         }
     }
 
-    fn backlog(&self, entries: u64) {
+    fn backlog(&self, after: u64) {
+        let entries = self.broker.head().borrow().saturating_sub(after);
         self.broker.metrics().backlog(&self.destination.name, entries);
     }
 }

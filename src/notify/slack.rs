@@ -28,7 +28,7 @@ pub(super) fn message(notice: &Notice) -> Value {
     let sentence = sentence(notice);
     let mut blocks = vec![
         json!({ "type": "header", "text": plain(&cut(&title, LONGEST_HEADER)) }),
-        section(&[sentence.clone()]),
+        section(std::slice::from_ref(&sentence)),
     ];
     match &notice.topic {
         Topic::Pending | Topic::Reparked { .. } => {
@@ -146,12 +146,11 @@ fn arguments(notice: &Notice) -> Vec<String> {
     let values = notice.params.as_deref().and_then(values);
     let more = names.len().saturating_sub(MOST_ARGUMENTS);
     let mut lines: Vec<String> = match values {
-        Some(values) => {
-            let line = |(key, value): (&String, &Box<RawValue>)| {
-                format!("• {} = {}", name(key), shown(value.get(), LONGEST_VALUE))
-            };
-            values.iter().take(MOST_ARGUMENTS).map(line).collect()
-        }
+        Some(values) => values
+            .iter()
+            .take(MOST_ARGUMENTS)
+            .map(|(key, value)| format!("• {} = {}", name(key), shown(value.get(), LONGEST_VALUE)))
+            .collect(),
         None => {
             let names: Vec<String> = names.iter().take(MOST_ARGUMENTS).map(|key| name(key)).collect();
             vec![format!("Arguments (values on the page): {}", names.join(", "))]

@@ -34,9 +34,11 @@ async fn two_hundred_secrets_in_arguments_are_in_no_message() {
             arguments.insert(format!("argument_{i}"), value);
         }
         let id = house.park(&Value::Object(arguments)).await;
-        (room.received(2 * n + 1).await, siem.received(2 * n + 1).await);
+        room.received(2 * n + 1).await;
+        siem.received(2 * n + 1).await;
         house.deny(id, "no").await;
-        (room.received(2 * n + 2).await, siem.received(2 * n + 2).await);
+        room.received(2 * n + 2).await;
+        siem.received(2 * n + 2).await;
     }
     for message in room.seen().iter().chain(&siem.seen()) {
         assert!(!message.text().to_lowercase().contains("canary"), "{}", message.text());

@@ -183,7 +183,8 @@ async fn every_end_of_a_call_has_its_words() {
     ];
     for (n, (event, title, words)) in ends.into_iter().enumerate() {
         let id = house.park(&json!({ "n": n })).await;
-        (room.received(2 * n + 1).await, siem.received(2 * n + 1).await);
+        room.received(2 * n + 1).await;
+        siem.received(2 * n + 1).await;
         house.append(id, event).await;
         let told = room.received(2 * n + 2).await.pop().unwrap();
         check(&told);
