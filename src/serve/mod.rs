@@ -20,6 +20,7 @@ use crate::{
     config::{Composed, Config, Policies},
     downstream::Door,
     identity::Identity,
+    notify::Notify,
     store::{
         Store,
         sqlite::{OpenOptions, Sqlite},
@@ -45,6 +46,7 @@ pub struct Running {
     pub address: SocketAddr,
     pub public_url: String,
     door: Door,
+    notify: Arc<Notify>,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -67,6 +69,8 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
     let door = Door::new(broker.clone(), composed.door.clone());
     let origins = Origins::new(&composed.public_url, address);
     let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+    let notify = Arc::new(Notify::start(broker.clone(), composed.notify.clone(), stop.child_token()).await?);
+    shelf.notify.get_or_init(|| Arc::clone(&notify));
     let catalog: Arc<Shelf> = Arc::clone(&shelf);
     let people = ApiParts::new(broker.clone(), catalog, Arc::clone(broker.metrics()), origins, stop.clone());
     let entrance = Entrance {
@@ -80,7 +84,7 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
     tasks.spawn(reload::watch(desk, shelf, config.clone(), stop.clone()));
     tasks.spawn(accept::accept(listener, entrance, stop.clone()));
     tasks.spawn(sweep(door.clone(), stop.clone()));
-    Ok(Running { broker, store, address, public_url: composed.public_url, door, stop, tasks })
+    Ok(Running { broker, store, address, public_url: composed.public_url, door, notify, stop, tasks })
 }
 
 /// Port 0 becomes the port that the system chose, in links too.
@@ -142,6 +146,7 @@ impl Running {
         if tokio::time::timeout(PATIENCE, self.tasks.wait()).await.is_err() {
             tracing::warn!("some connections did not end in time");
         }
+        self.notify.end().await;
         self.broker.upstreams().drain().await;
         if let Err(error) = self.store.drain().await {
             tracing::error!(%error, "the ledger's last head could not be signed");
