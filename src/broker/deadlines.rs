@@ -5,6 +5,7 @@ use std::{
     time::Duration,
 };
 
+use futures_util::stream::{self, StreamExt as _};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -21,6 +22,8 @@ const BLINK: Duration = Duration::from_millis(5);
 
 /// How many calls one look at the store takes.
 const PAGE: usize = 256;
+/// How many calls are changed side by side: they wait for the same commit instead of each for its own.
+pub(super) const TOGETHER: usize = 256;
 
 #[derive(Debug)]
 pub(super) struct Deadlines {
@@ -59,12 +62,10 @@ impl Inner {
                     return changed;
                 }
             };
-            let before = changed;
-            for id in &due {
-                changed += usize::from(self.tick(*id).await);
-            }
+            let (before, full) = (changed, due.len() == PAGE);
+            changed += self.tick_all(due).await;
             // A page of calls that nothing can be done about yet would come back for ever.
-            if due.len() < PAGE || changed == before {
+            if !full || changed == before {
                 break;
             }
         }
@@ -82,8 +83,14 @@ impl Inner {
         }
     }
 
+    /// The timers of many calls, side by side, so that they share commits. Returns how many changed.
+    pub(super) async fn tick_all(&self, ids: Vec<CallId>) -> usize {
+        let ticks = stream::iter(ids.into_iter().map(|id| self.tick(id))).buffer_unordered(TOGETHER);
+        ticks.filter(|changed| std::future::ready(*changed)).count().await
+    }
+
     /// One call's timer. False when there was nothing to do.
-    pub(super) async fn tick(&self, id: CallId) -> bool {
+    async fn tick(&self, id: CallId) -> bool {
         let command = Command::Tick {
             by: self.replica.clone(),
             detach_grace: self.settings.detach_grace,
