@@ -116,8 +116,13 @@ pub async fn world_at(public_url: Option<&str>) -> World {
     }
     let ending = CancellationToken::new();
     let origins = Origins::new(&public_url, address);
-    let parts =
-        ApiParts::new(broker.clone(), Arc::new(Files(sqlite)), broker.metrics().clone(), origins, ending.clone());
+    let parts = ApiParts::new(
+        broker.clone(),
+        Arc::new(Files(sqlite)),
+        broker.metrics().clone(),
+        origins,
+        ending.clone(),
+    );
     let (router, stop) = (api::router(parts), ending.clone());
     tokio::spawn(async move {
         axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await.unwrap();
