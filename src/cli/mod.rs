@@ -4,14 +4,23 @@
 //! words to stderr.
 
 mod audit;
+mod calls;
+mod demo;
+mod login;
 mod orders;
 mod print;
+mod reviewer;
 mod sandbox;
 mod serve;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+
+/// Exit code of a call that was denied.
+const DENIED: u8 = 3;
+/// Exit code of a call that expired.
+const EXPIRED: u8 = 5;
 
 #[derive(Debug, Parser)]
 #[command(
@@ -28,12 +37,18 @@ struct CommandLine {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// See the whole of it in a minute, with nothing else installed.
+    Demo(demo::Demo),
     /// Run the broker.
     Serve {
         /// Address and port to listen on, instead of the configuration's.
         #[arg(long)]
         listen: Option<String>,
     },
+    /// What waits for a person, from the terminal.
+    Calls(calls::Calls),
+    /// Keep a reviewer's token for `calls`.
+    Login(login::Login),
     /// Agents that may call.
     #[command(subcommand)]
     Agents(orders::Agents),
@@ -55,7 +70,7 @@ enum Command {
     Audit(audit::Audit),
     /// The demo's MCP server on stdin and stdout.
     #[command(hide = true)]
-    Sandbox,
+    Sandbox(sandbox::Sandbox),
 }
 
 /// Reads the command line, does what it says.
@@ -66,14 +81,17 @@ pub fn run() -> ExitCode {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let at = &line.at;
     let done = match line.command {
+        Command::Demo(demo) => demo::run(&demo),
         Command::Serve { listen } => serve::run(at, listen),
+        Command::Calls(calls) => calls::run(calls, at.is_json()),
+        Command::Login(login) => login::run(&login, at.is_json()),
         Command::Agents(command) => orders::agents(command, at),
         Command::Reviewers(command) => orders::reviewers(command, at),
         Command::Stop(scope) => orders::stop(&scope, at),
         Command::Resume(scope) => orders::resume(&scope, at),
         Command::Open { reviewer } => orders::open(reviewer, at),
         Command::Audit(command) => audit::run(command, at),
-        Command::Sandbox => sandbox::run(),
+        Command::Sandbox(sandbox) => sandbox::run(&sandbox),
     };
     match done {
         Ok(code) => code,

@@ -88,7 +88,8 @@ impl Scope {
     }
 }
 
-fn by() -> String {
+/// The operating-system user.
+pub(super) fn by() -> String {
     std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).unwrap_or_else(|_| "operator".into())
 }
 

@@ -115,9 +115,12 @@ pub(super) async fn hold(
 async fn begin(mut wait: Box<Wait>) -> Response {
     let grace = Instant::now() + wait.door.inner.settings.grace();
     loop {
-        let Ok(found) = timeout_at(grace, wait.find()).await else {
-            let first = wait.beat();
-            return stream(wait, first);
+        let found = match timeout_at(grace, wait.find()).await {
+            Ok(Found::Beat) | Err(_) => {
+                let first = wait.beat();
+                return stream(wait, first);
+            }
+            Ok(found) => found,
         };
         match wait.act(found).await {
             News::Beat => {}

@@ -1,6 +1,10 @@
 //! The accept loop: TCP or TLS, HTTP/1.1 with upgrades, one task per connection, a clean end.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use axum::{Router, body::Body, extract::ConnectInfo};
 use http::Request;
@@ -20,11 +24,25 @@ use crate::downstream::Connected;
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 const TLS_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Who may connect, and how.
+#[derive(Clone)]
+pub(super) struct Entrance {
+    pub tls: Option<TlsAcceptor>,
+    /// Not empty: only these proxies and this machine may connect, for they end TLS for everyone else.
+    pub trusted_proxies: Arc<[IpAddr]>,
+}
+
+impl Entrance {
+    fn admits(&self, peer: IpAddr) -> bool {
+        self.trusted_proxies.is_empty() || peer.is_loopback() || self.trusted_proxies.contains(&peer)
+    }
+}
+
 /// Serves `router` on `listener` until `stop`; then open requests finish, and it returns.
 pub(super) async fn accept(
     listener: TcpListener,
     router: Router,
-    tls: Option<TlsAcceptor>,
+    entrance: Entrance,
     stop: CancellationToken,
 ) {
     let connections = TaskTracker::new();
@@ -42,9 +60,13 @@ pub(super) async fn accept(
                 continue;
             }
         };
+        if !entrance.admits(peer.ip().to_canonical()) {
+            tracing::warn!(%peer, "a connection that did not come from a trusted proxy was closed");
+            continue;
+        }
         // Without it, small answers wait for the peer's acknowledgement; a failure only costs speed.
         let _ = stream.set_nodelay(true);
-        let (router, tls, stop) = (router.clone(), tls.clone(), stop.clone());
+        let (router, tls, stop) = (router.clone(), entrance.tls.clone(), stop.clone());
         connections.spawn(connect(stream, peer, router, tls, stop));
     }
     connections.close();

@@ -28,6 +28,7 @@ use crate::{
     upstream::Upstreams,
 };
 
+use accept::Entrance;
 pub use desk::{Desk, Order};
 pub use reload::apply;
 pub use socket::{path_beside, send};
@@ -60,7 +61,10 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
         .with_context(|| format!("cannot listen on {}; is another broker running?", composed.listen))?;
     let address = listener.local_addr()?;
     let composed = with_port(composed, config, address);
-    let tls = composed.tls.as_ref().map(accept::tls).transpose()?;
+    let entrance = Entrance {
+        tls: composed.tls.as_ref().map(accept::tls).transpose()?,
+        trusted_proxies: composed.trusted_proxies.as_slice().into(),
+    };
     let (broker, store) = open(config, &composed).await?;
     let shelf = Arc::new(Shelf::new(Arc::clone(&store)));
     apply(&broker, config, &composed, policies, &shelf).await?;
@@ -73,7 +77,7 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
     let desk = Desk { broker: broker.clone(), changed: Arc::default() };
     socket::serve(path_beside(store.path()), desk.clone(), stop.clone()).await?;
     tasks.spawn(reload::watch(desk, shelf, config.clone(), stop.clone()));
-    tasks.spawn(accept::accept(listener, router, tls, stop.clone()));
+    tasks.spawn(accept::accept(listener, router, entrance, stop.clone()));
     tasks.spawn(sweep(door.clone(), stop.clone()));
     Ok(Running { broker, store, address, public_url: composed.public_url, door, stop, tasks })
 }

@@ -1,0 +1,151 @@
+//! A call on a terminal: a row of the list, or the whole card. Everything others wrote is escaped.
+
+use serde_json::Value;
+
+use crate::{
+    broker::{Clock as _, SystemClock},
+    call::Timestamp,
+    cli::print::{self, visible},
+    mcp::{Limits, strict},
+};
+
+/// A member's text, or nothing.
+pub(super) fn text<'a>(value: &'a Value, member: &str) -> &'a str {
+    value.get(member).and_then(Value::as_str).unwrap_or_default()
+}
+
+pub(super) fn rows(calls: &[Value]) -> Vec<Vec<String>> {
+    let head = ["CODE", "STATE", "SERVER", "TOOL", "AGENT", "EXPIRES", "ID"].map(str::to_owned).to_vec();
+    let row = |call: &Value| {
+        let cell = |member: &str| visible(text(call, member));
+        let expires = left(text(call, "expires_at")).unwrap_or_else(|| "-".to_owned());
+        vec![
+            cell("short_code"),
+            cell("state"),
+            cell("server"),
+            cell("tool"),
+            cell("agent"),
+            expires,
+            cell("id"),
+        ]
+    };
+    std::iter::once(head).chain(calls.iter().map(row)).collect()
+}
+
+/// The whole card: what a reviewer must have seen before voting.
+pub(super) fn show(call: &Value) {
+    let field = |name: &str, value: &str| {
+        if !value.is_empty() {
+            print::line(&format!("  {name:<9} {value}"));
+        }
+    };
+    let shown = |member: &str| visible(text(call, member));
+    let risk: Vec<String> = ["severity", "class"].map(shown).into_iter().filter(|r| !r.is_empty()).collect();
+    let risk = if risk.is_empty() { String::new() } else { format!("   ({})", risk.join(", ")) };
+    print::line(&format!("{} on {}{risk}", shown("tool"), shown("server")));
+    field("call", &shown("id"));
+    field("code", &shown("short_code"));
+    field("state", &state(call));
+    field("agent", &agent(call));
+    field("reason", &shown("reason"));
+    field("rule", &shown("rule"));
+    for quorum in list(call, "quorums") {
+        let group = quorum.get("group").and_then(Value::as_str).map_or("any reviewer".to_owned(), visible);
+        let count = |member: &str| quorum.get(member).and_then(Value::as_u64).unwrap_or(0);
+        field("quorum", &format!("{} of {} by {group}", count("have"), count("approvals")));
+    }
+    field("digest", &shown("digest"));
+    arguments(call);
+    timeline(call);
+    outcome(call);
+}
+
+fn state(call: &Value) -> String {
+    let mut words = visible(text(call, "state"));
+    if let Some(left) = left(text(call, "expires_at")) {
+        words.push_str(&format!(", expires {left} ({})", visible(text(call, "expires_at"))));
+    }
+    if let Some(left) = left(text(call, "use_by")) {
+        words.push_str(&format!(", runs when the agent comes back, within {left}"));
+    }
+    if !text(call, "settled_by").is_empty() {
+        words.push_str(&format!(" by {}", visible(text(call, "settled_by"))));
+    }
+    words
+}
+
+fn agent(call: &Value) -> String {
+    let mut words = visible(text(call, "agent"));
+    if let Some(client) = call.get("client") {
+        let (name, version) = (visible(text(client, "name")), visible(text(client, "version")));
+        words.push_str(&format!(" ({name} {version})"));
+    }
+    let waits = match text(call, "waiting") {
+        "line" => ", waits on the line",
+        "task" => ", waits as a task",
+        "ticket" => ", was told to call again",
+        _ => ", is not there now",
+    };
+    words + waits
+}
+
+/// Each argument as the agent's own bytes have it.
+fn arguments(call: &Value) {
+    let Some(raw) = call.get("arguments_raw").and_then(Value::as_str) else {
+        print::line("  arguments (erased)");
+        return;
+    };
+    let limits = Limits { unique_keys: false, ..Limits::default() };
+    let members: Vec<_> = match strict::check(raw.as_bytes(), &limits) {
+        Ok(json) => json.members().collect(),
+        Err(_) => Vec::new(),
+    };
+    if members.is_empty() {
+        print::line(&format!("  arguments {}", visible(raw)));
+        return;
+    }
+    print::line("  arguments");
+    for member in members {
+        print::line(&format!("    {} = {}", visible(&member.name), visible(member.value.as_str())));
+    }
+}
+
+fn timeline(call: &Value) {
+    let steps = list(call, "timeline");
+    if !steps.is_empty() {
+        print::line("  timeline");
+    }
+    for step in steps {
+        let mut words = vec![visible(text(step, "at")), visible(text(step, "event"))];
+        words.extend(["vote", "how", "by", "text"].map(|member| visible(text(step, member))));
+        words.retain(|word| !word.is_empty());
+        print::line(&format!("    {}", words.join("  ")));
+    }
+}
+
+fn outcome(call: &Value) {
+    let Some(outcome) = call.get("outcome") else { return };
+    let answer = outcome.get("answer_raw").and_then(Value::as_str);
+    if let Some(answer) = answer {
+        print::line(&format!("  answer    {}", visible(answer)));
+    }
+}
+
+fn list<'a>(call: &'a Value, member: &str) -> &'a [Value] {
+    call.get(member).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
+}
+
+/// How long until then, in words; `None` for no time at all.
+fn left(moment: &str) -> Option<String> {
+    let until: Timestamp = moment.parse().ok()?;
+    let now = SystemClock.now();
+    if now >= until {
+        return Some("now".to_owned());
+    }
+    let seconds = until.since(now).as_secs();
+    Some(match seconds {
+        0..120 => format!("in {seconds} s"),
+        120..7_200 => format!("in {} min", seconds / 60),
+        _ => format!("in {} h", seconds / 3_600),
+    })
+}
