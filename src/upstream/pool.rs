@@ -171,6 +171,7 @@ where
         .await
         .map_err(|e| said(&e))?;
     // Ends with the connection, which closes when its `SendRequest` is dropped.
+    #[expect(clippy::disallowed_methods, reason = "owned by the connection that it drives")]
     tokio::spawn(async move {
         if let Err(error) = driver.await {
             tracing::debug!(error = %said(&error), "upstream connection ended");
