@@ -83,7 +83,7 @@ pub(super) async fn live(
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, Problem> {
     let upgrade = upgrade.map_err(|error| {
-        let status = axum::http::StatusCode::UPGRADE_REQUIRED;
+        let status = http::StatusCode::UPGRADE_REQUIRED;
         Problem::new(status, "websocket", "This is a websocket", error.body_text())
     })?;
     let head = api.broker.head();

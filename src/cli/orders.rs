@@ -202,10 +202,6 @@ impl At {
     pub(super) fn is_json(&self) -> bool {
         self.json
     }
-
-    pub(super) fn path(&self) -> Option<&PathBuf> {
-        self.config.as_ref()
-    }
 }
 
 /// For people: lists as tables, everything else as `name: value`.
@@ -215,7 +211,9 @@ fn show(answer: &Value) {
         match value {
             Value::Array(rows) => list(rows),
             Value::String(text) => print::line(&format!("{name}: {text}")),
-            other => print::line(&format!("{name}: {other}")),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => {
+                print::line(&format!("{name}: {value}"))
+            }
         }
     }
     if members.contains_key("token") {
@@ -233,7 +231,7 @@ fn list(rows: &[Value]) {
         Value::Null => "-".to_owned(),
         Value::String(text) => print::visible(text),
         Value::Array(items) => items.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(","),
-        other => other.to_string(),
+        Value::Bool(_) | Value::Number(_) | Value::Object(_) => value.to_string(),
     };
     let body = rows.iter().filter_map(Value::as_object).map(|row| row.values().map(cell).collect());
     print::table(&std::iter::once(head).chain(body).collect::<Vec<Vec<String>>>());

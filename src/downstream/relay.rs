@@ -52,7 +52,7 @@ pub(super) async fn initialize(
     // A server without sessions has none here either; a child's conversation is always one.
     let id = match given {
         Some(id) => id,
-        None if visit.is_stdio() => uuid::Uuid::new_v4().to_string(),
+        None if visit.is_stdio() => session_id(),
         None => return response,
     };
     if !open(&visit, &id, link, client) {
@@ -62,6 +62,11 @@ pub(super) async fn initialize(
         response.headers_mut().insert(header::SESSION_ID, value);
     }
     response
+}
+
+#[expect(clippy::disallowed_methods, reason = "the id of a session, which no history repeats")]
+fn session_id() -> String {
+    uuid::Uuid::new_v4().to_string()
 }
 
 fn open(visit: &Visit, id: &str, link: Link, client: ClientInfo) -> bool {

@@ -84,6 +84,7 @@ pub async fn join(
     let (out, messages) = mpsc::channel(QUEUE);
     let (linger, max_line) = (settings.linger, settings.max_line);
     let joint = Arc::new(Joint::new(settings, out)?);
+    #[expect(clippy::disallowed_methods, reason = "joined below, as `writer`")]
     let writer: JoinHandle<()> = tokio::spawn(write(output, messages));
     let tasks = TaskTracker::new();
     let read = listen(&joint, &tasks, input, max_line).await;
