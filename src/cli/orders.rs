@@ -199,6 +199,11 @@ impl At {
         Ok(if is_here || !local.exists() { config } else { Config::load(&local)? })
     }
 
+    /// Where the configuration lies, if it was said.
+    pub(super) fn path(&self) -> Option<&Path> {
+        self.config.as_deref()
+    }
+
     pub(super) fn is_json(&self) -> bool {
         self.json
     }

@@ -61,7 +61,7 @@ fn pair(text: &str) -> Result<(String, String), String> {
 }
 
 pub(super) fn run(command: Servers, at: &At) -> anyhow::Result<ExitCode> {
-    let path = at.path().cloned().unwrap_or_else(|| PathBuf::from(DEFAULT));
+    let path = at.path().unwrap_or_else(|| Path::new(DEFAULT)).to_owned();
     match command {
         Servers::Add(add) => add_one(add, &path, at.is_json()),
         Servers::List => list(&at.load()?, at.is_json()),

@@ -12,6 +12,7 @@ use std::{
 };
 
 use anyhow::Context as _;
+use rand::distr::SampleString as _;
 use rustix::fs::{FlockOperation, flock};
 use tokio_util::sync::CancellationToken;
 use toml_edit::{DocumentMut, Item, Table, value};
@@ -68,13 +69,17 @@ pub(super) async fn run(
     let door = format!("{url}/mcp/{name}");
 
     let (stop, ended) = (CancellationToken::new(), CancellationToken::new());
-    let serving = tokio::spawn(desk::serve_or_wait(path, url, stop.clone(), ended.clone()));
-    let joined = tokio::select! {
-        joined = join(&door, token) => joined,
-        () = ended.cancelled() => Ok(()),
+    let serving = desk::serve_or_wait(path, url, stop.clone(), ended.clone());
+    let joining = async {
+        let joined = tokio::select! {
+            joined = join(&door, token) => joined,
+            () = ended.cancelled() => Ok(()),
+        };
+        stop.cancel();
+        joined
     };
-    stop.cancel();
-    serving.await??;
+    let (served, joined) = tokio::join!(serving, joining);
+    served?;
     joined
 }
 
@@ -157,8 +162,8 @@ fn begin(document: &mut DocumentMut) -> anyhow::Result<()> {
     document["listen"] = value(format!("127.0.0.1:{port}"));
     document["store"] = value("sqlite:local.db");
     let mut grant = Table::new();
-    let random = || uuid::Uuid::new_v4().simple().to_string();
-    grant["token"] = value(format!("local_{}{}", random(), random()));
+    let random = rand::distr::Alphanumeric.sample_string(&mut rand::rng(), 43);
+    grant["token"] = value(format!("local_{random}"));
     grant["servers"] = value(toml_edit::Array::from_iter(["*"]));
     grant["owner"] = value(crate::cli::orders::by());
     // Every client of the user shares it, each with sessions of its own.
