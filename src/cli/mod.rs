@@ -14,6 +14,7 @@ mod reviewer;
 mod sandbox;
 mod serve;
 mod servers;
+mod signals;
 mod stdio;
 
 use std::process::ExitCode;

@@ -2,9 +2,7 @@
 
 use std::process::ExitCode;
 
-use tokio::signal::unix::{SignalKind, signal};
-
-use super::orders::At;
+use super::{orders::At, signals::Signals};
 use crate::serve::{self, Running};
 
 pub(super) fn run(at: &At, listen: Option<String>) -> anyhow::Result<ExitCode> {
@@ -15,14 +13,10 @@ pub(super) fn run(at: &At, listen: Option<String>) -> anyhow::Result<ExitCode> {
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
-        // From the first moment on, so that a signal during the start is not lost.
-        let mut terminate = signal(SignalKind::terminate())?;
+        let mut signals = Signals::listen()?;
         let running = serve::start(&config).await?;
         greet(&running);
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = tokio::signal::ctrl_c() => {}
-        }
+        signals.ended().await;
         running.drain().await;
         Ok(ExitCode::SUCCESS)
     })

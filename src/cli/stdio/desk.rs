@@ -2,11 +2,10 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    cli::{orders, reviewer},
+    cli::{orders, reviewer, signals::Signals},
     config::Config,
     serve::{self, Desk, Order, Running},
 };
@@ -23,18 +22,12 @@ pub(super) async fn serve_or_wait(
     stop: CancellationToken,
     ended: CancellationToken,
 ) -> anyhow::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let signalled = async {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = tokio::signal::ctrl_c() => {}
-        }
-    };
+    let mut signals = Signals::listen()?;
     let mut running = None;
     let done = tokio::select! {
         done = lead(&path, &url, &mut running) => done,
         () = stop.cancelled() => Ok(()),
-        () = signalled => Ok(()),
+        () = signals.ended() => Ok(()),
     };
     ended.cancel();
     if let Some(running) = running {
