@@ -10,7 +10,7 @@ use serde_json::Value;
 
 pub(in crate::cli) use self::credentials::write_private;
 pub(super) use self::{
-    credentials::{Credentials, write_private},
+    credentials::Credentials,
     live::{Frame, Live},
 };
 
