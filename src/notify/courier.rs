@@ -7,7 +7,7 @@ use reqwest::{Client, Response, StatusCode, header, redirect, retry};
 use super::{
     backoff::retry_after,
     notice::Notice,
-    settings::{Destination, Pace, Target},
+    settings::{Destination, Endpoint, Pace, Target},
     slack, webhook,
 };
 use crate::{call::Timestamp, card::visible, upstream::tls_config};
@@ -83,13 +83,13 @@ impl Courier {
     }
 
     async fn judge(&self, response: Response, now: Timestamp) -> Tried {
-        let status = response.status();
+        let (status, endpoint) = (response.status(), self.destination.target.endpoint());
         if status.is_success() {
             return Tried::Delivered;
         }
         let asked = response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok());
         let wait = asked.and_then(|value| retry_after(value, now));
-        let why = format!("{status}{}{}", words(response).await, self.hint(status));
+        let why = format!("{status}{}{}", words(response, endpoint).await, self.hint(status));
         let again = status.is_server_error()
             || [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_EARLY, StatusCode::TOO_MANY_REQUESTS]
                 .contains(&status);
@@ -114,8 +114,9 @@ impl Courier {
     }
 }
 
-/// The beginning of the receiver's own words, such as Slack's `no_service`.
-async fn words(mut response: Response) -> String {
+/// The beginning of the receiver's own words, such as Slack's `no_service`; nothing when they repeat what
+/// is secret in the URL, as many a page for 404 does.
+async fn words(mut response: Response, endpoint: &Endpoint) -> String {
     let mut body = Vec::new();
     while body.len() < LONGEST_ANSWER
         && let Ok(Some(chunk)) = response.chunk().await
@@ -124,7 +125,7 @@ async fn words(mut response: Response) -> String {
     }
     body.truncate(LONGEST_ANSWER);
     let text = visible(String::from_utf8_lossy(&body).trim());
-    if text.is_empty() { text } else { format!(" ({text})") }
+    if text.is_empty() || endpoint.is_repeated_in(&text) { String::new() } else { format!(" ({text})") }
 }
 
 /// An error with its causes; never the URL, which is a secret.

@@ -19,7 +19,7 @@ use std::{
 };
 
 use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use settings::{BadTarget, Destination, Endpoint, NotifySettings, Pace, Secret, Target};
 
@@ -34,6 +34,7 @@ use status::Status;
 pub struct Notify {
     broker: Broker,
     stop: CancellationToken,
+    tasks: TaskTracker,
     running: Mutex<BTreeMap<String, Running>>,
 }
 
@@ -60,7 +61,7 @@ impl Notify {
         settings: NotifySettings,
         stop: CancellationToken,
     ) -> Result<Self, StoreError> {
-        let notify = Self { broker, stop, running: Mutex::default() };
+        let notify = Self { broker, stop, tasks: TaskTracker::new(), running: Mutex::default() };
         notify.replace(settings).await?;
         Ok(notify)
     }
@@ -97,7 +98,7 @@ impl Notify {
 
     fn follow(&self, destination: Destination, pace: Pace, old: Option<Running>) -> Running {
         let (stop, status) = (self.stop.child_token(), Status::default());
-        let task = tokio::spawn(run(
+        let task = self.tasks.spawn(run(
             self.broker.clone(),
             destination.clone(),
             (pace, stop.clone(), status.clone()),

@@ -80,6 +80,14 @@ impl Endpoint {
         self.0.host_str().unwrap_or_default()
     }
 
+    /// Does `text` tell a part of what is secret: the path, the query, the credentials?
+    pub(super) fn is_repeated_in(&self, text: &str) -> bool {
+        let text = text.to_lowercase();
+        let rest = self.0.path().split('/').chain(self.0.query().unwrap_or_default().split(['&', '=']));
+        let parts = rest.chain([self.0.username(), self.0.password().unwrap_or_default()]);
+        parts.filter(|part| part.len() >= 6).any(|part| text.contains(&part.to_lowercase()))
+    }
+
     pub(super) fn url(&self) -> &Url {
         &self.0
     }
