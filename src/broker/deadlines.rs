@@ -5,6 +5,7 @@ use std::{
     time::Duration,
 };
 
+use futures_util::stream::{self, StreamExt as _};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -16,9 +17,13 @@ use crate::call::{Call, CallId, Command, Refusal, Timestamp, next_deadline};
 
 /// Longest sleep: a bound on what a jump of the wall clock can cost.
 const NAP: Duration = Duration::from_secs(5);
+/// Shortest sleep: a bound on what a deadline that cannot be applied can cost.
+const BLINK: Duration = Duration::from_millis(5);
 
 /// How many calls one look at the store takes.
 const PAGE: usize = 256;
+/// How many calls are changed side by side: they wait for the same commit instead of each for its own.
+pub(super) const TOGETHER: usize = 256;
 
 #[derive(Debug)]
 pub(super) struct Deadlines {
@@ -46,7 +51,8 @@ impl Inner {
     /// Applies every deadline that has passed. Returns how many calls changed.
     pub(super) async fn run_due(&self) -> usize {
         let now = self.clock.now();
-        self.deadlines.soonest.store(i64::MAX, Ordering::SeqCst);
+        // There is a next look within a nap anyway: only what is due before it needs to wake the timer.
+        self.deadlines.soonest.store(now.plus(NAP).0, Ordering::SeqCst);
         let mut changed = 0;
         loop {
             let due = match self.store.due(now, PAGE).await {
@@ -56,19 +62,35 @@ impl Inner {
                     return changed;
                 }
             };
-            let before = changed;
-            for id in &due {
-                changed += usize::from(self.tick(*id).await);
-            }
+            let (before, full) = (changed, due.len() == PAGE);
+            changed += self.tick_all(due).await;
             // A page of calls that nothing can be done about yet would come back for ever.
-            if due.len() < PAGE || changed == before {
-                return changed;
+            if !full || changed == before {
+                break;
             }
+        }
+        self.look_ahead(now).await;
+        changed
+    }
+
+    /// Finds the deadline that comes next: its call may have been quiet since before this process.
+    async fn look_ahead(&self, now: Timestamp) {
+        let Ok(due) = self.store.due(now.plus(NAP), 1).await else { return };
+        let Some(id) = due.first() else { return };
+        let Ok(Some(call)) = self.store.call(*id).await else { return };
+        if let Some(at) = next_deadline(&call, self.settings.detach_grace, self.settings.skew) {
+            self.deadlines.soonest.fetch_min(at.0, Ordering::SeqCst);
         }
     }
 
+    /// The timers of many calls, side by side, so that they share commits. Returns how many changed.
+    pub(super) async fn tick_all(&self, ids: Vec<CallId>) -> usize {
+        let ticks = stream::iter(ids.into_iter().map(|id| self.tick(id))).buffer_unordered(TOGETHER);
+        ticks.filter(|changed| std::future::ready(*changed)).count().await
+    }
+
     /// One call's timer. False when there was nothing to do.
-    pub(super) async fn tick(&self, id: CallId) -> bool {
+    async fn tick(&self, id: CallId) -> bool {
         let command = Command::Tick {
             by: self.replica.clone(),
             detach_grace: self.settings.detach_grace,
@@ -85,10 +107,9 @@ impl Inner {
     }
 
     async fn next_nap(&self) -> Duration {
-        // The store knows deadlines that this process has not seen yet (after a restart).
         let now = self.clock.now();
         let soonest = Timestamp(self.deadlines.soonest.load(Ordering::SeqCst));
-        soonest.since(now).min(NAP)
+        soonest.since(now).clamp(BLINK, NAP)
     }
 }
 

@@ -13,7 +13,7 @@ use super::{
     seats::Seats, segments::segments, stops::Stops,
 };
 use crate::{
-    call::{Replica, StateName},
+    call::{Call, Replica, StateName},
     identity::Identity,
     ledger::{BrokerEvent, Fact, Stream},
     store::{Batch, Filter, Store, StoreError, Write},
@@ -184,11 +184,11 @@ impl Inner {
                 for call in &page.calls {
                     self.parked.note(call);
                     self.deadlines.note(call, &self.settings);
-                    let left = call.waiter.as_ref().is_some_and(|waiter| waiter.replica != self.replica);
-                    if left || call.state.name() == StateName::Dispatched {
-                        self.tick(call.id).await;
-                    }
                 }
+                let left = |call: &Call| call.waiter.as_ref().is_some_and(|w| w.replica != self.replica);
+                let due = |call: &&Call| left(call) || call.state.name() == StateName::Dispatched;
+                let ids: Vec<_> = page.calls.iter().filter(due).map(|call| call.id).collect();
+                self.tick_all(ids).await;
                 let Some(next) = page.next else { break };
                 filter.after = Some(next);
             }

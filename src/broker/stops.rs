@@ -2,8 +2,11 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use futures_util::stream::{self, StreamExt as _};
+
 use super::{
     Broker, Inner, Rejection,
+    deadlines::TOGETHER,
     record::{RecordError, alone},
 };
 use crate::{
@@ -154,8 +157,11 @@ impl Inner {
         }
         loop {
             let page = self.store.calls(filter.clone()).await?;
-            for call in &page.calls {
-                self.revoke(call.id, by, reason).await?;
+            let ids: Vec<CallId> = page.calls.iter().map(|call| call.id).collect();
+            let revocations = ids.into_iter().map(|id| self.revoke(id, by, reason));
+            let mut revocations = stream::iter(revocations).buffer_unordered(TOGETHER);
+            while let Some(revoked) = revocations.next().await {
+                revoked?;
             }
             let Some(next) = page.next else { return Ok(()) };
             filter.after = Some(next);

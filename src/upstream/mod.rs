@@ -30,6 +30,7 @@ pub use body::BytesBody;
 pub use link::{Conversation, Hold, Link, Proof};
 pub use messages::Messages;
 pub use outbound::{Outbound, Verb};
+pub(crate) use pool::tls_config;
 pub use reply::{BrokenReply, Reply, ReplyBody, SendError, cannot_have_run};
 pub use right::Right;
 pub use server::Server;

@@ -192,7 +192,7 @@ fn prepare(stream: &TcpStream) -> std::io::Result<()> {
 }
 
 /// Certificates are checked as the operating system would.
-fn tls_config() -> Result<Arc<rustls::ClientConfig>, String> {
+pub(crate) fn tls_config() -> Result<Arc<rustls::ClientConfig>, String> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut config = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
