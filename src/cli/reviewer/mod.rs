@@ -9,7 +9,7 @@ use reqwest::{Method, StatusCode};
 use serde_json::Value;
 
 pub(super) use self::{
-    credentials::Credentials,
+    credentials::{Credentials, write_private},
     live::{Frame, Live},
 };
 
