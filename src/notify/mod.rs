@@ -97,6 +97,7 @@ impl Notify {
 
     fn follow(&self, destination: Destination, pace: Pace, old: Option<Running>) -> Running {
         let (stop, status) = (self.stop.child_token(), Status::default());
+        #[expect(clippy::disallowed_methods, reason = "held by the destination, and ended with it")]
         let task = tokio::spawn(run(
             self.broker.clone(),
             destination.clone(),

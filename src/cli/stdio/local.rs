@@ -68,6 +68,7 @@ pub(super) async fn run(
     let door = format!("{url}/mcp/{name}");
 
     let (stop, ended) = (CancellationToken::new(), CancellationToken::new());
+    #[expect(clippy::disallowed_methods, reason = "joined below, as `serving`")]
     let serving = tokio::spawn(desk::serve_or_wait(path, url, stop.clone(), ended.clone()));
     let joined = tokio::select! {
         joined = join(&door, token) => joined,
@@ -157,6 +158,7 @@ fn begin(document: &mut DocumentMut) -> anyhow::Result<()> {
     document["listen"] = value(format!("127.0.0.1:{port}"));
     document["store"] = value("sqlite:local.db");
     let mut grant = Table::new();
+    #[expect(clippy::disallowed_methods, reason = "secrets of this process, no id of a call")]
     let random = || uuid::Uuid::new_v4().simple().to_string();
     grant["token"] = value(format!("local_{}{}", random(), random()));
     grant["servers"] = value(toml_edit::Array::from_iter(["*"]));
