@@ -199,6 +199,10 @@ impl At {
         Ok(if is_here || !local.exists() { config } else { Config::load(&local)? })
     }
 
+    pub(super) fn path(&self) -> Option<&PathBuf> {
+        self.config.as_ref()
+    }
+
     pub(super) fn is_json(&self) -> bool {
         self.json
     }

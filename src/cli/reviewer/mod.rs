@@ -8,6 +8,7 @@ use std::time::Duration;
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
 
+pub(in crate::cli) use self::credentials::write_private;
 pub(super) use self::{
     credentials::{Credentials, write_private},
     live::{Frame, Live},
