@@ -207,10 +207,6 @@ impl At {
     pub(super) fn is_json(&self) -> bool {
         self.json
     }
-
-    pub(super) fn path(&self) -> Option<&PathBuf> {
-        self.config.as_ref()
-    }
 }
 
 /// For people: lists as tables, everything else as `name: value`.
