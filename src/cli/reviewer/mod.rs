@@ -8,7 +8,6 @@ use std::time::Duration;
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
 
-pub(in crate::cli) use self::credentials::write_private;
 pub(super) use self::{
     credentials::{Credentials, write_private},
     live::{Frame, Live},
