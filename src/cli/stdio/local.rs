@@ -151,7 +151,8 @@ fn register(path: &Path, name: Option<&str>, entry: &Entry) -> anyhow::Result<St
 fn lock(path: &Path) -> anyhow::Result<File> {
     let mut beside = path.as_os_str().to_owned();
     beside.push(".lock");
-    let file = std::fs::OpenOptions::new().create(true).append(true).mode(0o600).open(beside)?;
+    let file =
+        std::fs::OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(beside)?;
     flock(&file, FlockOperation::LockExclusive)?;
     Ok(file)
 }
