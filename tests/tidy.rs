@@ -173,6 +173,17 @@ fn only_two_files_write_to_stdout() {
 }
 
 #[test]
+fn words_on_stderr_and_the_environment_belong_to_the_command_line() {
+    let stderr = |line: &str| ["eprintln!", "eprint!", "stderr()"].iter().any(|word| has_word(line, word));
+    let environment = |line: &str| line.contains("env::var");
+    hold("stderr is the command line's; others log", &only_in(&["src/cli/", "src/telemetry/"], stderr));
+    hold(
+        "the environment is read by the command line and the configuration",
+        &only_in(&["src/cli/", "src/config/"], environment),
+    );
+}
+
+#[test]
 fn every_rust_file_says_first_what_it_is_for() {
     let mute = rust_under("").filter(|source| !source.text.starts_with("//! "));
     hold(
