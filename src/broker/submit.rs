@@ -39,7 +39,7 @@ impl Broker {
         if let Some(stop) = inner.stopped(&ask.grant, &ask.server) {
             let reason = Reason { rule: "(stopped)".into(), text: stop.reason.clone() };
             let end = End::Stopped { text: stop.reason };
-            return inner.refuse(ask, Verdict::Deny { reason }, Some(end)).await;
+            return Box::pin(inner.refuse(ask, Verdict::Deny { reason }, Some(end))).await;
         }
         match inner.judge(&ask) {
             Path::Allow { rule, taken, durable: false } if !inner.suspects(&ask) => {
@@ -55,12 +55,12 @@ impl Broker {
                 let inner = Arc::clone(inner);
                 self.whole(async move { inner.park(ask, terms).await }).await
             }
-            Path::Deny(reason) => inner.refuse(ask, Verdict::Deny { reason }, None).await,
+            Path::Deny(reason) => Box::pin(inner.refuse(ask, Verdict::Deny { reason }, None)).await,
             Path::Hide(rule) => {
-                inner.refuse(ask, Verdict::Hide { rule }, None).await;
+                Box::pin(inner.refuse(ask, Verdict::Hide { rule }, None)).await;
                 Submission::Hidden
             }
-            Path::Limit(hit) => inner.over_limit(ask, hit).await,
+            Path::Limit(hit) => Box::pin(inner.over_limit(ask, hit)).await,
         }
     }
 }

@@ -83,8 +83,8 @@ impl Door {
                 Ok(body) => post(visit, body).await,
                 Err(refusal) => *refusal,
             },
-            Method::GET => relay::listen(visit).await,
-            Method::DELETE => relay::end(visit).await,
+            Method::GET => Box::pin(relay::listen(visit)).await,
+            Method::DELETE => Box::pin(relay::end(visit)).await,
             _ => {
                 let mut refusal = answer::refuse(StatusCode::METHOD_NOT_ALLOWED, "use POST, GET or DELETE");
                 refusal.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST, GET, DELETE"));
@@ -166,7 +166,7 @@ async fn post(visit: Visit, body: Bytes) -> Response {
     let sorted = match Frame::parse(&body, &visit.door.limits()) {
         Ok(Frame::One(message)) => gate::sort(&visit, &message, &body),
         Ok(Frame::Batch(messages)) => match batch::split(&visit, &messages, &body) {
-            Ok(parts) => return batch::answer(visit, parts).await,
+            Ok(parts) => return Box::pin(batch::answer(visit, parts)).await,
             Err(refusal) => return *refusal,
         },
         Err(why) => return answer::malformed(&why),

@@ -76,7 +76,8 @@ impl Pool {
         for open in [first, None] {
             let mut connection = match open {
                 Some(connection) => connection,
-                None => self.connect().await?,
+                // Boxed: rare, and large (TLS); every call would carry it.
+                None => Box::pin(self.connect()).await?,
             };
             match self.try_send(&mut connection, request).await? {
                 Sent::Answered(response) => return Ok((response, connection)),
