@@ -1,7 +1,7 @@
 //! The broker is killed (SIGKILL) at random moments under load, and nothing that it promised is lost.
 //!
 //! `COUNTERSIGN_CRASH_CYCLES` says how often (4 unless said), `COUNTERSIGN_CRASH_SEED` repeats the
-//! choices of a run. A folder with the store, the log and the upstream's file stays when it fails.
+//! choices of a run, `COUNTERSIGN_CRASH_BROKER` names another broker to kill. A folder with the store, the log and the upstream's file stays when it fails.
 
 mod broker;
 mod checks;
@@ -132,14 +132,20 @@ async fn after_restart(broker: &Broker, dead: &Lives, folder: &std::path::Path) 
     }
     let clock = Timestamp(jiff::Timestamp::now().as_millisecond());
     let passed = |life: &checks::Life| {
-        life.expires_at().and_then(|at| at.parse::<jiff::Timestamp>().ok()).is_some_and(|at| at.as_millisecond() <= clock.0)
+        life.expires_at()
+            .and_then(|at| at.parse::<jiff::Timestamp>().ok())
+            .is_some_and(|at| at.as_millisecond() <= clock.0)
     };
     let mut due: Vec<&String> = dead.iter().filter(|(_, life)| passed(life)).map(|(id, _)| id).collect();
     let begun = Instant::now();
     while !due.is_empty() {
         let now = checks::read(broker);
         due.retain(|id| now[*id].settled().is_none());
-        assert!(begun.elapsed() < Duration::from_secs(5), "{due:?} should have expired; see {}", folder.display());
+        assert!(
+            begun.elapsed() < Duration::from_secs(5),
+            "{due:?} should have expired; see {}",
+            folder.display()
+        );
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
