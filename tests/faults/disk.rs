@@ -36,8 +36,8 @@ async fn a_full_disk_closes_the_gate_and_loses_nothing_that_was_acknowledged() {
     let folder = folder(&[("liar", &liar.url)], POLICY);
     let added = command(folder.path(), &["reviewers", "add", "ann", "--json"]).output().unwrap();
     let token = serde_json::from_slice::<Value>(&added.stdout).unwrap()["token"].as_str().unwrap().to_owned();
-    // The write-ahead log grows to the limit first: 1,200 blocks of 512 bytes.
-    let limited = start(folder.path(), Some(1_200), &token).await;
+    // The write-ahead log grows to the limit first: 4,000 blocks of 512 bytes.
+    let limited = start(folder.path(), Some(4_000), &token).await;
     let mut acknowledged = Vec::new();
     let refusal = loop {
         assert!(acknowledged.len() < 500, "the disk never filled");

@@ -13,7 +13,7 @@ const MISTAKES: [(&str, &str); 8] = [
     ("", "policy.json:1:1"),
     ("{\"version\":\"1\",}", "policy.json:1:15"),
     ("{\"version\":\"1\",\n\"defualt\":\"deny\"}", "policy.json:2:1"),
-    ("{\"version\":\"1\",\"default\":\"deny\",\"default\":\"allow\"}", "policy.json:1:32"),
+    ("{\"version\":\"1\",\"default\":\"deny\",\"default\":\"allow\"}", "policy.json:1:33"),
     ("{\"version\":\"1\",\"default\":1}", "policy.json:1:26"),
     ("{\"version\":\"9\",\"default\":\"deny\"}", "policy.json:1:12"),
     (
