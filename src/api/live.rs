@@ -48,8 +48,6 @@ const TRY_AGAIN: u16 = 1013;
 const PING: Duration = Duration::from_secs(20);
 /// How often the credential is looked at again.
 const STILL: Duration = Duration::from_secs(1);
-/// How long one frame may take to leave; whoever reads slower than that resumes later.
-const PATIENCE: Duration = Duration::from_secs(5);
 const BATCH: usize = 256;
 /// Clients have nothing to say.
 const LARGEST_MESSAGE: usize = 1024;
@@ -85,7 +83,7 @@ pub(super) async fn live(
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, Problem> {
     let upgrade = upgrade.map_err(|error| {
-        let status = axum::http::StatusCode::UPGRADE_REQUIRED;
+        let status = http::StatusCode::UPGRADE_REQUIRED;
         Problem::new(status, "websocket", "This is a websocket", error.body_text())
     })?;
     let head = api.broker.head();
@@ -145,7 +143,7 @@ impl Follower {
         if let End::Close(code, reason) = end {
             let close = Message::Close(Some(CloseFrame { code, reason: reason.into() }));
             // The close handshake: a peer that answers reads the code; one that does not is dropped.
-            let _ = timeout(PATIENCE, async {
+            let _ = timeout(self.api.patience, async {
                 if socket.send(close).await.is_ok() {
                     while let Some(Ok(_)) = socket.recv().await {}
                 }
@@ -163,7 +161,7 @@ impl Follower {
             }
             let step = tokio::select! {
                 changed = self.head.changed() => changed.map_err(|_| End::Close(RESTART, "the broker stops")),
-                _ = ping.tick() => send(socket, Message::Ping(Bytes::new())).await,
+                _ = ping.tick() => self.send(socket, Message::Ping(Bytes::new())).await,
                 _ = still.tick() => self.check().await,
                 () = ending.cancelled() => Err(End::Close(RESTART, "the broker stops")),
                 message = socket.recv() => match message {
@@ -188,7 +186,7 @@ impl Follower {
             for entry in &entries {
                 if self.wanted(entry).await? {
                     let text = serde_json::Value::Object(frame(entry)).to_string();
-                    send(socket, Message::Text(text.into())).await?;
+                    self.send(socket, Message::Text(text.into())).await?;
                 }
                 self.after = entry.number;
             }
@@ -208,6 +206,14 @@ impl Follower {
             Ok(Some(_)) => Ok(()),
             Ok(None) => Err(End::Close(SIGNED_OUT, "signed out")),
             Err(_) => Err(End::Close(BROKEN, "the store cannot be read")),
+        }
+    }
+
+    async fn send(&self, socket: &mut WebSocket, message: Message) -> Result<(), End> {
+        match timeout(self.api.patience, socket.send(message)).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => Err(End::Gone),
+            Err(_) => Err(End::Close(TRY_AGAIN, "too slow: resume from your cursor")),
         }
     }
 
@@ -259,14 +265,6 @@ fn ticks(every: Duration) -> Interval {
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ticks.reset();
     ticks
-}
-
-async fn send(socket: &mut WebSocket, message: Message) -> Result<(), End> {
-    match timeout(PATIENCE, socket.send(message)).await {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(_)) => Err(End::Gone),
-        Err(_) => Err(End::Close(TRY_AGAIN, "too slow: resume from your cursor")),
-    }
 }
 
 /// Counts one websocket for as long as it lives.

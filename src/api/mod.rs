@@ -30,11 +30,14 @@ pub use openapi::document;
 pub use problem::Problem;
 pub use router::{ROUTES, router};
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use tokio_util::sync::CancellationToken;
 
 use crate::{broker::Broker, telemetry::Metrics};
+
+/// Whoever reads a websocket slower than this is let go, and resumes later.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What the door stands on; `serve` gives it.
 #[derive(Clone)]
@@ -47,6 +50,8 @@ pub struct ApiParts {
     pub attempts: Arc<Attempts>,
     /// Cancelled at drain: websockets are closed, and resume at the next process.
     pub ending: CancellationToken,
+    /// How long one frame of the websocket may take to leave.
+    pub patience: Duration,
 }
 
 impl ApiParts {
@@ -59,6 +64,14 @@ impl ApiParts {
         origins: Origins,
         ending: CancellationToken,
     ) -> Self {
-        Self { broker, catalog, metrics, origins: Arc::new(origins), attempts: Arc::default(), ending }
+        Self {
+            broker,
+            catalog,
+            metrics,
+            origins: Arc::new(origins),
+            attempts: Arc::default(),
+            ending,
+            patience: PATIENCE,
+        }
     }
 }

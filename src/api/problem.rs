@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 
 use crate::{
     broker::Rejection,
-    call::{CallId, Refusal, StateName, Timestamp},
+    call::{CallId, Digest, Refusal, StateName, Timestamp},
     identity::IdentityError,
     store::StoreError,
 };
@@ -173,18 +173,7 @@ fn refused(refusal: Refusal) -> Problem {
         Refusal::NotFound => Problem::not_found("There is no such call."),
         Refusal::State { is } => Problem::conflict("state", "Not in this state", not_in(is)),
         Refusal::Settled { is, by, at } => settled(is, by, at),
-        Refusal::Changed { digest } => {
-            let mut problem = Problem::conflict(
-                "changed",
-                "The call has changed",
-                format!(
-                    "What you looked at is not what would run. Its code is {} now: look at it again, then decide.",
-                    digest.short_code()
-                ),
-            );
-            problem.stand = Some(Box::new(Stand { digest: Some(digest.to_string()), ..Stand::default() }));
-            problem
-        }
+        Refusal::Changed { digest } => changed(digest),
         Refusal::TooLate => Problem::conflict(
             "too-late",
             "The deadline has passed",
@@ -228,6 +217,16 @@ fn refused(refusal: Refusal) -> Problem {
             Problem::conflict("nothing", "There is nothing to do", "The call needs nothing of this kind now.")
         }
     }
+}
+
+fn changed(digest: Digest) -> Problem {
+    let detail = format!(
+        "What you looked at is not what would run. Its code is {} now: look at it again, then decide.",
+        digest.short_code()
+    );
+    let mut problem = Problem::conflict("changed", "The call has changed", detail);
+    problem.stand = Some(Box::new(Stand { digest: Some(digest.to_string()), ..Stand::default() }));
+    problem
 }
 
 fn settled(is: StateName, by: Option<String>, at: Option<Timestamp>) -> Problem {

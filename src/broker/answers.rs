@@ -106,7 +106,7 @@ impl Arrivals {
                 Arrival::Message(_) => {
                     Arrival::Lost("the server's answer is not an answer to this call".into())
                 }
-                other => other,
+                arrival @ (Arrival::Response { .. } | Arrival::Refused(_) | Arrival::Lost(_)) => arrival,
             },
             Err(error) => Arrival::Lost(error.to_string()),
         }

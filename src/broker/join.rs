@@ -38,10 +38,10 @@ impl Inner {
                 continue;
             }
             let waited_for = self.is_waited_for(&call);
-            if !waited_for || self.displace(ask, &call).await {
-                if let Some(waiter) = self.sit_down(ask, &call, waited_for).await? {
-                    return Ok(Joined::Submission(Box::new(Submission::Waiting(Box::new(waiter)))));
-                }
+            if (!waited_for || self.displace(ask, &call).await)
+                && let Some(waiter) = self.sit_down(ask, &call, waited_for).await?
+            {
+                return Ok(Joined::Submission(Box::new(Submission::Waiting(Box::new(waiter)))));
             }
             twin = twin.or(Some(call.id));
         }

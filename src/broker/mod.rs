@@ -29,7 +29,7 @@ mod submit;
 mod waiter;
 
 use std::sync::{
-    Arc, Mutex, MutexGuard, PoisonError,
+    Arc, Mutex, MutexGuard, PoisonError, Weak,
     atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
@@ -57,6 +57,8 @@ pub struct Broker {
 }
 
 struct Inner {
+    /// For the tasks that must outlive whoever started them.
+    me: Weak<Inner>,
     store: Arc<dyn Store>,
     identity: Arc<Identity>,
     upstreams: Upstreams,

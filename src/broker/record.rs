@@ -75,12 +75,8 @@ impl Inner {
             let (batch, call) = batch;
             let attachment = newcomer(&command);
             let seat = attachment.map(|attachment| self.seats.take(attachment, Arc::clone(&call)));
-            match self.append(batch).await {
-                Ok(entries) => {
-                    self.tell(&call);
-                    self.measure(&call, &entries);
-                    return Ok(Recorded { call, entries, seat });
-                }
+            match self.append_and_tell(batch, Arc::clone(&call)).await {
+                Ok(entries) => return Ok(Recorded { call, entries, seat }),
                 Err(error) => {
                     if let Some(attachment) = attachment {
                         self.seats.leave(id, attachment);
@@ -94,6 +90,20 @@ impl Inner {
         Err(RecordError::Store(StoreError::Unavailable(
             "the call changes faster than it can be recorded".into(),
         )))
+    }
+
+    /// In a task of its own: whoever asked may be dropped meanwhile (an agent or a browser that closes),
+    /// and what is on the disk must be told all the same.
+    async fn append_and_tell(&self, batch: Batch, call: Arc<Call>) -> Result<Vec<Entry>, StoreError> {
+        let ended = || StoreError::Unavailable("the broker has ended".into());
+        let inner = self.me.upgrade().ok_or_else(ended)?;
+        let told = self.tasks.spawn(async move {
+            let entries = inner.append(batch).await?;
+            inner.tell(&call);
+            inner.measure(&call, &entries);
+            Ok(entries)
+        });
+        told.await.map_err(|_| ended())?
     }
 
     /// The transaction for these events, with the guards that the command needs.

@@ -43,13 +43,14 @@ impl Broker {
         let (epoch, clean) = last_boot(&*store).await?;
         let replica = Replica { name: settings.replica.clone(), epoch: epoch + 1 };
         let (queue, gatherer) = segments();
-        let inner = Arc::new(Inner {
-            stops: ArcSwap::from_pointee(load_stops(&*store).await?),
-            rules: ArcSwap::from_pointee(Rules {
-                version: store.version(Stream::Policies).await?,
-                ..Rules::default()
-            }),
-            limits: Mutex::new(counters::rebuild(&*store, &*clock).await?),
+        let stops = load_stops(&*store).await?;
+        let rules = Rules { version: store.version(Stream::Policies).await?, ..Rules::default() };
+        let limits = counters::rebuild(&*store, &*clock).await?;
+        let inner = Arc::new_cyclic(|me| Inner {
+            me: me.clone(),
+            stops: ArcSwap::from_pointee(stops),
+            rules: ArcSwap::from_pointee(rules),
+            limits: Mutex::new(limits),
             seats: Seats::default(),
             parked: Parked::default(),
             deadlines: Deadlines::default(),

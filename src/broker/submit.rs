@@ -39,21 +39,36 @@ impl Broker {
         if let Some(stop) = inner.stopped(&ask.grant, &ask.server) {
             let reason = Reason { rule: "(stopped)".into(), text: stop.reason.clone() };
             let end = End::Stopped { text: stop.reason };
-            return inner.refuse(ask, Verdict::Deny { reason }, Some(end)).await;
+            return Box::pin(inner.refuse(ask, Verdict::Deny { reason }, Some(end))).await;
         }
         match inner.judge(&ask) {
             Path::Allow { rule, taken, durable: false } if !inner.suspects(&ask) => {
                 inner.admit(ask, rule, taken).await
             }
-            Path::Allow { rule, .. } => inner.allow_durably(ask, rule).await,
-            Path::Review(terms) => inner.park(ask, terms).await,
-            Path::Deny(reason) => inner.refuse(ask, Verdict::Deny { reason }, None).await,
+            // An agent that closes its connection drops this future. What has begun on the ledger must
+            // be told to everyone all the same, and its waiter must leave: hence a task of its own.
+            Path::Allow { rule, .. } => {
+                let inner = Arc::clone(inner);
+                self.whole(async move { inner.allow_durably(ask, rule).await }).await
+            }
+            Path::Review(terms) => {
+                let inner = Arc::clone(inner);
+                self.whole(async move { inner.park(ask, terms).await }).await
+            }
+            Path::Deny(reason) => Box::pin(inner.refuse(ask, Verdict::Deny { reason }, None)).await,
             Path::Hide(rule) => {
-                inner.refuse(ask, Verdict::Hide { rule }, None).await;
+                Box::pin(inner.refuse(ask, Verdict::Hide { rule }, None)).await;
                 Submission::Hidden
             }
-            Path::Limit(hit) => inner.over_limit(ask, hit).await,
+            Path::Limit(hit) => Box::pin(inner.over_limit(ask, hit)).await,
         }
+    }
+}
+
+impl Broker {
+    async fn whole(&self, work: impl Future<Output = Submission> + Send + 'static) -> Submission {
+        let done = self.inner.tasks.spawn(work).await;
+        done.unwrap_or_else(|_| Submission::Settled(Outcome::unrecorded(End::Unavailable)))
     }
 }
 

@@ -144,13 +144,24 @@ impl Broker {
 
     /// Patience is used up: detach with a ticket; the answer to give (the outcome, if it settled meanwhile).
     pub async fn ticket(&self, waiter: Waiter) -> Outcome {
-        let call = waiter.detach(DetachReason::Ticket).await;
-        self.inner.outcome(&call).await
+        let inner = Arc::clone(&self.inner);
+        // The agent may close its connection meanwhile: the detachment is recorded all the same.
+        let told = self.inner.tasks.spawn(async move {
+            let call = waiter.detach(DetachReason::Ticket).await;
+            inner.outcome(&call).await
+        });
+        told.await.unwrap_or_else(|_| Outcome::unrecorded(super::End::Unavailable))
     }
 
     /// `notifications/cancelled`: detach; nothing is withdrawn.
     pub async fn leave(&self, waiter: Waiter) {
-        waiter.detach(DetachReason::Cancelled).await;
+        // As for a ticket: what is begun is recorded.
+        let left = self.inner.tasks.spawn(async move {
+            waiter.detach(DetachReason::Cancelled).await;
+        });
+        if left.await.is_err() {
+            tracing::error!("an agent that cancelled could not be detached");
+        }
     }
 
     /// The agent has its answer (the response ended cleanly and the peer stayed).

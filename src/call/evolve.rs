@@ -97,7 +97,7 @@ fn withdrawn(call: &mut Call, name: &str) {
     call.reviews.retain(|review| review.reviewer.name != name);
     let voters = People(call.reviews.iter().map(|review| review.reviewer.clone()).collect());
     if let State::Permitted { expires_at, .. } = call.state
-        && !tally::tally(call, &voters).met
+        && !tally(call, &voters).met
     {
         call.state = State::Pending { expires_at };
     }

@@ -8,14 +8,18 @@ mod calls;
 mod demo;
 mod login;
 mod orders;
+mod policies;
 mod print;
 mod reviewer;
 mod sandbox;
 mod serve;
+mod servers;
+mod signals;
+mod stdio;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 /// Exit code of a call that was denied.
 const DENIED: u8 = 3;
@@ -45,10 +49,18 @@ enum Command {
         #[arg(long)]
         listen: Option<String>,
     },
+    /// MCP on stdin and stdout, for clients that start a command.
+    Stdio(stdio::Stdio),
     /// What waits for a person, from the terminal.
     Calls(calls::Calls),
     /// Keep a reviewer's token for `calls`.
     Login(login::Login),
+    /// Servers behind the broker.
+    #[command(subcommand)]
+    Servers(servers::Servers),
+    /// Check, test and explain policies.
+    #[command(subcommand)]
+    Policy(policies::Policies),
     /// Agents that may call.
     #[command(subcommand)]
     Agents(orders::Agents),
@@ -68,6 +80,8 @@ enum Command {
     /// The audit log: verify, export, checkpoint.
     #[command(subcommand)]
     Audit(audit::Audit),
+    /// Completions for a shell, on stdout.
+    Completions { shell: clap_complete::Shell },
     /// The demo's MCP server on stdin and stdout.
     #[command(hide = true)]
     Sandbox(sandbox::Sandbox),
@@ -83,8 +97,12 @@ pub fn run() -> ExitCode {
     let done = match line.command {
         Command::Demo(demo) => demo::run(&demo),
         Command::Serve { listen } => serve::run(at, listen),
+        Command::Stdio(stdio) => stdio::run(stdio),
         Command::Calls(calls) => calls::run(calls, at.is_json()),
         Command::Login(login) => login::run(&login, at.is_json()),
+        Command::Servers(command) => servers::run(command, at),
+        Command::Policy(command) => policies::run(command, at.is_json()),
+        Command::Completions { shell } => completions(shell),
         Command::Agents(command) => orders::agents(command, at),
         Command::Reviewers(command) => orders::reviewers(command, at),
         Command::Stop(scope) => orders::stop(&scope, at),
@@ -100,4 +118,11 @@ pub fn run() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn completions(shell: clap_complete::Shell) -> anyhow::Result<ExitCode> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut CommandLine::command(), "countersign", &mut script);
+    print::bytes(&script)?;
+    Ok(ExitCode::SUCCESS)
 }

@@ -1,6 +1,9 @@
 //! `agents`, `reviewers`, `stop`, `resume`, `open`: orders to the broker on this machine, or to its store.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
@@ -13,10 +16,13 @@ use crate::{
     serve::{Order, open_desk, path_beside, send},
 };
 
+/// Where the configuration lies unless said; it need not be there.
+pub(super) const DEFAULT: &str = "countersign.toml";
+
 /// Which store, and how the answer is printed.
 #[derive(Clone, Debug, Args)]
 pub(super) struct At {
-    /// The broker's configuration; without it: embedded defaults.
+    /// The broker's configuration; without it: countersign.toml here, or embedded defaults.
     #[arg(long, env = "COUNTERSIGN_CONFIG", global = true)]
     config: Option<PathBuf>,
     /// Print JSON.
@@ -129,7 +135,7 @@ pub(super) fn resume(scope: &Scope, at: &At) -> anyhow::Result<ExitCode> {
 
 /// The inbox, signed in, in the person's browser; its link on stdout where there is none.
 pub(super) fn open(reviewer: Option<String>, at: &At) -> anyhow::Result<ExitCode> {
-    let answer = order(at, &Order::SignInLink { reviewer })?;
+    let answer = order_to(&at.load_or_local()?, &Order::SignInLink { reviewer })?;
     let link = answer.get("link").and_then(Value::as_str).context("the broker gave no link")?;
     let opened = !at.json
         && std::process::Command::new("xdg-open")
@@ -156,15 +162,18 @@ fn done(at: &At, wanted: &Order) -> anyhow::Result<ExitCode> {
 }
 
 /// By the broker's socket where one runs, else on the store itself.
-pub(super) fn order(at: &At, order: &Order) -> anyhow::Result<Value> {
-    let config = at.load()?;
+fn order(at: &At, order: &Order) -> anyhow::Result<Value> {
+    order_to(&at.load()?, order)
+}
+
+fn order_to(config: &Config, order: &Order) -> anyhow::Result<Value> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     runtime.block_on(async {
         let socket = path_beside(&config.store_path()?);
         if let Some(answer) = send(&socket, order).await? {
             return Ok(answer);
         }
-        let (desk, store) = open_desk(&config).await?;
+        let (desk, store) = open_desk(config).await?;
         let answer = desk.carry_out(order.clone()).await;
         desk.broker.drain(std::time::Duration::from_secs(5)).await;
         store.drain().await?;
@@ -176,16 +185,27 @@ impl At {
     pub(super) fn load(&self) -> anyhow::Result<Config> {
         Ok(match &self.config {
             Some(path) => Config::load(path)?,
+            None if Path::new(DEFAULT).exists() => Config::load(Path::new(DEFAULT))?,
             None => Config::embedded()?,
         })
     }
 
-    pub(super) fn is_json(&self) -> bool {
-        self.json
+    /// The configuration, unless there is neither one nor a broker here: then the broker of one's own that
+    /// `stdio -- COMMAND` runs, if there is one.
+    fn load_or_local(&self) -> anyhow::Result<Config> {
+        let config = self.load()?;
+        let local = super::stdio::config_path()?;
+        let is_here = config.path.is_some() || config.store_path()?.exists();
+        Ok(if is_here || !local.exists() { config } else { Config::load(&local)? })
     }
 
-    pub(super) fn path(&self) -> Option<&PathBuf> {
-        self.config.as_ref()
+    /// Where the configuration lies, if it was said.
+    pub(super) fn path(&self) -> Option<&Path> {
+        self.config.as_deref()
+    }
+
+    pub(super) fn is_json(&self) -> bool {
+        self.json
     }
 }
 
@@ -196,7 +216,9 @@ fn show(answer: &Value) {
         match value {
             Value::Array(rows) => list(rows),
             Value::String(text) => print::line(&format!("{name}: {text}")),
-            other => print::line(&format!("{name}: {other}")),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => {
+                print::line(&format!("{name}: {value}"))
+            }
         }
     }
     if members.contains_key("token") {
@@ -214,7 +236,7 @@ fn list(rows: &[Value]) {
         Value::Null => "-".to_owned(),
         Value::String(text) => print::visible(text),
         Value::Array(items) => items.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(","),
-        other => other.to_string(),
+        Value::Bool(_) | Value::Number(_) | Value::Object(_) => value.to_string(),
     };
     let body = rows.iter().filter_map(Value::as_object).map(|row| row.values().map(cell).collect());
     print::table(&std::iter::once(head).chain(body).collect::<Vec<Vec<String>>>());

@@ -2,10 +2,8 @@
 
 use std::process::ExitCode;
 
-use tokio::signal::unix::{SignalKind, signal};
-
-use super::orders::At;
-use crate::serve;
+use super::{orders::At, signals::Signals};
+use crate::serve::{self, Running};
 
 pub(super) fn run(at: &At, listen: Option<String>) -> anyhow::Result<ExitCode> {
     crate::telemetry::log_to_stderr();
@@ -15,14 +13,22 @@ pub(super) fn run(at: &At, listen: Option<String>) -> anyhow::Result<ExitCode> {
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
+        let mut signals = Signals::listen()?;
         let running = serve::start(&config).await?;
-        eprintln!("countersign listens on {}", running.public_url);
-        let mut terminate = signal(SignalKind::terminate())?;
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = tokio::signal::ctrl_c() => {}
-        }
+        greet(&running);
+        signals.ended().await;
         running.drain().await;
         Ok(ExitCode::SUCCESS)
     })
+}
+
+/// Where it listens, and what is missing before a first call can be decided.
+fn greet(running: &Running) {
+    eprintln!("countersign listens on {}", running.public_url);
+    if running.broker.upstreams().servers().is_empty() {
+        eprintln!("no server yet; add the first: countersign servers add NAME -- COMMAND ARG…");
+    }
+    if running.broker.people().0.is_empty() {
+        eprintln!("no reviewer yet; add the first: countersign reviewers add NAME");
+    }
 }

@@ -8,22 +8,20 @@ use std::{
 };
 
 use super::{Config, ConfigError, secret};
-use crate::{broker, downstream::DoorSettings, identity::GrantSettings, policy, upstream::ServerSettings};
+use crate::{
+    broker,
+    downstream::DoorSettings,
+    identity::GrantSettings,
+    notify::{BadTarget, Destination, Endpoint, NotifySettings, Secret, Target},
+    policy,
+    upstream::ServerSettings,
+};
 
 /// A certificate chain and its key, PEM files.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Tls {
     pub cert: PathBuf,
     pub key: PathBuf,
-}
-
-/// Where people are told.
-#[derive(Clone, Debug, Default)]
-pub struct NotifySettings {
-    /// Name, webhook URL, whether argument values may be shown.
-    pub slack: Vec<(String, String, bool)>,
-    /// Name, URL, secret, whether argument values may be shown.
-    pub webhook: Vec<(String, String, String, bool)>,
 }
 
 /// Everything a broker process is made of, secrets read.
@@ -197,16 +195,45 @@ impl Config {
     fn notify(&self) -> Result<NotifySettings, ConfigError> {
         let mut settings = NotifySettings::default();
         for (name, slack) in &self.file.notify.slack {
-            let url = secret::read(self, &format!("notify.slack.{name}"), &slack.webhook)?;
-            settings.slack.push((name.clone(), url, slack.values));
+            let name = format!("slack.{name}");
+            let target = Target::Slack(self.target(&name, &slack.webhook, Endpoint::parse)?);
+            settings.destinations.push(self.destination(name, target, slack.values, &slack.retry_for)?);
         }
         for (name, webhook) in &self.file.notify.webhook {
-            let header = format!("notify.webhook.{name}");
-            let url = secret::read(self, &header, &webhook.url)?;
-            let secret = secret::read(self, &header, &webhook.secret)?;
-            settings.webhook.push((name.clone(), url, secret, webhook.values));
+            let name = format!("webhook.{name}");
+            let endpoint = self.target(&name, &webhook.url, Endpoint::parse)?;
+            let target = Target::Webhook(endpoint, self.target(&name, &webhook.secret, Secret::parse)?);
+            settings.destinations.push(self.destination(name, target, webhook.values, &webhook.retry_for)?);
         }
         Ok(settings)
+    }
+
+    fn destination(
+        &self,
+        name: String,
+        target: Target,
+        values: bool,
+        retry_for: &str,
+    ) -> Result<Destination, ConfigError> {
+        let retry_for = self.duration(&format!("notify.{name}"), "retry_for", retry_for)?;
+        Ok(Destination { name, target, values, retry_for })
+    }
+
+    /// A URL or a secret of `[notify.NAME]`; the error does not repeat it.
+    fn target<T>(
+        &self,
+        name: &str,
+        written: &str,
+        parse: fn(&str) -> Result<T, BadTarget>,
+    ) -> Result<T, ConfigError> {
+        let header = format!("notify.{name}");
+        parse(&secret::read(self, &header, written)?).map_err(|bad| {
+            let hint = match bad {
+                BadTarget::NoUrl | BadTarget::NotEncrypted => "write env:NAME or file:PATH of an https URL",
+                BadTarget::NoSecret => "write env:NAME or file:PATH of a Standard Webhooks secret",
+            };
+            self.at(&header, format!("[{header}] cannot be used: {bad}"), hint)
+        })
     }
 }
 

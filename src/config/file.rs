@@ -151,19 +151,34 @@ pub struct Notify {
     pub webhook: BTreeMap<String, Webhook>,
 }
 
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Slack {
     pub webhook: String,
     /// Show argument values, not only names.
     pub values: bool,
+    /// How long one message is tried.
+    pub retry_for: String,
 }
 
-#[derive(Clone, Debug, Default, Deserialize)]
+impl Default for Slack {
+    fn default() -> Self {
+        Self { webhook: String::new(), values: false, retry_for: "24h".into() }
+    }
+}
+
+#[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Webhook {
     pub url: String,
     /// Standard Webhooks secret, `whsec_…`.
     pub secret: String,
     pub values: bool,
+    pub retry_for: String,
+}
+
+impl Default for Webhook {
+    fn default() -> Self {
+        Self { url: String::new(), secret: String::new(), values: false, retry_for: "24h".into() }
+    }
 }

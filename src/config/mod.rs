@@ -11,9 +11,9 @@ mod secret;
 
 use std::path::{Path, PathBuf};
 
-pub use compose::{Composed, NotifySettings, Tls};
+pub use compose::{Composed, Tls};
 pub use error::ConfigError;
-pub use file::{File, GrantServers, Notify, Webhook};
+pub use file::{File, GrantServers, Notify, Server, Webhook};
 pub use policies::{LoadedPolicy, Policies};
 
 /// Every key with its default and what it does; parsed by a test.
@@ -146,6 +146,14 @@ mod tests {
         let variables = [("COUNTERSIGN_LISTEN".to_owned(), "127.0.0.1:9".to_owned())];
         let config = Config::parse("", None, PathBuf::new(), variables.into_iter()).expect("parses");
         assert_eq!(config.file.listen, "127.0.0.1:9");
+    }
+
+    #[test]
+    fn a_destination_that_cannot_be_used_is_named_without_its_secret() {
+        let text = "\n[notify.slack.room]\nwebhook = \"http://hooks.example/T0/B0/urlsecret\"\n";
+        let error = parse(text).expect("parses").compose().expect_err("refused").to_string();
+        assert!(error.contains("countersign.toml:2") && error.contains("not https"), "{error}");
+        assert!(!error.contains("urlsecret"), "{error}");
     }
 
     #[test]

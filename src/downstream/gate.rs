@@ -76,7 +76,7 @@ pub(super) fn sort(visit: &Visit, message: &Message<'_>, body: &Bytes) -> Result
     }
 }
 
-/// Does what was asked.
+/// Does what was asked. Everything but the call is boxed: an allowed call carries no room for it.
 pub(super) async fn run(visit: Visit, errand: Errand, body: Bytes) -> Response {
     match errand {
         Errand::Call(wanted) => submit(visit, *wanted, body).await,
@@ -90,13 +90,15 @@ pub(super) async fn run(visit: Visit, errand: Errand, body: Bytes) -> Response {
             );
             StatusCode::ACCEPTED.into_response()
         }
-        Errand::Initialize(pass, id, client) => relay::initialize(visit, pass, body, id, client).await,
-        Errand::ListTools(pass, asker) => relay::list_tools(visit, pass, body, asker).await,
+        Errand::Initialize(pass, id, client) => {
+            Box::pin(relay::initialize(visit, pass, body, id, client)).await
+        }
+        Errand::ListTools(pass, asker) => Box::pin(relay::list_tools(visit, pass, body, asker)).await,
         Errand::Cancel(pass, id) => match cancel(&visit, &id) {
             Leave::Heard => StatusCode::ACCEPTED.into_response(),
-            Leave::PassOn => relay::message(visit, pass, body, None).await,
+            Leave::PassOn => Box::pin(relay::message(visit, pass, body, None)).await,
         },
-        Errand::Relay(pass, asker) => relay::message(visit, pass, body, asker).await,
+        Errand::Relay(pass, asker) => Box::pin(relay::message(visit, pass, body, asker)).await,
     }
 }
 
@@ -167,7 +169,7 @@ async fn submit(visit: Visit, wanted: Wanted, body: Bytes) -> Response {
         Submission::Waiting(waiter) => {
             drop((body, name));
             live.headers = going_up(&visit.headers);
-            wait::hold(visit, waiter, asker, live, patience).await
+            Box::pin(wait::hold(visit, waiter, asker, live, patience)).await
         }
     }
 }

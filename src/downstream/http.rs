@@ -5,8 +5,8 @@
 use std::sync::Arc;
 
 use axum::{
-    Router,
-    body::Body,
+    BoxError, Router,
+    body::HttpBody,
     extract::{Path, Request, State},
     response::Response,
     routing::any,
@@ -61,22 +61,35 @@ impl Visit {
 }
 
 async fn enter(State(door): State<Door>, Path(server): Path<String>, request: Request) -> Response {
-    let (parts, body) = request.into_parts();
-    let visit = match admit(door, &server, parts.headers, parts.extensions.get().cloned()) {
-        Ok(visit) => visit,
-        Err(refusal) => return *refusal,
-    };
-    match parts.method {
-        Method::POST => match read(body, visit.door.inner.settings.max_body).await {
-            Ok(body) => post(visit, body).await,
-            Err(refusal) => *refusal,
-        },
-        Method::GET => relay::listen(visit).await,
-        Method::DELETE => relay::end(visit).await,
-        _ => {
-            let mut refusal = answer::refuse(StatusCode::METHOD_NOT_ALLOWED, "use POST, GET or DELETE");
-            refusal.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST, GET, DELETE"));
-            refusal
+    let peer = request.extensions().get().cloned();
+    door.answer(&server, request, peer).await
+}
+
+impl Door {
+    /// Answers one request to `/mcp/{server}`. The accept loop comes here at once; the router is for
+    /// whoever nests the door elsewhere.
+    pub async fn answer<B>(&self, server: &str, request: http::Request<B>, peer: Option<Peer>) -> Response
+    where
+        B: HttpBody<Data = Bytes>,
+        B::Error: Into<BoxError>,
+    {
+        let (parts, body) = request.into_parts();
+        let visit = match admit(self.clone(), server, parts.headers, peer) {
+            Ok(visit) => visit,
+            Err(refusal) => return *refusal,
+        };
+        match parts.method {
+            Method::POST => match read(body, visit.door.inner.settings.max_body).await {
+                Ok(body) => post(visit, body).await,
+                Err(refusal) => *refusal,
+            },
+            Method::GET => Box::pin(relay::listen(visit)).await,
+            Method::DELETE => Box::pin(relay::end(visit)).await,
+            _ => {
+                let mut refusal = answer::refuse(StatusCode::METHOD_NOT_ALLOWED, "use POST, GET or DELETE");
+                refusal.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST, GET, DELETE"));
+                refusal
+            }
         }
     }
 }
@@ -134,7 +147,11 @@ fn find_session(
     }
 }
 
-async fn read(body: Body, most: usize) -> Result<Bytes, Box<Response>> {
+async fn read<B>(body: B, most: usize) -> Result<Bytes, Box<Response>>
+where
+    B: HttpBody<Data = Bytes>,
+    B::Error: Into<BoxError>,
+{
     match Limited::new(body, most).collect().await {
         Ok(whole) => Ok(whole.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => {
@@ -149,7 +166,7 @@ async fn post(visit: Visit, body: Bytes) -> Response {
     let sorted = match Frame::parse(&body, &visit.door.limits()) {
         Ok(Frame::One(message)) => gate::sort(&visit, &message, &body),
         Ok(Frame::Batch(messages)) => match batch::split(&visit, &messages, &body) {
-            Ok(parts) => return batch::answer(visit, parts).await,
+            Ok(parts) => return Box::pin(batch::answer(visit, parts)).await,
             Err(refusal) => return *refusal,
         },
         Err(why) => return answer::malformed(&why),
@@ -168,4 +185,19 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
 
 pub(super) fn text<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
     headers.get(name)?.to_str().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size<F: Future>(_: impl Fn(State<Door>, Path<String>, Request) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn a_requests_future_is_small() {
+        // It is boxed for each request, and moved into its box.
+        assert!(size(enter) <= 12 << 10, "{} bytes", size(enter));
+    }
 }

@@ -52,7 +52,7 @@ pub(super) async fn initialize(
     // A server without sessions has none here either; a child's conversation is always one.
     let id = match given {
         Some(id) => id,
-        None if visit.is_stdio() => uuid::Uuid::new_v4().to_string(),
+        None if visit.is_stdio() => session_id(),
         None => return response,
     };
     if !open(&visit, &id, link, client) {
@@ -62,6 +62,11 @@ pub(super) async fn initialize(
         response.headers_mut().insert(header::SESSION_ID, value);
     }
     response
+}
+
+#[expect(clippy::disallowed_methods, reason = "the id of a session, which no history repeats")]
+fn session_id() -> String {
+    uuid::Uuid::new_v4().to_string()
 }
 
 fn open(visit: &Visit, id: &str, link: Link, client: ClientInfo) -> bool {
@@ -90,8 +95,15 @@ pub(super) async fn list_tools(visit: Visit, pass: Passthrough, body: Bytes, ask
     tools::Sieve::new(rules, &visit, asker.modern).pass_on(&visit, reply, asker).await
 }
 
-/// GET: the server's own messages, as they come.
+/// GET: the server's own messages, as they come. A drain ends the stream: nobody waits on it for an answer.
 pub(super) async fn listen(visit: Visit) -> Response {
+    let closing = visit.door.inner.closing.clone().cancelled_owned();
+    let (parts, body) = open_stream(visit).await.into_parts();
+    let until = futures_util::StreamExt::take_until(body.into_data_stream(), closing);
+    Response::from_parts(parts, Body::from_stream(until))
+}
+
+async fn open_stream(visit: Visit) -> Response {
     if visit.session.is_none() && visit.is_stdio() {
         return answer::refuse(StatusCode::METHOD_NOT_ALLOWED, "a stream to listen on belongs to a session");
     }

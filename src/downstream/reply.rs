@@ -56,7 +56,7 @@ pub(super) async fn pass_on(
                     recording.sent(message.len());
                 }
             });
-            spell(messages, (reply.status, reply.headers), asker.cloned(), grace).await
+            Box::pin(spell(messages, (reply.status, reply.headers), asker.cloned(), grace)).await
         }
     }
 }

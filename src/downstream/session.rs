@@ -34,13 +34,13 @@ impl Session {
     }
 }
 
-/// Server and session id.
-type Key = (String, String);
+/// By server, then by session id.
+type Living = HashMap<String, HashMap<String, Arc<Session>>>;
 
 /// Every living session, bounded in number.
 #[derive(Debug)]
 pub(super) struct Sessions {
-    living: Mutex<HashMap<Key, Arc<Session>>>,
+    living: Mutex<Living>,
     /// Servers that gave a session once: a request to them without one is refused before it waits.
     keepers: Mutex<HashSet<String>>,
     most: usize,
@@ -56,20 +56,23 @@ impl Sessions {
     pub(super) fn open(&self, server: &str, session: Session, now: Timestamp) -> bool {
         lock(&self.keepers).insert(server.to_owned());
         let mut living = lock(&self.living);
-        if living.len() >= self.most {
-            living.retain(|_, session| !self.is_idle(session, now));
+        if count(&living) >= self.most {
+            for sessions in living.values_mut() {
+                sessions.retain(|_, session| !self.is_idle(session, now));
+            }
         }
-        if living.len() >= self.most {
+        if count(&living) >= self.most {
             return false;
         }
-        living.insert((server.to_owned(), session.id.to_string()), Arc::new(session));
+        let sessions = living.entry(server.to_owned()).or_default();
+        sessions.insert(session.id.to_string(), Arc::new(session));
         true
     }
 
     /// The session of that id, if it is of this grant; counts as a use.
     pub(super) fn find(&self, server: &str, id: &str, grant: &Grant, now: Timestamp) -> Option<Arc<Session>> {
         let living = lock(&self.living);
-        let session = living.get(&(server.to_owned(), id.to_owned()))?;
+        let session = living.get(server)?.get(id)?;
         if session.grant != grant.name {
             return None;
         }
@@ -78,7 +81,9 @@ impl Sessions {
     }
 
     pub(super) fn forget(&self, server: &str, id: &str) {
-        lock(&self.living).remove(&(server.to_owned(), id.to_owned()));
+        if let Some(sessions) = lock(&self.living).get_mut(server) {
+            sessions.remove(id);
+        }
     }
 
     /// As if this process had just started.
@@ -89,7 +94,10 @@ impl Sessions {
     /// Ends what nobody used for long; the conversations to close.
     pub(super) fn sweep(&self, now: Timestamp) -> Vec<Arc<Session>> {
         let mut living = lock(&self.living);
-        living.extract_if(|_, session| self.is_idle(session, now)).map(|(_, session)| session).collect()
+        let idle = |sessions: &mut HashMap<String, Arc<Session>>| -> Vec<Arc<Session>> {
+            sessions.extract_if(|_, session| self.is_idle(session, now)).map(|(_, session)| session).collect()
+        };
+        living.values_mut().flat_map(idle).collect()
     }
 
     /// Does this server keep sessions, as far as was seen?
@@ -101,6 +109,10 @@ impl Sessions {
         let last = Timestamp(session.last_use.load(Ordering::Relaxed));
         Arc::strong_count(session) == 1 && now.since(last) >= self.idle
     }
+}
+
+fn count(living: &Living) -> usize {
+    living.values().map(HashMap::len).sum()
 }
 
 /// A poisoned lock still holds a whole map: nothing in here can stop half way.

@@ -34,6 +34,8 @@ pub struct StdioSettings {
     pub token: String,
     /// What to do when the broker cannot be reached: ends the sentence that the client is told.
     pub hint: String,
+    /// A broker that does not listen is tried again for this long; nothing was sent to it yet.
+    pub reconnect: Duration,
     /// How long requests may go on after stdin ended.
     pub linger: Duration,
     /// Longest line from the client, bytes.
@@ -47,6 +49,7 @@ impl StdioSettings {
             url,
             token,
             hint: "start it with `countersign serve`, or name another one with --url".into(),
+            reconnect: Duration::ZERO,
             linger: Duration::from_secs(30),
             max_line: 4 << 20,
         }
@@ -81,6 +84,7 @@ pub async fn join(
     let (out, messages) = mpsc::channel(QUEUE);
     let (linger, max_line) = (settings.linger, settings.max_line);
     let joint = Arc::new(Joint::new(settings, out)?);
+    #[expect(clippy::disallowed_methods, reason = "joined below, as `writer`")]
     let writer: JoinHandle<()> = tokio::spawn(write(output, messages));
     let tasks = TaskTracker::new();
     let read = listen(&joint, &tasks, input, max_line).await;

@@ -18,7 +18,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::Service as _;
 
-use crate::downstream::Connected;
+use crate::downstream::{Connected, Door};
 
 /// A client must have sent its request's head by then.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
@@ -27,6 +27,9 @@ const TLS_TIMEOUT: Duration = Duration::from_secs(10);
 /// Who may connect, and how.
 #[derive(Clone)]
 pub(super) struct Entrance {
+    pub door: Door,
+    /// Everything but the door for agents.
+    pub router: Router,
     pub tls: Option<TlsAcceptor>,
     /// Not empty: only these proxies and this machine may connect, for they end TLS for everyone else.
     pub trusted_proxies: Arc<[IpAddr]>,
@@ -39,12 +42,8 @@ impl Entrance {
 }
 
 /// Serves `router` on `listener` until `stop`; then open requests finish, and it returns.
-pub(super) async fn accept(
-    listener: TcpListener,
-    router: Router,
-    entrance: Entrance,
-    stop: CancellationToken,
-) {
+pub(super) async fn accept(listener: TcpListener, entrance: Entrance, stop: CancellationToken) {
+    let entrance = Arc::new(entrance);
     let connections = TaskTracker::new();
     loop {
         let accepted = tokio::select! {
@@ -66,23 +65,16 @@ pub(super) async fn accept(
         }
         // Without it, small answers wait for the peer's acknowledgement; a failure only costs speed.
         let _ = stream.set_nodelay(true);
-        let (router, tls, stop) = (router.clone(), entrance.tls.clone(), stop.clone());
-        connections.spawn(connect(stream, peer, router, tls, stop));
+        connections.spawn(connect(stream, peer, Arc::clone(&entrance), stop.clone()));
     }
     connections.close();
     connections.wait().await;
 }
 
-async fn connect(
-    stream: TcpStream,
-    peer: SocketAddr,
-    router: Router,
-    tls: Option<TlsAcceptor>,
-    stop: CancellationToken,
-) {
-    let Some(tls) = tls else { return serve(stream, peer, router, stop).await };
+async fn connect(stream: TcpStream, peer: SocketAddr, entrance: Arc<Entrance>, stop: CancellationToken) {
+    let Some(tls) = entrance.tls.clone() else { return serve(stream, peer, &entrance, stop).await };
     match tokio::time::timeout(TLS_TIMEOUT, tls.accept(stream)).await {
-        Ok(Ok(stream)) => serve(stream, peer, router, stop).await,
+        Ok(Ok(stream)) => serve(stream, peer, &entrance, stop).await,
         Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
         Err(_) => tracing::debug!("a TLS handshake took too long"),
     }
@@ -91,15 +83,22 @@ async fn connect(
 async fn serve<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
     stream: S,
     peer: SocketAddr,
-    router: Router,
+    entrance: &Entrance,
     stop: CancellationToken,
 ) {
     let connected = Connected::default();
-    let answer = service_fn(|mut request: Request<Incoming>| {
-        let mut router = router.clone();
-        request.extensions_mut().insert(connected.peer());
-        request.extensions_mut().insert(ConnectInfo(peer));
-        async move { router.call(request.map(Body::new)).await }
+    let answer = service_fn(|request: Request<Incoming>| {
+        let (door, mut router) = (entrance.door.clone(), entrance.router.clone());
+        let agent = connected.peer();
+        async move {
+            // An allowed call pays for nothing that only pages need: no routing table, no boxed body.
+            if let Some(server) = request.uri().path().strip_prefix("/mcp/").map(str::to_owned) {
+                return Ok(door.answer(&server, request, Some(agent)).await);
+            }
+            let mut request = request.map(Body::new);
+            request.extensions_mut().insert(ConnectInfo(peer));
+            router.call(request).await
+        }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())

@@ -1,25 +1,27 @@
 //! What people may look up beside the broker: policy files, the signed head, troubles.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use crate::{
     api::{Catalog, PolicyFile},
     config::Policies,
+    notify::Notify,
     store::sqlite::Sqlite,
 };
 
 /// Fed by each reload; read by the API.
-#[derive(Debug)]
 pub struct Shelf {
     store: Arc<Sqlite>,
     files: Mutex<Vec<PolicyFile>>,
     /// Why the last change of the configuration was refused.
     refused: Mutex<Option<String>>,
+    /// Where people are told; set once at start.
+    pub(super) notify: OnceLock<Arc<Notify>>,
 }
 
 impl Shelf {
     pub(super) fn new(store: Arc<Sqlite>) -> Self {
-        Self { store, files: Mutex::default(), refused: Mutex::default() }
+        Self { store, files: Mutex::default(), refused: Mutex::default(), notify: OnceLock::new() }
     }
 
     /// These files are in force.
@@ -55,9 +57,8 @@ impl Catalog for Shelf {
 
     fn troubles(&self) -> Vec<String> {
         let refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        refused
-            .map(|why| format!("the configuration on the disk is not in force: {why}"))
-            .into_iter()
-            .collect()
+        let refused = refused.map(|why| format!("the configuration on the disk is not in force: {why}"));
+        let untold = self.notify.get().map(|notify| notify.troubles()).unwrap_or_default();
+        refused.into_iter().chain(untold).collect()
     }
 }

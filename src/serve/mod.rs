@@ -18,8 +18,9 @@ use crate::{
     api::{self, ApiParts, Origins},
     broker::{Broker, Parts, SystemClock},
     config::{Composed, Config, Policies},
-    downstream::{self, Door},
+    downstream::Door,
     identity::Identity,
+    notify::Notify,
     store::{
         Store,
         sqlite::{OpenOptions, Sqlite},
@@ -45,6 +46,7 @@ pub struct Running {
     pub address: SocketAddr,
     pub public_url: String,
     door: Door,
+    notify: Arc<Notify>,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -61,25 +63,28 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
         .with_context(|| format!("cannot listen on {}; is another broker running?", composed.listen))?;
     let address = listener.local_addr()?;
     let composed = with_port(composed, config, address);
-    let entrance = Entrance {
-        tls: composed.tls.as_ref().map(accept::tls).transpose()?,
-        trusted_proxies: composed.trusted_proxies.as_slice().into(),
-    };
     let (broker, store) = open(config, &composed).await?;
     let shelf = Arc::new(Shelf::new(Arc::clone(&store)));
     apply(&broker, config, &composed, policies, &shelf).await?;
     let door = Door::new(broker.clone(), composed.door.clone());
     let origins = Origins::new(&composed.public_url, address);
     let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+    let notify = Arc::new(Notify::start(broker.clone(), composed.notify.clone(), stop.child_token()).await?);
+    shelf.notify.get_or_init(|| Arc::clone(&notify));
     let catalog: Arc<Shelf> = Arc::clone(&shelf);
     let people = ApiParts::new(broker.clone(), catalog, Arc::clone(broker.metrics()), origins, stop.clone());
-    let router = downstream::routes(door.clone()).merge(api::router(people));
+    let entrance = Entrance {
+        door: door.clone(),
+        router: api::router(people),
+        tls: composed.tls.as_ref().map(accept::tls).transpose()?,
+        trusted_proxies: composed.trusted_proxies.as_slice().into(),
+    };
     let desk = Desk { broker: broker.clone(), changed: Arc::default() };
     socket::serve(path_beside(store.path()), desk.clone(), stop.clone()).await?;
     tasks.spawn(reload::watch(desk, shelf, config.clone(), stop.clone()));
-    tasks.spawn(accept::accept(listener, router, entrance, stop.clone()));
+    tasks.spawn(accept::accept(listener, entrance, stop.clone()));
     tasks.spawn(sweep(door.clone(), stop.clone()));
-    Ok(Running { broker, store, address, public_url: composed.public_url, door, stop, tasks })
+    Ok(Running { broker, store, address, public_url: composed.public_url, door, notify, stop, tasks })
 }
 
 /// Port 0 becomes the port that the system chose, in links too.
@@ -141,6 +146,7 @@ impl Running {
         if tokio::time::timeout(PATIENCE, self.tasks.wait()).await.is_err() {
             tracing::warn!("some connections did not end in time");
         }
+        self.notify.end().await;
         self.broker.upstreams().drain().await;
         if let Err(error) = self.store.drain().await {
             tracing::error!(%error, "the ledger's last head could not be signed");

@@ -111,6 +111,9 @@ async fn reload(broker: &Broker, config: &Config, shelf: &Shelf) -> anyhow::Resu
     let composed = fresh.compose()?;
     let policies = Policies::load(&fresh)?;
     apply(broker, &fresh, &composed, policies, shelf).await?;
+    if let Some(notify) = shelf.notify.get() {
+        notify.replace(composed.notify).await?;
+    }
     Ok(fresh)
 }
 

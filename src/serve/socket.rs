@@ -36,6 +36,7 @@ pub(super) async fn serve(path: PathBuf, desk: Desk, stop: CancellationToken) ->
     let listener = UnixListener::bind(&path)
         .with_context(|| format!("the admin socket {} cannot be made", path.display()))?;
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
+    #[expect(clippy::disallowed_methods, reason = "ends with `stop`")]
     tokio::spawn(async move {
         loop {
             let accepted = tokio::select! {
@@ -44,6 +45,7 @@ pub(super) async fn serve(path: PathBuf, desk: Desk, stop: CancellationToken) ->
             };
             if let Ok((stream, _)) = accepted {
                 let desk = desk.clone();
+                #[expect(clippy::disallowed_methods, reason = "one short answer; its client waits for it")]
                 tokio::spawn(async move {
                     if let Err(error) = answer(stream, &desk).await {
                         tracing::warn!(%error, "an order could not be answered");

@@ -40,6 +40,7 @@ pub struct Metrics {
     verdicts: Family<Verdict, Counter>,
     outcomes: Family<Outcome, Counter>,
     notify_backlog: Family<Destination, Gauge>,
+    notify_dead_letters: Family<Destination, Counter>,
     /// Calls that wait for a person.
     pub pending: Gauge,
     /// Websockets that follow the ledger.
@@ -56,6 +57,7 @@ impl Metrics {
             verdicts: Family::default(),
             outcomes: Family::default(),
             notify_backlog: Family::default(),
+            notify_dead_letters: Family::default(),
             pending: Gauge::default(),
             live_clients: Gauge::default(),
             decision_seconds: Histogram::new(exponential_buckets(1.0, 2.0, 14)),
@@ -85,6 +87,11 @@ impl Metrics {
             "Ledger entries that a destination has not been told of",
             self.notify_backlog.clone(),
         );
+        registry.register(
+            "notify_dead_letters",
+            "Messages that a destination would not take and that were given up",
+            self.notify_dead_letters.clone(),
+        );
         self
     }
 
@@ -112,6 +119,12 @@ impl Metrics {
     pub fn backlog(&self, destination: &str, entries: u64) {
         let label = Destination { destination: destination.to_owned() };
         self.notify_backlog.get_or_create(&label).set(i64::try_from(entries).unwrap_or(i64::MAX));
+    }
+
+    /// One message to `destination` was given up.
+    pub fn dead_letter(&self, destination: &str) {
+        let label = Destination { destination: destination.to_owned() };
+        let _ = self.notify_dead_letters.get_or_create(&label).inc();
     }
 
     /// The OpenMetrics text.

@@ -43,6 +43,7 @@ pub(super) struct Child {
 impl Child {
     /// # Errors
     /// Why the command could not be started.
+    #[expect(clippy::disallowed_methods, reason = "the three tasks end with the child; `ended` is awaited")]
     pub(super) fn start(
         server: &Arc<Server>,
         shared: bool,

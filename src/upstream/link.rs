@@ -131,10 +131,10 @@ impl Link {
                 Ok(reply)
             }
             (None, Some(stdio)) => match outbound.verb {
-                Verb::Post => stdio.post(outbound.body, child).await,
-                Verb::Get => stdio.get().await,
+                Verb::Post => Box::pin(stdio.post(outbound.body, child)).await,
+                Verb::Get => Box::pin(stdio.get()).await,
                 Verb::Delete => {
-                    stdio.close().await;
+                    Box::pin(stdio.close()).await;
                     Ok(Reply::messages(StatusCode::OK, Messages::none()))
                 }
             },

@@ -13,6 +13,7 @@ mod outbound;
 mod pool;
 mod process;
 mod reply;
+mod right;
 mod routes;
 mod server;
 mod settings;
@@ -29,23 +30,13 @@ pub use body::BytesBody;
 pub use link::{Conversation, Hold, Link, Proof};
 pub use messages::Messages;
 pub use outbound::{Outbound, Verb};
+pub(crate) use pool::tls_config;
 pub use reply::{BrokenReply, Reply, ReplyBody, SendError, cannot_have_run};
+pub use right::Right;
 pub use server::Server;
 pub use settings::{ServerSettings, SettingsError, UpstreamSettings};
 
-use crate::{
-    ledger::{Pass, Permit},
-    mcp::Passthrough,
-};
-
-/// The right to send one `tools/call`, spent by sending.
-#[derive(Debug)]
-pub enum Right {
-    /// A call that waited: sent over the connection that `Link::prove` opened before the claim.
-    Permit(Permit, Proof),
-    /// A call that the policy allowed at once.
-    Pass(Pass),
-}
+use crate::mcp::Passthrough;
 
 /// The servers behind us, by name. Cheap to clone.
 #[derive(Clone, Debug)]

@@ -76,7 +76,8 @@ impl Pool {
         for open in [first, None] {
             let mut connection = match open {
                 Some(connection) => connection,
-                None => self.connect().await?,
+                // Boxed: rare, and large (TLS); every call would carry it.
+                None => Box::pin(self.connect()).await?,
             };
             match self.try_send(&mut connection, request).await? {
                 Sent::Answered(response) => return Ok((response, connection)),
@@ -171,6 +172,7 @@ where
         .await
         .map_err(|e| said(&e))?;
     // Ends with the connection, which closes when its `SendRequest` is dropped.
+    #[expect(clippy::disallowed_methods, reason = "owned by the connection that it drives")]
     tokio::spawn(async move {
         if let Err(error) = driver.await {
             tracing::debug!(error = %said(&error), "upstream connection ended");
@@ -191,7 +193,7 @@ fn prepare(stream: &TcpStream) -> std::io::Result<()> {
 }
 
 /// Certificates are checked as the operating system would.
-fn tls_config() -> Result<Arc<rustls::ClientConfig>, String> {
+pub(crate) fn tls_config() -> Result<Arc<rustls::ClientConfig>, String> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut config = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()

@@ -2,6 +2,10 @@
 
 use std::time::Duration;
 
+use countersign::{
+    ledger::{Fact, PolicyEvent, Stream},
+    store::{Batch, Write},
+};
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::Value;
 use tokio::net::TcpStream;
@@ -160,6 +164,37 @@ async fn another_sites_page_and_an_agent_cannot_open_it() {
     request.headers_mut().insert("cookie", w.cookie(&w.ann).await.parse().unwrap());
     request.headers_mut().insert("origin", "https://evil.example".parse().unwrap());
     assert_eq!(refused(connect_async(request).await.map(|(socket, _)| socket)), 403);
+}
+
+#[tokio::test]
+async fn who_reads_too_slowly_is_let_go_and_resumes_without_loss() {
+    let w = world().await;
+    let text = || async { w.get(&w.ann, "/metrics").await.1.as_str().unwrap_or_default().to_owned() };
+    let start = w.head();
+    let mut socket = open(&w, "").await;
+    until("the client is counted", || async { text().await.contains("countersign_live_clients 1") }).await;
+    // 16 MiB: more than the sockets' buffers hold.
+    let refused =
+        |name: usize| PolicyEvent::PolicyRefused { name: name.to_string(), why: "x".repeat(64 << 10) };
+    let facts = (0..256).map(|name| Fact::Policy(refused(name))).collect();
+    let write = Write { stream: Stream::Policies, expected: None, facts, call: None, deadline: None };
+    let batch = Batch { at: crate::rig::NOW, writes: vec![write], ..Batch::default() };
+    w.broker.store().append(batch).await.unwrap();
+    until("the slow reader is let go", || async { text().await.contains("countersign_live_clients 0") })
+        .await;
+
+    let mut names = Vec::new();
+    let mut cursor = format!("c1.{start:x}");
+    while let Heard::Frame(frame) = hear(&mut socket).await {
+        cursor = frame["cursor"].as_str().unwrap().to_owned();
+        names.push(frame["name"].as_str().unwrap().to_owned());
+    }
+    assert!(names.len() < 256, "it was let go before the end");
+    let mut socket = open(&w, &format!("?after={cursor}")).await;
+    while names.len() < 256 {
+        names.push(frame(&mut socket).await["name"].as_str().unwrap().to_owned());
+    }
+    assert_eq!(names, (0..256).map(|name| name.to_string()).collect::<Vec<_>>());
 }
 
 #[tokio::test]

@@ -116,13 +116,14 @@ pub async fn world_at(public_url: Option<&str>) -> World {
     }
     let ending = CancellationToken::new();
     let origins = Origins::new(&public_url, address);
-    let parts = ApiParts::new(
+    let mut parts = ApiParts::new(
         broker.clone(),
         Arc::new(Files(sqlite)),
         broker.metrics().clone(),
         origins,
         ending.clone(),
     );
+    parts.patience = Duration::from_millis(300);
     let (router, stop) = (api::router(parts), ending.clone());
     tokio::spawn(async move {
         axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await.unwrap();

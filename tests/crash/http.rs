@@ -94,7 +94,7 @@ impl Reply {
         }
         let text = std::str::from_utf8(&self.body).ok()?;
         let said = text.lines().filter_map(|line| line.strip_prefix("data: "));
-        let messages = said.filter_map(|data| serde_json::from_str::<Value>(data).ok());
-        messages.filter(|message| message.get("method").is_none()).last()
+        let mut messages = said.filter_map(|data| serde_json::from_str::<Value>(data).ok());
+        messages.rfind(|message| message.get("method").is_none())
     }
 }

@@ -96,3 +96,27 @@ async fn a_decision_within_the_grace_is_answered_as_plain_json() {
     assert!(!answer.is_stream());
     assert_eq!(text(&answer.response().await), "cancel ran with {}");
 }
+
+#[tokio::test]
+async fn an_answer_that_was_missed_is_recalled_once() {
+    let server = Server::start(Manner::Json).await;
+    let mut plan = Plan::at(&server.url);
+    plan.door.delivery_ms = 200;
+    let house = House::open(plan).await;
+    let agent = house.agent().initialized("test").await;
+
+    let first = agent.post(&call(1, "cancel", json!({}))).await;
+    house.approve(&house.pending().await).await;
+    house.until(|call| call.state.name() == StateName::Completed).await;
+    // It closes its connection before it counts as having the answer.
+    drop(first);
+    let again = agent.post(&call(2, "cancel", json!({}))).await;
+    assert_eq!(again.status, 200);
+    house.delivered(HowDelivered::Recall).await;
+    assert_eq!(text(&again.response().await), "cancel ran with {}");
+    assert_eq!(server.calls().len(), 1);
+
+    let third = agent.post(&call(3, "cancel", json!({}))).await;
+    assert!(house.pending().await.delivered.is_none(), "a call of its own");
+    drop(third);
+}

@@ -94,8 +94,9 @@ fn beginnings() -> Vec<(Event, Value)> {
         terms: Some(terms.clone()),
         expires_at,
     };
-    let attached =
-        Event::Attached { attachment, kind: AttachKind::Line, session: Some("s1".into()), replica };
+    let session = Some("s1".into());
+    let attached = Event::Attached { attachment, kind: AttachKind::Line, session, replica };
+    let withdrawn = Event::VoteWithdrawn { reviewer: person.clone() };
     let reparked =
         Event::Reparked { why: "pin".into(), round: 1, digest, terms, policy: "p2".into(), expires_at };
     vec![
@@ -114,10 +115,7 @@ fn beginnings() -> Vec<(Event, Value)> {
             json!({"event": "detached", "attachment": attachment_json, "why": "ticket"}),
         ),
         (Event::Voted { review }, json!({"event": "voted", "review": review_json})),
-        (
-            Event::VoteWithdrawn { reviewer: person.clone() },
-            json!({"event": "vote_withdrawn", "reviewer": person_json}),
-        ),
+        (withdrawn, json!({"event": "vote_withdrawn", "reviewer": person_json})),
         (
             Event::Extended { by: person, expires_at },
             json!({"event": "extended", "by": person_json, "expires_at": moment}),

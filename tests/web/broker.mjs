@@ -36,6 +36,7 @@ export async function realPlace() {
   await writeFile(config, configText({ binary, folder, port }));
   const cli = async (...args) => JSON.parse((await run(binary, [...args, "--config", config, "--json"])).stdout);
 
+  const used = new Set();
   let child = null;
   let agent = null;
   const log = await open(join(folder, "broker.log"), "a");
@@ -52,9 +53,9 @@ export async function realPlace() {
     child.kill("SIGTERM");
     await gone;
   };
-  // A session of its own for each call: a broker that restarts takes the old ones along.
+  // One session until the broker restarts, which takes the old ones along.
   const call = async (tool, args) => {
-    agent ??= openAgent({ url: `${url}/mcp/sandbox`, token: TOKEN });
+    agent ??= openAgent({ url: `${url}/mcp/sandbox`, token: TOKEN }).catch((error) => { agent = null; throw error; });
     return (await agent).call(tool, args);
   };
   const api = (path, token) => fetch(`${url}/api/v1/${path}`, { headers: { authorization: `Bearer ${token}` } }).then((response) => response.json());
@@ -63,6 +64,7 @@ export async function realPlace() {
   const people = { ann: await cli("reviewers", "add", "ann", "--groups", "genomics"), bo: await cli("reviewers", "add", "bo", "--groups", "genomics") };
   return {
     reviewerToken: people.ann.token,
+    oneTimeLink: people.ann.link,
     url: () => url,
     call,
     start,
@@ -73,8 +75,12 @@ export async function realPlace() {
       if (!answer.ok()) throw new Error(`sign-in: ${answer.status()} ${await answer.text()}`);
     },
     async startBatch() {
-      const { text } = await call("StartAHORunBatch", { batch_name: `story-${Date.now()}` });
-      return Number(BATCH.exec(text)[1]);
+      // A sandbox that was started anew counts from the beginning; stories tell calls apart by their batch.
+      for (;;) {
+        const { text } = await call("StartAHORunBatch", { batch_name: `story-${Date.now()}` });
+        const batch = Number(BATCH.exec(text)[1]);
+        if (!used.has(batch)) { used.add(batch); return batch; }
+      }
     },
     async batchState(batch) {
       const { text } = await call("GetAHORunBatch", { batch_id: batch });

@@ -17,6 +17,7 @@ export async function fakePlace() {
 
   return {
     reviewerToken: "good",
+    oneTimeLink: `${fake.url}/login/once`,
     url: () => fake.url,
     async signIn(context, reviewer) {
       broker().people = true;

@@ -45,8 +45,9 @@ async function serve(broker, request, response) {
   if (url.pathname.startsWith("/assets/")) return file(response, normalize(url.pathname));
   if (url.pathname.startsWith("/login/")) {
     if (request.method !== "POST") return file(response, "/login.html");
-    broker.signedIn = true;
-    response.writeHead(303, { location: "/" });
+    if (broker.spent) return send(response, 410, { title: "The link is used up or too old" });
+    broker.spent = true;
+    response.writeHead(303, { location: "/", "set-cookie": "who=ann; Path=/; HttpOnly; SameSite=Strict" });
     return response.end();
   }
   return file(response, "/index.html");

@@ -182,6 +182,20 @@ export const stories = {
     assert.equal(typeof (await world.batchState(batch)), "string");
   },
 
+  async "a one-time link signs in by its button, and only once"(world) {
+    const page = await world.page({ signedIn: false });
+    const link = world.oneTimeLink;
+    await page.goto(link);
+    await page.reload();
+    await page.getByRole("button", { name: "Sign in" }).click();
+    await page.getByRole("heading", { name: "Inbox" }).waitFor();
+    const other = await world.page({ signedIn: false });
+    await other.goto(link);
+    await other.getByRole("button", { name: "Sign in" }).click();
+    await other.waitForLoadState();
+    assert.equal(await other.getByRole("heading", { name: "Inbox" }).count(), 0);
+  },
+
   async "signing in takes a reviewer's token, and nothing else"(world) {
     const page = await world.page({ signedIn: false });
     await page.getByText("countersign open").waitFor();

@@ -22,7 +22,7 @@ export function Card({ call, next, onNext, full = false }) {
       <div class="body">
         <div class="main">
           <${Outcome} call=${call} />
-          <${Arguments} key=${`args ${call.id}`} call=${call} before=${lastApproved(precedent)} />
+          <${Arguments} key=${`args ${call.id}`} call=${call} before=${lastApproved(call, precedent)} />
           <${Why} call=${call} />
           <${Reviews} call=${call} />
           <${Precedent} call=${call} calls=${precedent} />

@@ -22,16 +22,16 @@ export function usePrecedent(call) {
   return calls;
 }
 
-/** The arguments of the last call that ran, to compare with; null when there was none. */
-export function lastApproved(calls) {
-  return calls?.find((call) => call.state === "completed")?.arguments ?? null;
+/** The arguments of the last call before this one that ran, to compare with; null when there was none. */
+export function lastApproved(call, calls) {
+  return calls?.find((other) => other.state === "completed" && other.requested_at < call.requested_at)?.arguments ?? null;
 }
 
 /** The list under the card. */
 export function Precedent({ call, calls }) {
   const now = useNow();
   return html`<section aria-labelledby="precedent-title"><h3 id="precedent-title"><span><${Short} text=${call.agent} limit=${32} /> and this tool</span></h3>
-    ${calls === null ? html`<p class="skeleton line"></p>` : calls.length === 0 ? html`<p class="muted first">The first time this agent asks for this tool.</p>`
+    ${calls === null ? html`<p class="skeleton line"></p>` : calls.length === 0 ? html`<p class="muted first">No other call of this agent to this tool is on record.</p>`
     : html`<ul class="hist">${calls.map((other) => html`<li><time datetime=${other.requested_at} title=${absolute(other.requested_at)}>${when(other.requested_at, now)}</time>
         <a href=${`/c/${encodeURIComponent(other.id)}`}><span>${target(other) ? html`<${Short} text=${target(other)[1]} limit=${48} />` : "the call"}</span></a>
         <span class=${`ended ${tone(other.state)}`}>${status(other)}</span></li>`)}</ul>`}

@@ -33,7 +33,7 @@ pub(super) fn claim(call: &Call, claim: &Claim<'_>, lease_until: Timestamp) -> D
     if !claim.authority.policy_unchanged {
         return Err(Refusal::PolicyChanged);
     }
-    if call.terms.is_some() && !tally::tally(call, &claim.authority.people).met {
+    if call.terms.is_some() && !tally(call, &claim.authority.people).met {
         return Err(Refusal::QuorumGone);
     }
     Ok(vec![Event::Dispatched {

@@ -42,8 +42,8 @@ pub(super) fn vote(call: &Call, ballot: &Ballot<'_>, now: Timestamp) -> Decided 
             by: By::Reviewer { person: reviewer },
             reason: Why { reason: None, text: ballot.reason },
         }),
-        Vote::Approve => evolve::evolve(call.id, Some(call.clone()), &voted, now)
-            .filter(|voted| tally::tally(voted, ballot.people).met)
+        Vote::Approve => evolve(call.id, Some(call.clone()), &voted, now)
+            .filter(|voted| tally(voted, ballot.people).met)
             .map(|_| Event::Permitted { use_by: now.plus(terms.use_within) }),
     };
     Ok(std::iter::once(voted).chain(next).collect())

@@ -11,13 +11,12 @@ use std::{process::ExitCode, time::Duration};
 use anyhow::Context as _;
 use clap::Args;
 use ed25519_dalek::{VerifyingKey, pkcs8::DecodePublicKey as _};
-use tokio::signal::unix::{SignalKind, signal};
 
 use self::{
     stage::{AGENT, Folder, SERVER, Stage},
     story::{Decision, Story, print_answer},
 };
-use super::{print, sandbox};
+use super::{print, sandbox, signals::Signals};
 use crate::{
     broker::{Clock as _, SystemClock},
     store::sqlite::ReadOnly,
@@ -44,22 +43,22 @@ pub(super) fn run(demo: &Demo) -> anyhow::Result<ExitCode> {
 }
 
 async fn play(demo: &Demo) -> anyhow::Result<ExitCode> {
+    let mut signals = Signals::listen()?;
     let stage = Stage::build(demo.port).await?;
     introduce(&stage);
-    let mut terminate = signal(SignalKind::terminate())?;
     let (ended, interrupted) = tokio::select! {
         ended = act(demo, &stage) => (ended, false),
-        _ = tokio::signal::ctrl_c() => (Ok(()), true),
-        _ = terminate.recv() => (Ok(()), true),
+        () = signals.ended() => (Ok(()), true),
     };
     if interrupted {
         print::line("");
-        print::line("Stopped. Whatever waited was not run.");
+        print::line("Stopped.");
     }
     let Stage { running, folder, .. } = stage;
     running.drain().await;
     ended?;
-    if demo.yes && !interrupted {
+    anyhow::ensure!(!(demo.yes && interrupted), "the demo was stopped before its end");
+    if demo.yes {
         verify(&folder)?;
         print::line("");
         print::line("The demo did what it should.");

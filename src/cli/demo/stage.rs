@@ -82,6 +82,7 @@ pub(super) struct Folder(PathBuf);
 
 impl Folder {
     fn new() -> anyhow::Result<Self> {
+        #[expect(clippy::disallowed_methods, reason = "a folder of the command line, no id of a call")]
         let name = format!("countersign-demo-{}", uuid::Uuid::new_v4().simple());
         let path = std::env::temp_dir().join(name);
         let made = std::fs::DirBuilder::new().mode(0o700).create(&path);

@@ -95,7 +95,9 @@ impl Story {
                     if let Some(call) = &told.call
                         && let Some(decision) = decision.take()
                     {
-                        deciding = Some(tokio::spawn(decide(self.reviewer.clone(), call.clone(), decision)));
+                        #[expect(clippy::disallowed_methods, reason = "joined below, in `deciding`")]
+                        let task = tokio::spawn(decide(self.reviewer.clone(), call.clone(), decision));
+                        deciding = Some(task);
                     }
                 }
             };

@@ -1,27 +1,42 @@
 //! One message's way to the broker, and its answers' way back.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use reqwest::Response;
+use tokio::time::Instant;
 
 use super::joint::{Errand, Joint, Kind, NOTICE, Session, lock};
 use crate::mcp::{self, Answer, Frame, Message, answer, header, sse::Splitter};
 
 /// One event of a stream.
 const MAX_EVENT: usize = 64 << 20;
+/// Between two tries to connect.
+const KNOCK: Duration = Duration::from_millis(100);
 
 impl Joint {
     pub(super) async fn exchange(&self, errand: &Errand) {
-        let begun = match errand.kind {
+        let until = Instant::now() + self.settings.reconnect;
+        loop {
+            match self.begin(errand).await {
+                Ok(response) => return self.take(errand, response).await,
+                // Nothing was sent: the same message may find the broker that comes up now.
+                Err(error) if error.is_connect() && Instant::now() < until => {
+                    tokio::time::sleep(KNOCK).await;
+                }
+                Err(error) => return self.fail(errand, &self.unreachable(&error)).await,
+            }
+        }
+    }
+
+    async fn begin(&self, errand: &Errand) -> reqwest::Result<Response> {
+        match errand.kind {
             Kind::Initialize => {
                 *lock(&self.session) = Session { hello: Some(errand.line.clone()), ..Session::default() };
                 self.post(errand.line.clone(), errand.headers.as_ref(), errand.ids.is_empty()).await
             }
             Kind::Initialized | Kind::Cancel | Kind::Other => self.post_in_session(errand).await,
-        };
-        match begun {
-            Ok(response) => self.take(errand, response).await,
-            Err(error) => self.fail(errand, &self.unreachable(&error)).await,
         }
     }
 

@@ -146,6 +146,7 @@ impl Joint {
         }
         let (joint, all_done) = (self.clone(), tasks.clone());
         // Not one of `tasks`: it never ends by itself, and nothing waits for it.
+        #[expect(clippy::disallowed_methods, reason = "ends with `ending` or with the last task")]
         tokio::spawn(async move {
             tokio::select! {
                 () = joint.listen() => {}

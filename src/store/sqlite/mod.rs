@@ -2,6 +2,7 @@
 
 mod export;
 mod files;
+mod options;
 mod projection;
 mod query;
 mod reader;
@@ -10,13 +11,13 @@ mod shared;
 mod writer;
 
 pub use export::ReadOnly;
+pub use options::OpenOptions;
 
 use std::{
     fs,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, mpsc},
     thread::JoinHandle,
-    time::Duration,
 };
 
 use ed25519_dalek::{SigningKey, VerifyingKey};
@@ -36,22 +37,6 @@ use crate::{
 
 /// How many jobs may wait for the writer; more wait outside.
 const QUEUE: usize = 4096;
-
-#[derive(Clone, Debug)]
-pub struct OpenOptions {
-    /// The ledger's name in its signed heads: no white space, no `+`.
-    pub name: String,
-    /// A signed head at most this often.
-    pub sign_every: Duration,
-    /// An upper bound for the file, in pages of 4 KiB: a full disk at will.
-    pub max_pages: Option<u32>,
-}
-
-impl Default for OpenOptions {
-    fn default() -> Self {
-        Self { name: "countersign".into(), sign_every: Duration::from_secs(1), max_pages: None }
-    }
-}
 
 /// A store that this process owns. Dropping it writes what waits, signs the head and lets go.
 #[derive(Debug)]

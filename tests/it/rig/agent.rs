@@ -1,5 +1,7 @@
 //! An agent: one HTTP connection per request, so that leaving is closing it.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use countersign::mcp::sse::Splitter;
 use http_body_util::{BodyExt as _, Full};
@@ -32,6 +34,9 @@ pub struct Answer {
     /// Without it the connection would end with the answer.
     _sender: http1::SendRequest<Full<Bytes>>,
 }
+
+/// A story that waits longer for one thing has gone wrong.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// One event of a stream.
 #[derive(Debug)]
@@ -81,7 +86,7 @@ impl Agent {
             headers: parts.headers,
             body,
             splitter: Splitter::new(1 << 20),
-            ready: Default::default(),
+            ready: std::collections::VecDeque::new(),
             connection,
             _sender: sender,
         }
@@ -131,7 +136,8 @@ impl Answer {
             if let Some(told) = self.ready.pop_front() {
                 return Some(told);
             }
-            let part = self.body.frame().await?.unwrap().into_data().unwrap();
+            let part = tokio::time::timeout(PATIENCE, self.body.frame()).await.expect("more of the stream");
+            let part = part?.unwrap().into_data().unwrap();
             for event in self.splitter.push(&part).unwrap() {
                 let told = match event.data {
                     Some(data) => Told::Message(serde_json::from_str(&data).unwrap()),

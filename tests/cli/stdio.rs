@@ -1,0 +1,101 @@
+//! Agents that start a command, and the reviewer's terminal beside them.
+
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use crate::rig::{BINARY, Home, Running};
+
+/// Starts a batch, and asks to cancel it; gives the batch's id.
+fn ask_to_cancel(agent: &mut Running) -> String {
+    let started = agent.ask("tools/call", &json!({"name": "StartAHORunBatch", "arguments": {"name": "n"}}));
+    let id = started["structuredContent"]["batchId"].as_str().unwrap().to_owned();
+    agent.request("tools/call", &json!({"name": "CancelAHORunBatch", "arguments": {"batch_id": id}}));
+    id
+}
+
+/// The id of the next call that waits for a person.
+fn parked(watch: &Running) -> String {
+    let is_new = |line: &str| line.contains("\"submitted\"") && line.contains("\"terms\"");
+    let entry: Value = serde_json::from_str(&watch.lines.until(is_new)).unwrap();
+    entry["call"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_reviewer_decides_from_the_terminal_and_the_joined_agent_is_answered() {
+    let home = Home::new();
+    let (_broker, url) = home.broker();
+    let token = |answer: Value| answer["token"].as_str().unwrap().to_owned();
+    let bot = token(home.run(&["agents", "add", "bot", "--servers", "sandbox", "--json"]).json());
+    let eve = token(home.run(&["reviewers", "add", "eve", "--json"]).json());
+    home.tell(&["login", &url], &eve).ends(0);
+    let cursor = home.run(&["calls", "list", "--json"]).json()["cursor"].as_str().unwrap().to_owned();
+    let watch = home.start(&["calls", "watch", "--json", "--after", &cursor]);
+    let mut agent = home.start(&["stdio", "--server", "sandbox", "--url", &url, "--token", &bot]);
+    agent.handshake();
+
+    let batch = ask_to_cancel(&mut agent);
+    let call = parked(&watch);
+    let listed = home.run(&["calls", "list", "--state", "pending", "--json"]).json();
+    let code = listed["calls"][0]["short_code"].as_str().unwrap();
+    let card = home.run(&["calls", "show", code]).ends(0).out();
+    assert!(card.contains(&format!("batch_id = \"{batch}\"")), "{card}");
+    home.run(&["calls", "approve", &call]).ends(1);
+    home.run(&["calls", "approve", &call, "--code", "000000"]).ends(1);
+    home.run(&["calls", "approve", code, "--code", code, "--reason", "mixed up"]).ends(0);
+    assert_eq!(agent.result()["structuredContent"]["status"], "CANCELLED");
+
+    ask_to_cancel(&mut agent);
+    let call = parked(&watch);
+    let watched = home.start(&["calls", "watch", &call, "--until-settled"]);
+    home.run(&["calls", "deny", &call, "--reason", "still needed"]).ends(0);
+    assert_eq!(agent.result()["content"][0]["text"], "[DENIED by eve] still needed");
+    assert_eq!(watched.wait().code(), Some(3));
+    home.run(&["calls", "approve", &call, "--code", "000000"]).ends(3);
+}
+
+#[test]
+fn a_stop_denies_what_waits_and_a_resume_lets_it_pass_again() {
+    let home = Home::new();
+    let (_broker, url) = home.broker();
+    let bot = home.run(&["agents", "add", "bot", "--servers", "sandbox", "--json"]).json();
+    let token = bot["token"].as_str().unwrap();
+    let mut agent = home.start(&["stdio", "--server", "sandbox", "--url", &url, "--token", token]);
+    agent.handshake();
+    home.run(&["stop", "--reason", "no scope"]).ends(1);
+    home.run(&["stop", "--agent", "bot", "--reason", "drill"]).ends(0);
+    let list = json!({"name": "ListAHORunBatches", "arguments": {}});
+    assert_eq!(agent.ask("tools/call", &list)["content"][0]["text"], "[STOPPED] drill");
+    home.run(&["resume", "--agent", "bot", "--reason", "over"]).ends(0);
+    assert_eq!(agent.ask("tools/call", &list)["isError"], false);
+}
+
+#[test]
+fn processes_share_one_broker_and_another_takes_over_when_the_first_ends() {
+    let home = Home::new();
+    let start = |name: &str| home.start(&["stdio", "--name", name, "--", BINARY, "sandbox"]);
+    let mut first = start("one");
+    first.handshake();
+    let mut second = start("two");
+    second.handshake();
+    assert_eq!(second.ask("tools/list", &json!({}))["tools"].as_array().map(Vec::len), Some(5));
+    first.errors.until(|line| line.contains("the inbox is at") && !line.contains("/login/"));
+    let link = home.run(&["open", "--json"]).json();
+    assert_eq!(link["name"], "ann");
+    assert!(first.wait().success());
+    assert_eq!(second.ask("tools/list", &json!({}))["tools"].as_array().map(Vec::len), Some(5));
+    second.errors.until(|line| line.contains("the inbox is at"));
+    second.signal(Signal::TERM);
+    assert!(second.wait().success());
+}
+
+#[test]
+fn without_a_policy_every_call_of_a_command_waits_for_its_user() {
+    let home = Home::new();
+    let mut agent = home.start(&["stdio", "--", BINARY, "sandbox"]);
+    agent.handshake();
+    agent.request("tools/call", &json!({"name": "ListAHORunBatches", "arguments": {}}));
+    agent.errors.until(|line| line.contains("the inbox is at"));
+    home.run(&["stop", "--all", "--reason", "seen", "--config", ".local/share/countersign/local.toml"])
+        .ends(0);
+    assert_eq!(agent.result()["content"][0]["text"], "[STOPPED] seen");
+}
