@@ -28,7 +28,7 @@ impl Liar {
             while let Ok((stream, _)) = listener.accept().await {
                 let served = served.clone();
                 // A peer that goes away in the middle ends the conversation, nothing else.
-                tokio::spawn(async move { drop(served.converse(stream).await) });
+                tokio::spawn(async move { drop(Box::pin(served.converse(stream)).await) });
             }
         });
         liar
@@ -45,7 +45,7 @@ impl Liar {
             *self.seen.lock().unwrap().entry(marker.to_owned()).or_default() += 1;
             let tool = message["params"]["name"].as_str().unwrap_or("say_fine");
             let manner = tool.split_once('_').map_or("fine", |(_, manner)| manner);
-            if !misbehave(&mut stream, manner, &message["id"]).await? {
+            if !Box::pin(misbehave(&mut stream, manner, &message["id"])).await? {
                 return Ok(());
             }
         }
@@ -76,7 +76,7 @@ async fn misbehave(stream: &mut TcpStream, manner: &str, id: &Value) -> std::io:
     match manner {
         "hang" => {
             let mut nothing = [0];
-            stream.read(&mut nothing).await?;
+            stream.read_exact(&mut nothing).await?;
             Ok(false)
         }
         "slam" => Ok(false),
