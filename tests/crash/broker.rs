@@ -65,7 +65,8 @@ impl Broker {
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_countersign"));
+        let ours = env!("CARGO_BIN_EXE_countersign");
+        let mut command = Command::new(std::env::var("COUNTERSIGN_CRASH_BROKER").unwrap_or(ours.into()));
         command.args(arguments).current_dir(&self.folder).stdin(Stdio::null());
         command.env("COUNTERSIGN_CONFIG", self.folder.join("countersign.toml"));
         command.envs((0..AGENTS).map(|agent| (format!("BOT{agent}"), Self::agent_token(agent))));

@@ -4,7 +4,7 @@ use std::{io, net::SocketAddr};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
-use hyper::{Request, StatusCode, client::conn::http1, header::HeaderMap};
+use hyper::{Request, StatusCode, client::conn::http1};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::net::TcpStream;
@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 #[derive(Debug)]
 pub struct Reply {
     pub status: StatusCode,
-    pub headers: HeaderMap,
+    pub session: Option<String>,
     pub body: Bytes,
 }
 
@@ -58,7 +58,9 @@ impl Target {
             let request = request.body(Full::new(body.into())).map_err(io::Error::other)?;
             let (parts, body) = sender.send_request(request).await.map_err(io::Error::other)?.into_parts();
             let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
-            Ok(Reply { status: parts.status, headers: parts.headers, body })
+            let session = parts.headers.get("mcp-session-id");
+            let session = session.and_then(|id| id.to_str().ok()).map(str::to_owned);
+            Ok(Reply { status: parts.status, session, body })
         };
         // The connection is polled beside the exchange, in this task: nothing outlives it.
         tokio::pin!(connection);

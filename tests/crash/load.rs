@@ -103,7 +103,7 @@ impl Agent {
                 "protocolVersion": "2025-06-18", "capabilities": {},
                 "clientInfo": {"name": "crash", "version": "1"}}});
             let reply = self.target.post(&hello).await.ok()?;
-            *session = Some(reply.headers.get("mcp-session-id")?.to_str().ok()?.to_owned());
+            *session = Some(reply.session?);
         }
         let target = self.target.clone().with("mcp-protocol-version", "2025-06-18");
         Some(target.with("mcp-session-id", session.as_ref()?))

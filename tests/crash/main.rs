@@ -1,7 +1,7 @@
 //! The broker is killed (SIGKILL) at random moments under load, and nothing that it promised is lost.
 //!
 //! `COUNTERSIGN_CRASH_CYCLES` says how often (4 unless said), `COUNTERSIGN_CRASH_SEED` repeats the
-//! choices of a run. A folder with the store, the log and the upstream's file stays when it fails.
+//! choices of a run, `COUNTERSIGN_CRASH_BROKER` names another broker to kill. A folder with the store, the log and the upstream's file stays when it fails.
 
 mod broker;
 mod checks;
