@@ -4,7 +4,6 @@
 //! window, and the next start says so on the ledger (`unclean_start`).
 
 use std::{
-    ops::Range,
     sync::{Arc, OnceLock},
     time::Duration,
 };
@@ -45,8 +44,7 @@ struct Record {
     tool: String,
     rule: String,
     policy: String,
-    body: Bytes,
-    arguments: Option<Range<usize>>,
+    arguments: Bytes,
     end: OnceLock<End>,
 }
 
@@ -127,7 +125,8 @@ impl Segments {
         policy: String,
         clock: &Arc<dyn Clock>,
     ) -> Option<(Pass, Recording)> {
-        let Ask { grant, server, session, tool, body, arguments, .. } = ask;
+        let arguments = held(&ask);
+        let Ask { grant, server, session, tool, .. } = ask;
         let at = clock.now();
         let record = Arc::new(Record {
             id,
@@ -138,7 +137,6 @@ impl Segments {
             tool,
             rule,
             policy,
-            body,
             arguments,
             end: OnceLock::new(),
         });
@@ -204,12 +202,21 @@ impl Gatherer {
     }
 }
 
+/// The arguments for the record. Small ones are copied: a slice would keep the connection's whole read
+/// buffer alive until the segment is written, and each request would need a new one.
+fn held(ask: &Ask) -> Bytes {
+    const COPIED: usize = 4096;
+    let Some(range) = ask.arguments.clone().filter(|range| range.end <= ask.body.len()) else {
+        return Bytes::new();
+    };
+    if range.len() <= COPIED { Bytes::copy_from_slice(&ask.body[range]) } else { ask.body.slice(range) }
+}
+
 /// `keep`: arguments up to this many bytes are kept; of longer ones, their digest.
 fn leaf(record: &Record, ended: Option<End>, keep: usize) -> Option<Vec<u8>> {
-    let arguments = record.arguments.clone().and_then(|range| record.body.get(range)).unwrap_or_default();
-    let arguments = match str::from_utf8(arguments) {
+    let arguments = match str::from_utf8(&record.arguments) {
         Ok(text) if text.len() <= keep => Arguments::Raw(text.to_owned()),
-        Ok(_) | Err(_) => Arguments::Digest(Digest(Sha256::digest(arguments).into())),
+        Ok(_) | Err(_) => Arguments::Digest(Digest(Sha256::digest(&record.arguments).into())),
     };
     let call = AllowedCall {
         id: record.id,
