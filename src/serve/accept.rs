@@ -1,8 +1,13 @@
 //! The accept loop: TCP or TLS, HTTP/1.1 with upgrades, one task per connection, a clean end.
 
 use std::{
+    future::{Future as _, poll_fn},
     net::{IpAddr, SocketAddr},
-    sync::Arc,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -44,6 +49,7 @@ impl Entrance {
 /// Serves `router` on `listener` until `stop`; then open requests finish, and it returns.
 pub(super) async fn accept(listener: TcpListener, entrance: Entrance, stop: CancellationToken) {
     let entrance = Arc::new(entrance);
+    let closing = Closing::default();
     let connections = TaskTracker::new();
     loop {
         let accepted = tokio::select! {
@@ -65,16 +71,17 @@ pub(super) async fn accept(listener: TcpListener, entrance: Entrance, stop: Canc
         }
         // Without it, small answers wait for the peer's acknowledgement; a failure only costs speed.
         let _ = stream.set_nodelay(true);
-        connections.spawn(connect(stream, peer, Arc::clone(&entrance), stop.clone()));
+        connections.spawn(connect(stream, peer, Arc::clone(&entrance), closing.clone()));
     }
+    closing.close();
     connections.close();
     connections.wait().await;
 }
 
-async fn connect(stream: TcpStream, peer: SocketAddr, entrance: Arc<Entrance>, stop: CancellationToken) {
-    let Some(tls) = entrance.tls.clone() else { return serve(stream, peer, &entrance, stop).await };
+async fn connect(stream: TcpStream, peer: SocketAddr, entrance: Arc<Entrance>, closing: Closing) {
+    let Some(tls) = entrance.tls.clone() else { return serve(stream, peer, &entrance, closing).await };
     match tokio::time::timeout(TLS_TIMEOUT, tls.accept(stream)).await {
-        Ok(Ok(stream)) => serve(stream, peer, &entrance, stop).await,
+        Ok(Ok(stream)) => serve(stream, peer, &entrance, closing).await,
         Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
         Err(_) => tracing::debug!("a TLS handshake took too long"),
     }
@@ -84,7 +91,7 @@ async fn serve<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
     stream: S,
     peer: SocketAddr,
     entrance: &Entrance,
-    stop: CancellationToken,
+    closing: Closing,
 ) {
     let connected = Connected::default();
     let answer = service_fn(|request: Request<Incoming>| {
@@ -100,21 +107,42 @@ async fn serve<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
             router.call(request).await
         }
     });
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
-        .serve_connection(TokioIo::new(stream), answer)
-        .with_upgrades();
-    let mut connection = std::pin::pin!(connection);
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = stop.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+    let mut builder = http1::Builder::new();
+    // Nobody on this machine needs slow heads; for everyone else a timer per request is worth its cost.
+    let patience = (!peer.ip().is_loopback()).then_some(HEAD_TIMEOUT);
+    builder.timer(TokioTimer::new()).header_read_timeout(patience);
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), answer).with_upgrades());
+    let mut closed = pin!(closing.token.cancelled());
+    let (mut registered, mut told) = (false, false);
+    let ended = poll_fn(|context| {
+        // Polled once: this task's waker stays the same, and each poll would take a lock that all
+        // connections share.
+        if !registered {
+            registered = true;
+            let _ = closed.as_mut().poll(context);
         }
-    };
-    if let Err(error) = ended {
+        if !told && closing.flag.load(Ordering::Acquire) {
+            told = true;
+            connection.as_mut().graceful_shutdown();
+        }
+        connection.as_mut().poll(context)
+    });
+    if let Err(error) = ended.await {
         tracing::debug!(%error, "a connection ended with an error");
+    }
+}
+
+/// How the accept loop tells its connections to end: the flag says so, the token wakes them.
+#[derive(Clone, Default)]
+struct Closing {
+    flag: Arc<AtomicBool>,
+    token: CancellationToken,
+}
+
+impl Closing {
+    fn close(&self) {
+        self.flag.store(true, Ordering::Release);
+        self.token.cancel();
     }
 }
 
