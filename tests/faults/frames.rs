@@ -6,7 +6,7 @@ use tokio::{
     net::TcpStream,
 };
 
-use super::{
+use super::rig::{
     house::{House, text, tools_call},
     liar::Liar,
 };

@@ -1,9 +1,7 @@
 //! Policies with each kind of mistake: at start the broker says where and does not run; later it keeps the
 //! old one.
 
-use std::time::Duration;
-
-use super::{
+use super::rig::{
     house::{House, POLICY, folder, start, text},
     liar::Liar,
 };
@@ -44,7 +42,7 @@ async fn a_wrong_policy_put_in_place_later_changes_nothing_but_the_troubles() {
     let path = house.folder.path().join("policy.json");
     for (policy, place) in [MISTAKES[0], MISTAKES[2], MISTAKES[6]] {
         std::fs::write(&path, policy).unwrap();
-        let troubles = told(&house, |troubles| troubles.contains(place)).await;
+        let troubles = house.told(|troubles| troubles.contains(place)).await;
         assert!(troubles.contains("policy.json"), "{troubles}");
         assert_eq!(text(&house.call("liar", "say_fine", "still").await.unwrap()), "done");
         let unasked = house.call("liar", "other", "never").await.unwrap();
@@ -52,23 +50,9 @@ async fn a_wrong_policy_put_in_place_later_changes_nothing_but_the_troubles() {
         assert_eq!(house.approved("liar", "do_fine", place).await, "done");
     }
     std::fs::write(&path, POLICY.replace("do_*", "ask_*")).unwrap();
-    told(&house, |troubles| !troubles.contains("policy.json")).await;
+    house.told(|troubles| !troubles.contains("policy.json")).await;
     let denied = house.call("liar", "do_fine", "never").await.unwrap();
     assert!(text(&denied).starts_with("[POLICY DENIED]"), "the right one is in force: {denied:?}");
     assert_eq!(liar.times("never"), 0);
     house.verify();
-}
-
-/// What `/readyz` says, as soon as it says it.
-async fn told(house: &House, holds: impl Fn(&str) -> bool) -> String {
-    let said = async {
-        loop {
-            let troubles = house.readiness().await["troubles"].to_string();
-            if holds(&troubles) {
-                return troubles;
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(10), said).await.expect("it is told within 10 s")
 }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use countersign::call::StateName;
 
-use super::{
+use super::rig::{
     house::{House, text},
     liar::Liar,
 };

@@ -10,7 +10,7 @@ use countersign::{
 };
 use serde_json::{Value, json};
 
-use super::http::{Reply, Target};
+use crate::http::{Reply, Target};
 
 pub const POLICY: &str = r#"{
   "version": "1", "default": "deny",
@@ -85,8 +85,19 @@ impl House {
         self.running.broker.calls(filter).await.unwrap().calls
     }
 
-    pub async fn readiness(&self) -> Value {
-        self.target("none").at("/readyz").get().await.unwrap().json()
+    /// The troubles that `/readyz` names, as soon as they are as they should be.
+    pub async fn told(&self, holds: impl Fn(&str) -> bool) -> String {
+        let ready = self.target("none").at("/readyz");
+        let said = async {
+            loop {
+                let troubles = ready.get().await.unwrap().json()["troubles"].to_string();
+                if holds(&troubles) {
+                    return troubles;
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), said).await.expect("it is told within 10 s")
     }
 
     /// The ledger proves itself, as it stands.
