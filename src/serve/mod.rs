@@ -56,6 +56,8 @@ pub struct Running {
 /// # Errors
 /// Says what is wrong and what to do: a store in use, an address in use, a policy with a mistake.
 pub async fn start(config: &Config) -> anyhow::Result<Running> {
+    // Looked at before it is read: a change while we start is seen as one.
+    let seen = reload::contents(config);
     let composed = config.compose()?;
     let policies = Policies::load(config)?;
     let listener = TcpListener::bind(composed.listen)
@@ -81,7 +83,7 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
     };
     let desk = Desk { broker: broker.clone(), changed: Arc::default() };
     socket::serve(path_beside(store.path()), desk.clone(), stop.clone()).await?;
-    tasks.spawn(reload::watch(desk, shelf, config.clone(), stop.clone()));
+    tasks.spawn(reload::watch(desk, shelf, config.clone(), seen, stop.clone()));
     tasks.spawn(accept::accept(listener, entrance, stop.clone()));
     tasks.spawn(sweep(door.clone(), stop.clone()));
     Ok(Running { broker, store, address, public_url: composed.public_url, door, notify, stop, tasks })

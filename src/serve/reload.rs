@@ -61,9 +61,14 @@ const LOOK: Duration = Duration::from_secs(1);
 
 /// Puts each change of the configuration and its policies into force, as one; keeps the old when the new
 /// one is wrong, and says where it is wrong.
-pub(super) async fn watch(desk: Desk, shelf: Arc<Shelf>, first: Config, stop: CancellationToken) {
+pub(super) async fn watch(
+    desk: Desk,
+    shelf: Arc<Shelf>,
+    first: Config,
+    mut seen: Contents,
+    stop: CancellationToken,
+) {
     let mut config = first;
-    let mut seen = contents(&config);
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
@@ -117,8 +122,11 @@ async fn reload(broker: &Broker, config: &Config, shelf: &Shelf) -> anyhow::Resu
     Ok(fresh)
 }
 
+/// What each file held when it was looked at.
+pub(super) type Contents = BTreeMap<PathBuf, Option<[u8; 32]>>;
+
 /// Digests of every file that the configuration consists of.
-fn contents(config: &Config) -> BTreeMap<PathBuf, Option<[u8; 32]>> {
+pub(super) fn contents(config: &Config) -> Contents {
     let file = &config.file;
     let servers = file.servers.values().filter_map(|server| server.policy.as_deref());
     let grants = file.grants.values().filter_map(|grant| grant.policy.as_deref());

@@ -1,0 +1,83 @@
+//! The wiring, from a configuration file to open doors: TLS, links, and the reload of a policy.
+//!
+//! The key in `tests/data/tls` is made for this test and opens nothing else.
+
+use std::{fs, path::Path, time::Duration};
+
+use countersign::{config::Config, serve};
+use serde_json::Value;
+
+fn config(folder: &Path, more: &str) -> Config {
+    let data = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/tls");
+    let text = format!(
+        "listen = \"127.0.0.1:0\"\nstore = \"sqlite:store.db\"\n{more}\n\
+         [tls]\ncert = \"{data}/cert.pem\"\nkey = \"{data}/key.pem\"\n"
+    );
+    let path = folder.join("countersign.toml");
+    fs::write(&path, text).expect("the configuration is written");
+    Config::load(&path).expect("the configuration is right")
+}
+
+fn client() -> reqwest::Client {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let pem = include_bytes!("data/tls/cert.pem");
+    let root = reqwest::Certificate::from_pem(pem).expect("a certificate");
+    reqwest::Client::builder().tls_certs_only([root]).no_proxy().build().expect("a client")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_a_certificate_the_doors_speak_tls_and_links_are_https() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let running = serve::start(&config(folder.path(), "")).await.expect("starts");
+    assert!(running.public_url.starts_with("https://127.0.0.1:"), "{}", running.public_url);
+    let healthy = client().get(format!("{}/healthz", running.public_url)).send().await.expect("an answer");
+    assert_eq!(healthy.status(), 200);
+    let plain = running.public_url.replace("https", "http");
+    let refused = client().get(format!("{plain}/healthz")).send().await;
+    assert!(refused.is_err() || refused.is_ok_and(|answer| !answer.status().is_success()));
+    running.drain().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_policy_keeps_the_old_one_and_says_where_it_is_wrong() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let policy = folder.path().join("policy.json");
+    fs::write(&policy, r#"{"version":"1","default":"deny"}"#).expect("written");
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let more = "[servers.none]\nurl = \"http://127.0.0.1:9/mcp\"\npolicy = \"policy.json\"";
+    let config = config(folder.path(), "");
+    let text = fs::read_to_string(config.path.as_ref().expect("a path")).expect("readable");
+    fs::write(config.path.as_ref().expect("a path"), format!("{text}{more}\n")).expect("written");
+    let config = Config::load(config.path.as_ref().expect("a path")).expect("right");
+    let running = serve::start(&config).await.expect("starts");
+    let before = running.broker.rules().digest("anyone", "none");
+
+    fs::write(&policy, "{\"version\":\"1\",\n \"defautl\":\"allow\"}").expect("written");
+    let ready = format!("{}/readyz", running.public_url);
+    let people = client();
+    let trouble = until(|| async {
+        let body: Value = people.get(&ready).send().await.ok()?.json().await.ok()?;
+        body.to_string().contains("defautl").then(|| body.to_string())
+    });
+    let trouble = trouble.await;
+    assert!(trouble.contains("policy.json:2"), "{trouble}");
+    assert_eq!(running.broker.rules().digest("anyone", "none"), before, "the old policy stays");
+
+    fs::write(&policy, r#"{"version":"1","default":"allow"}"#).expect("written");
+    until(|| async { (running.broker.rules().digest("anyone", "none") != before).then_some(()) }).await;
+    running.drain().await;
+}
+
+/// Awaits a condition; the deadline only bounds a failure.
+async fn until<T, F: Future<Output = Option<T>>>(mut look: impl FnMut() -> F) -> T {
+    let found = async {
+        loop {
+            if let Some(found) = look().await {
+                return found;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), found).await.expect("it came true")
+}
