@@ -151,8 +151,13 @@ impl World {
     }
 
     pub async fn submit(&self, tool: &str, arguments: &str) -> Submission {
+        self.submit_with(tool, arguments, "").await
+    }
+
+    /// `beside`: further members of `params`, each with a comma before it.
+    pub async fn submit_with(&self, tool: &str, arguments: &str, beside: &str) -> Submission {
         let body = format!(
-            r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"{tool}","arguments":{arguments}}}}}"#
+            r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"{tool}","arguments":{arguments}{beside}}}}}"#
         );
         strict::check(body.as_bytes(), &Limits::default()).unwrap();
         let start = body.find(arguments).unwrap();

@@ -54,9 +54,9 @@ export async function realPlace() {
     await gone;
   };
   // One session until the broker restarts, which takes the old ones along.
-  const call = async (tool, args) => {
+  const call = async (tool, args, beside) => {
     agent ??= openAgent({ url: `${url}/mcp/sandbox`, token: TOKEN }).catch((error) => { agent = null; throw error; });
-    return (await agent).call(tool, args);
+    return (await agent).call(tool, args, beside);
   };
   const api = (path, token) => fetch(`${url}/api/v1/${path}`, { headers: { authorization: `Bearer ${token}` } }).then((response) => response.json());
 

@@ -93,7 +93,7 @@ function list(broker, params) {
     && (!params.get("q") || JSON.stringify(call).includes(params.get("q"))) && (!params.get("reviewer") || call.reviews.some((review) => review.reviewer === params.get("reviewer"))));
   all.sort((a, b) => (a.requested_at < b.requested_at ? 1 : -1));
   const [from, limit] = [Number(params.get("after") ?? 0), Number(params.get("limit") ?? 50)];
-  const calls = all.slice(from, from + limit).map(({ timeline, outcome, card, arguments_raw, ...call }) => call);
+  const calls = all.slice(from, from + limit).map(({ timeline, outcome, card, arguments_raw, other_raw, ...call }) => call);
   return { calls, next: from + limit < all.length ? String(from + limit) : null, cursor: String(broker.log.length) };
 }
 

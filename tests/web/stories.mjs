@@ -112,6 +112,18 @@ export const stories = {
     await answer;
   },
 
+  async "what is sent beside the arguments stands on the card"(world) {
+    const batch = await world.startBatch();
+    const answer = world.call(TARGET, { batch_id: batch }, { requestState: "from-elsewhere", _meta: { "vendor/note": "n-1" } });
+    const page = await world.page();
+    await page.locator(".row", { hasText: String(batch) }).click();
+    const beside = page.locator(".beside");
+    await beside.locator(".mark", { hasText: "unusual" }).waitFor();
+    for (const words of ["requestState", "from-elsewhere", "vendor/note", "n-1"]) await beside.locator(".arg", { hasText: words }).first().waitFor();
+    await page.getByRole("button", { name: "Deny" }).click();
+    await answer;
+  },
+
   async "the keyboard alone decides"(world) {
     const page = await world.page();
     const batch = await world.startBatch();

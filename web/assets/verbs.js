@@ -37,7 +37,9 @@ export function Verbs({ call, next, onNext }) {
   }
 
   const deny = () => run(() => vote(call, "deny", reason));
-  const approve = () => run(() => vote(call, "approve", reason));
+  // What is sent must have been on the page: lists only say that there is more than the arguments.
+  const unseen = call.other && typeof call.other_raw !== "string";
+  const approve = () => (unseen ? setHint("More than the arguments is sent; wait until it is shown.") : run(() => vote(call, "approve", reason)));
   const mayVote = call.state === "pending" && call.can_vote;
   const shared = { call, me, reason, setReason, run, busy: busy || !inStep(), approve, deny, setHint };
   return html`<footer class=${`verbs ${confirming ? "confirming" : ""}`} ref=${bar} aria-label="Decide">
