@@ -211,6 +211,11 @@ impl World {
         format!("countersign={session}")
     }
 
+    /// What a page of ours sends beside this cookie with a change.
+    pub fn page_key(&self, cookie: &str) -> String {
+        self.broker.page_key(cookie.split_once('=').unwrap().1)
+    }
+
     /// How many entries the ledger has.
     pub fn head(&self) -> u64 {
         *self.broker.head().borrow()

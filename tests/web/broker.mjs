@@ -73,6 +73,7 @@ export async function realPlace() {
       if (!reviewer) return;
       const answer = await context.request.post(`${url}/api/v1/session`, { headers: { "x-countersign": "1", origin: url }, data: { token: people[reviewer].token } });
       if (!answer.ok()) throw new Error(`sign-in: ${answer.status()} ${await answer.text()}`);
+      return (await answer.json()).x;
     },
     async startBatch() {
       // A sandbox that was started anew counts from the beginning; stories tell calls apart by their batch.

@@ -1,6 +1,6 @@
 // The stories' world on the stand-in server, for work on the page when there is no binary.
 
-import { startFake } from "./fake.mjs";
+import { PAGE_KEY, startFake } from "./fake.mjs";
 import { ago, ahead } from "./fake-calls.mjs";
 
 export async function fakePlace() {
@@ -22,6 +22,7 @@ export async function fakePlace() {
     async signIn(context, reviewer) {
       broker().people = true;
       if (reviewer) await context.addCookies([{ name: "who", value: reviewer, url: fake.url }]);
+      return PAGE_KEY;
     },
     async startBatch() { batches.set(++next, "RUNNING"); return next; },
     batchState: async (batch) => batches.get(batch),

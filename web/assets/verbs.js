@@ -4,7 +4,7 @@
 import { cancelCall, extendCall, vote, withdrawVote } from "./api.js";
 import { settle, useKeys } from "./keys.js";
 import { Resolve } from "./resolve.js";
-import { inStep, refresh, useStore } from "./store.js";
+import { inStep, meetLostKey, refresh, useStore } from "./store.js";
 import { Short } from "./text.js";
 import { Countdown } from "./time.js";
 import { html, useEffect, useRef, useState } from "./vendor/preact-htm.js";
@@ -30,6 +30,7 @@ export function Verbs({ call, next, onNext }) {
       setConfirming(false);
       settle();
     } catch (caught) {
+      if (meetLostKey(caught)) return;
       setProblem(caught);
     }
     await refresh(call.id).catch(() => {});
