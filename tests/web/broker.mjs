@@ -78,8 +78,8 @@ export async function realPlace() {
     async startBatch() {
       // A sandbox that was started anew counts from the beginning; stories tell calls apart by their batch.
       for (;;) {
-        const { text } = await call("StartAHORunBatch", { batch_name: `story-${Date.now()}` });
-        const batch = Number(BATCH.exec(text)[1]);
+        const { text } = await call("StartAHORunBatch", { name: `story-${Date.now()}` });
+        const batch = BATCH.exec(text)[1];
         if (!used.has(batch)) { used.add(batch); return batch; }
       }
     },
