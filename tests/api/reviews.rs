@@ -2,7 +2,12 @@
 
 use std::time::Duration;
 
-use countersign::broker::Submission;
+use countersign::{
+    broker::Submission,
+    call::{Event, Replica, evolve},
+    ledger::{Fact, Stream},
+    store::{Batch, Write},
+};
 use serde_json::{Value, json};
 
 use crate::rig::{NOW, world};
@@ -67,9 +72,30 @@ async fn whatever_is_sent_beside_the_arguments_is_shown() {
     assert_eq!(serde_json::from_str::<Value>(raw).unwrap(), meant);
     assert!(raw.contains("1.50"), "the agent's own digits: {raw}");
     let (_, list) = w.get(&w.ann, "/api/v1/calls").await;
-    let others: Vec<&Value> = list["calls"].as_array().unwrap().iter().map(|call| &call["other"]).collect();
-    assert_eq!(others, [&json!(true), &json!(false)]);
-    assert_eq!(list["calls"][0]["other_raw"], Value::Null, "values stand with the one call");
+    for listed in list["calls"].as_array().unwrap() {
+        assert_eq!(listed["other"], json!(listed["id"] == json!(waiter.call().to_string())));
+        assert_eq!(listed["other_raw"], Value::Null, "values stand with the one call");
+    }
+}
+
+#[tokio::test]
+async fn a_lost_call_says_in_lists_what_a_person_found_out() {
+    let w = world().await;
+    let waiter = w.park("cancel", "{}").await;
+    let id = waiter.call();
+    let call = w.broker.store().call(id).await.unwrap().unwrap();
+    let (expected, stream) = (Some(call.version), Stream::Call(id));
+    let event = Event::Lost { by: Replica { name: "test".into(), epoch: 1 }, why: "reset".into() };
+    let call = evolve(id, Some(call), &event, NOW).unwrap();
+    let facts = vec![Fact::Call(event)];
+    let write = Write { stream, expected, facts, call: Some(Box::new(call)), deadline: None };
+    w.broker.store().append(Batch { at: NOW, writes: vec![write], ..Batch::default() }).await.unwrap();
+    let listed = async || w.get(&w.ann, "/api/v1/calls?state=lost").await.1["calls"][0]["resolved"].clone();
+    assert_eq!(listed().await, Value::Null);
+    let found = json!({ "outcome": "not_done", "note": "looked" });
+    let (status, answer) = w.post(&w.ann, &format!("/api/v1/calls/{id}/resolve"), &found).await;
+    assert_eq!((status, &answer["resolved"]), (200, &json!("not_done")), "{answer}");
+    assert_eq!(listed().await, "not_done");
 }
 
 #[tokio::test]
