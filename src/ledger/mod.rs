@@ -11,6 +11,7 @@ pub mod export;
 mod head;
 pub mod merkle;
 mod permit;
+mod refold;
 pub mod segment;
 mod verify;
 
@@ -23,4 +24,5 @@ pub use event::{
 };
 pub use head::{Head, HeadError, key_id, read_key};
 pub use permit::{Pass, Permit};
+pub use refold::refold;
 pub use verify::{Bad, Report, Verifier};
