@@ -17,7 +17,7 @@ mod verify;
 
 pub use chain::{Chain, ZERO, leaf_hash};
 pub use commitment::{commitment, commitments};
-pub use entry::{Malformed, Placed, decode, encode, read_fact};
+pub use entry::{Malformed, Placed, decode, encode, prev, read_fact};
 pub use event::{
     AgentEvent, BrokerEvent, Entry, Fact, PolicyEvent, ReviewerEvent, Segment, ServerEvent, StopEvent,
     StopScope, Stream,

@@ -3,7 +3,7 @@
 use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, sync::Arc};
 
 use countersign::{
-    ledger::{Head, commitment, read_key},
+    ledger::{Head, Stream, commitment, leaf_hash, read_key},
     store::{
         Put, Store as _, StoreError,
         sqlite::{OpenOptions, ReadOnly, Sqlite},
@@ -171,6 +171,28 @@ async fn a_changed_row_is_named_by_verification() {
     vandal.execute("DELETE FROM entries WHERE number > 2", []).unwrap();
     let report = ReadOnly::open(&path).unwrap().verify(Some(key), None).unwrap();
     assert_eq!(report.bad.map(|bad| bad.number), Some(3));
+}
+
+#[tokio::test]
+async fn a_stream_with_a_changed_entry_is_not_read() {
+    let folder = TempDir::new().unwrap();
+    let store = open(folder.path());
+    for n in 1..=3 {
+        store.append(submit(&call(n))).await.unwrap();
+    }
+    let stream = Stream::Call(call(2).id);
+    assert_eq!(store.stream(stream.clone()).await.unwrap().len(), 1);
+    let vandal = rusqlite::Connection::open(store.path()).unwrap();
+    let bytes: Vec<u8> =
+        vandal.query_row("SELECT bytes FROM entries WHERE number = 2", [], |row| row.get(0)).unwrap();
+    let forged = String::from_utf8(bytes).unwrap().replace("agent-2", "agent-9").into_bytes();
+    vandal.execute("UPDATE entries SET bytes = ?1 WHERE number = 2", [&forged]).unwrap();
+    let refused = store.stream(stream.clone()).await;
+    assert!(matches!(&refused, Err(StoreError::Damaged(why)) if why.contains("entry 2")), "{refused:?}");
+    let hash = leaf_hash(&forged);
+    vandal.execute("UPDATE entries SET hash = ?1 WHERE number = 2", [hash]).unwrap();
+    let refused = store.stream(stream).await;
+    assert!(matches!(&refused, Err(StoreError::Damaged(why)) if why.contains("entry 2")), "{refused:?}");
 }
 
 #[tokio::test]

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     call::{CallId, Timestamp},
-    ledger::{Chain, Entry, Stream, decode, segment},
+    ledger::{Chain, Entry, Stream, decode, prev, segment},
     store::{Boot, Payload, PayloadKind, StoreError},
 };
 
@@ -135,11 +135,31 @@ pub fn sql_number(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
+/// A stream decides who may do what, and what is sent: each of its entries must be the one that the
+/// chain has in its place.
 pub fn stream(connection: &Connection, stream: &Stream) -> Read<Vec<Entry>> {
-    let mut statement =
-        connection.prepare_cached("SELECT bytes FROM entries WHERE stream = ?1 ORDER BY version")?;
-    let rows = statement.query_map([stream_key(stream)], bytes)?;
-    rows.map(|row| entry(&row?)).collect()
+    let mut statement = connection.prepare_cached(
+        "SELECT e.bytes, e.number, e.version, e.hash, after.bytes
+         FROM entries e LEFT JOIN entries after ON after.number = e.number + 1
+         WHERE e.stream = ?1 ORDER BY e.version",
+    )?;
+    let mut rows = statement.query([stream_key(stream)])?;
+    let mut entries = Vec::new();
+    while let Some(row) = rows.next()? {
+        let number: u64 = row.get(1)?;
+        let changed = |why: &str| Unread::Content(format!("entry {number}: {why}"));
+        let entry = entry(&row.get::<_, Vec<u8>>(0)?)?;
+        let place = (entry.number, entry.version, &entry.stream);
+        if place != (number, row.get(2)?, stream) || entry.hash.as_slice() != row.get::<_, Vec<u8>>(3)? {
+            return Err(changed("it was changed"));
+        }
+        let after: Option<Vec<u8>> = row.get(4)?;
+        if after.is_some_and(|after| prev(&after) != Some(entry.hash)) {
+            return Err(changed("the entry after it follows another"));
+        }
+        entries.push(entry);
+    }
+    Ok(entries)
 }
 
 fn bytes(row: &Row<'_>) -> rusqlite::Result<Vec<u8>> {
