@@ -6,6 +6,7 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use bytes::Bytes;
+use futures_util::StreamExt as _;
 use http::{HeaderValue, StatusCode};
 
 use super::{
@@ -97,10 +98,17 @@ pub(super) async fn list_tools(visit: Visit, pass: Passthrough, body: Bytes, ask
 
 /// GET: the server's own messages, as they come. A drain ends the stream: nobody waits on it for an answer.
 pub(super) async fn listen(visit: Visit) -> Response {
+    let (broker, grant, server) =
+        (visit.door.inner.broker.clone(), visit.grant.clone(), visit.server.clone());
+    let stopped = move || broker.stopped(&grant, server.name());
+    if let Some(reason) = stopped() {
+        return answer::refuse(StatusCode::FORBIDDEN, &answer::stopped(&reason));
+    }
     let closing = visit.door.inner.closing.clone().cancelled_owned();
     let (parts, body) = open_stream(visit).await.into_parts();
-    let until = futures_util::StreamExt::take_until(body.into_data_stream(), closing);
-    Response::from_parts(parts, Body::from_stream(until))
+    let told = body.into_data_stream().take_until(closing);
+    let told = told.take_while(move |_| std::future::ready(stopped().is_none()));
+    Response::from_parts(parts, Body::from_stream(told))
 }
 
 async fn open_stream(visit: Visit) -> Response {
@@ -112,7 +120,7 @@ async fn open_stream(visit: Visit) -> Response {
     match sent {
         Ok(Reply { headers, body: ReplyBody::Messages(messages), .. }) => {
             let session = visit.session.clone();
-            let messages = futures_util::StreamExt::inspect(messages, move |_| {
+            let messages = messages.inspect(move |_| {
                 // A session that is listened to is not idle.
                 let _ = &session;
             });

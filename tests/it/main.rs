@@ -9,4 +9,5 @@ mod doorkeeping;
 mod eras;
 mod one_call;
 mod pipes;
+mod refusals;
 mod waiting;
