@@ -83,17 +83,14 @@ fn too_many(asker: &Asker) -> Response {
 
 /// `tools/list`, without the tools that do not exist for this grant.
 pub(super) async fn list_tools(visit: Visit, pass: Passthrough, body: Bytes, asker: Asker) -> Response {
-    let rules = visit.door.inner.broker.rules();
-    let hiding =
-        rules.of(&visit.grant.name, visit.server.name()).iter().any(|policy| policy.hides_anything());
-    if !hiding {
+    let Some(sieve) = tools::Sieve::of(&visit, asker.modern) else {
         return message(visit, pass, body, Some(asker)).await;
-    }
+    };
     let reply = match send(&visit, pass, &visit.link(), body).await {
         Ok(reply) => reply,
         Err(why) => return unreachable(&visit, Some(&asker), &why),
     };
-    tools::Sieve::new(rules, &visit, asker.modern).pass_on(&visit, reply, asker).await
+    sieve.pass_on(&visit, reply, asker).await
 }
 
 /// GET: the server's own messages, as they come. A drain ends the stream: nobody waits on it for an answer.
@@ -117,8 +114,9 @@ async fn open_stream(visit: Visit) -> Response {
     }
     let out = Outbound::get().with_headers_of(&visit.headers);
     let sent = relay(&visit, Passthrough::without_body(), &visit.link(), out).await;
-    match sent {
-        Ok(Reply { headers, body: ReplyBody::Messages(messages), .. }) => {
+    let sieve = tools::Sieve::of(&visit, false);
+    match (sent, sieve) {
+        (Ok(Reply { headers, body: ReplyBody::Messages(messages), .. }), None) => {
             let session = visit.session.clone();
             let messages = messages.inspect(move |_| {
                 // A session that is listened to is not idle.
@@ -126,8 +124,9 @@ async fn open_stream(visit: Visit) -> Response {
             });
             reply::events(headers, reply::each_as_event(messages, None))
         }
-        Ok(reply) => reply::pass_on(&visit, reply, None, None).await,
-        Err(why) => unreachable(&visit, None, &why),
+        (Ok(reply), Some(sieve)) if reply.status.is_success() => sieve.listen(&visit, reply),
+        (Ok(reply), _) => reply::pass_on(&visit, reply, None, None).await,
+        (Err(why), _) => unreachable(&visit, None, &why),
     }
 }
 
