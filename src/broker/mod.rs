@@ -17,6 +17,7 @@ mod measure;
 mod outcome;
 mod parked;
 mod people;
+mod proof;
 mod read;
 mod record;
 mod rules;

@@ -99,6 +99,9 @@ impl Inner {
                 Standing::Stored => self.store.call(id).await?,
             };
             let command = command(before.as_ref(), &directory);
+            if let (Command::Claim { .. }, Some(call)) = (&command, &before) {
+                self.prove(call).await?;
+            }
             let now = self.clock.now();
             let events = decide(before.as_ref(), &command, now).map_err(RecordError::Refused)?;
             let batch = self.batch(id, before, &command, &directory, events, now, &mut beside)?;
