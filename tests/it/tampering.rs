@@ -66,3 +66,22 @@ async fn a_call_that_was_permitted_by_hand_in_the_file_is_not_sent_after_a_resta
     assert!(server.calls().is_empty(), "{response}");
     assert!(text(&response).contains("cannot write its ledger"), "{response}");
 }
+
+#[tokio::test]
+async fn an_answer_that_was_changed_in_the_file_is_not_given_to_the_agent() {
+    let server = Server::start(Manner::Json).await;
+    let mut plan = Plan::at(&server.url);
+    plan.door.delivery_ms = 200;
+    let house = House::open(plan).await;
+    let agent = house.agent().initialized("test").await;
+    let first = agent.post(&call(1, "cancel", json!({"batch": "small"}))).await;
+    house.approve(&house.pending().await).await;
+    house.until(|call| call.state.name() == StateName::Completed).await;
+    // It closes its connection before it counts as having the answer.
+    drop(first);
+    assert_eq!(house.vandal().execute(&format!("{SWAP} WHERE kind = 1"), []).unwrap(), 1);
+
+    let response = agent.ask(&call(2, "cancel", json!({"batch": "small"}))).await;
+    assert!(!response.to_string().contains("LARGE"), "{response}");
+    assert_eq!(server.calls().len(), 1);
+}
