@@ -7,7 +7,9 @@ use axum::{
     extract::{FromRequest, FromRequestParts, Path, Query, Request},
     http::request::Parts,
 };
+use http::StatusCode;
 use serde::de::DeserializeOwned;
+use tokio::time::timeout;
 
 use super::Problem;
 use crate::call::CallId;
@@ -37,6 +39,9 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Asked<T> {
     }
 }
 
+/// A body that takes longer is a connection held for nothing.
+const SLOWEST: Duration = Duration::from_secs(30);
+
 /// A JSON body.
 pub(super) struct Body<T>(pub T);
 
@@ -44,7 +49,11 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Self::Rejection> {
-        let body = Json::<T>::from_request(request, state).await;
+        let Ok(body) = timeout(SLOWEST, Json::<T>::from_request(request, state)).await else {
+            let mut problem = Problem::bad_request(format!("the body did not come within {SLOWEST:?}"));
+            problem.status = StatusCode::REQUEST_TIMEOUT.as_u16();
+            return Err(problem);
+        };
         body.map(|Json(body)| Self(body)).map_err(|error| {
             let mut problem = Problem::bad_request(error.body_text());
             problem.status = error.status().as_u16();

@@ -97,6 +97,12 @@ impl Broker {
             .collect()
     }
 
+    /// Why this agent may not use this server now, in the words of whoever stopped it.
+    #[must_use]
+    pub fn stopped(&self, grant: &Grant, server: &str) -> Option<String> {
+        self.inner.stopped(grant, server).map(|stop| stop.reason)
+    }
+
     /// Denies what waits of a grant that was revoked.
     ///
     /// # Errors

@@ -74,7 +74,7 @@ pub(super) fn unsent(error: SendError) -> Outcome {
 
 /// The server's own answer, under the id that this request has.
 fn readdress(message: &Bytes, asker: &Asker) -> Bytes {
-    let limits = Limits { unique_keys: false, ..Limits::default() };
+    let limits = Limits::of_servers(usize::MAX);
     let Ok(json) = strict::check(message, &limits) else {
         return message.clone();
     };
@@ -96,7 +96,7 @@ fn words(end: &End, call: Option<&Brief>) -> String {
         ),
         End::PolicyDenied { text } => format!("[POLICY DENIED] {text}"),
         End::DeniedBy { reviewer, text } => format!("[DENIED by {reviewer}] {}", reason(text)),
-        End::Stopped { text } => format!("[STOPPED] {}", reason(text)),
+        End::Stopped { text } => stopped(text),
         End::Limit { text, retry_at } => {
             format!("[LIMIT] {text} Nothing was run. Try again at {retry_at}.")
         }
@@ -115,6 +115,11 @@ fn words(end: &End, call: Option<&Brief>) -> String {
                              nothing. Try again later, and tell the person who runs it."
             .to_owned(),
     }
+}
+
+/// Somebody stopped this agent or this server.
+pub(super) fn stopped(text: &str) -> String {
+    format!("[STOPPED] {}", reason(text))
 }
 
 fn reason(text: &str) -> &str {

@@ -21,7 +21,7 @@ use super::{
 use crate::{
     broker::{Ask, Live, Rules, Submission},
     call::{AttachKind, ClientInfo, Era},
-    mcp::{Class, Json, Message, Meta, Passthrough, Route, ToolCall, Version, methods},
+    mcp::{Class, Json, Malformed, Message, Meta, Passthrough, Route, ToolCall, Version, methods},
     policy::Reads,
     upstream::Outbound,
 };
@@ -52,19 +52,32 @@ pub(super) struct Wanted {
 
 type Refusal = Box<Response>;
 
+/// Bytes of a request's id, as written.
+const LONGEST_ID: usize = 1024;
+/// Characters of a tool's name, and of what a client calls itself.
+const LONGEST_NAME: usize = 128;
+
 /// Finds out what `message` (which lies in `body`) asks for, or answers it.
 pub(super) fn sort(visit: &Visit, message: &Message<'_>, body: &Bytes) -> Result<Errand, Refusal> {
     let meta = Meta::of(message.params());
     let version = modern::version(visit.said_version(), &meta);
+    if message.id().is_some_and(|id| id.as_str().len() > LONGEST_ID) {
+        let why = Malformed::Envelope { why: "an `id` of more than 1024 bytes", id: None };
+        return Err(answer::malformed(&why).into());
+    }
     let asker = message.id().map(|id| Asker { id: owned(id), modern: version.is_modern() });
     let route = methods::route(version, message);
     require_session(visit, version, message)?;
+    if !matches!(route, Route::Gate | Route::CallWithoutId) {
+        refuse_stopped(visit, message, asker.as_ref())?;
+    }
     match (route, asker) {
         (Route::Gate, Some(asker)) => call(visit, message, body, asker),
         (Route::Gate | Route::CallWithoutId, _) => {
             let tool = ToolCall::parse(message.params()).map(|call| call.name.into_owned());
-            Ok(Errand::DropCall { tool: tool.unwrap_or_default() })
+            Ok(Errand::DropCall { tool: tool.ok().filter(|tool| is_tool_name(tool)).unwrap_or_default() })
         }
+        (Route::LookAlike, asker) => Err(not_found(message.method().unwrap_or_default(), asker.as_ref())),
         (Route::Pass(class, pass), asker) => passing(visit, message, class, pass, asker),
         (Route::Unlisted(unlisted), asker) => {
             let method = message.method().unwrap_or_default();
@@ -114,7 +127,12 @@ fn call(visit: &Visit, message: &Message<'_>, body: &Bytes, asker: Asker) -> Res
     let invalid =
         |text: &str| -> Refusal { answer::error(status, &asker.id, code::INVALID_PARAMS, text, None).into() };
     let call = ToolCall::parse(message.params()).map_err(|why| invalid(&why.to_string()))?;
-    if let Err(fault) = modern::check(&visit.headers, &call.meta, &call.name) {
+    if !is_tool_name(&call.name) {
+        return Err(invalid(
+            "invalid tools/call: a tool's name has 1 to 128 characters, each of A-Z a-z 0-9 `_` `.` `-` `/`",
+        ));
+    }
+    if let Err(fault) = modern::check(&visit.headers, &call) {
         let modern::Fault { code, message, data } = fault;
         let refusal = answer::error(StatusCode::BAD_REQUEST, &asker.id, code, &message, data.as_deref());
         return Err(refusal.into());
@@ -156,7 +174,8 @@ async fn submit(visit: Visit, wanted: Wanted, body: Bytes) -> Response {
     let name = ask.tool.clone();
     match door.broker.submit(ask).await {
         Submission::Allowed(allowed) => {
-            let out = Outbound::post(body).with_headers_of(&visit.headers);
+            let headers = modern::headers_of_call(&visit.headers, &name, asker.modern);
+            let out = Outbound::post(body).with_headers_of(&headers);
             let sent = door.broker.pass(allowed, &visit.link(), out).await;
             match sent {
                 Ok((reply, recording)) => reply::pass_on(&visit, reply, Some(&asker), Some(recording)).await,
@@ -167,8 +186,8 @@ async fn submit(visit: Visit, wanted: Wanted, body: Bytes) -> Response {
         Submission::Settled(outcome) => wait::told_at_once(&visit, &outcome, &asker),
         Submission::Recalled(outcome) => wait::recalled(&visit, &outcome, &asker),
         Submission::Waiting(waiter) => {
+            live.headers = modern::headers_of_call(&visit.headers, &name, asker.modern);
             drop((body, name));
-            live.headers = going_up(&visit.headers);
             Box::pin(wait::hold(visit, waiter, asker, live, patience)).await
         }
     }
@@ -188,18 +207,21 @@ fn live(meta: &Meta<'_>, asker: &Asker) -> Live {
     }
 }
 
-/// The headers that the dispatch may need; the others are not kept while the call waits.
-fn going_up(headers: &HeaderMap) -> HeaderMap {
-    let kept =
-        |name: &str| name.starts_with("mcp-") || matches!(name, "accept" | "traceparent" | "tracestate");
-    headers.iter().filter(|(name, _)| kept(name.as_str())).map(|(n, v)| (n.clone(), v.clone())).collect()
+/// What a person is shown and what logs carry: no name hides a line end, a bidi mark or a whole page.
+fn is_tool_name(name: &str) -> bool {
+    (1..=LONGEST_NAME).contains(&name.len())
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-' | b'/'))
+}
+
+fn cut(text: &str) -> String {
+    text.chars().take(LONGEST_NAME).collect()
 }
 
 fn client_of(visit: &Visit, meta: &Meta<'_>) -> ClientInfo {
     match (&visit.session, meta.client_info) {
         (_, Some(_)) => {
             let (name, version) = meta.client();
-            ClientInfo { name: name.into_owned(), version: version.into_owned() }
+            ClientInfo { name: cut(&name), version: cut(&version) }
         }
         (Some(session), None) => session.client.clone(),
         (None, None) => ClientInfo::default(),
@@ -216,6 +238,13 @@ fn passing(
     asker: Option<Asker>,
 ) -> Result<Errand, Refusal> {
     let method = message.method().unwrap_or_default();
+    if !may_use(visit, method) {
+        return Err(not_found(method, asker.as_ref()));
+    }
+    if asker.is_none() && !method.starts_with("notifications/") {
+        // A request without an id: nobody could be answered, so nothing is asked.
+        return Err(StatusCode::ACCEPTED.into_response().into());
+    }
     match (class, asker) {
         (Class::Protocol, Some(asker)) if method == "initialize" => {
             Ok(Errand::Initialize(pass, asker.id, announced(message.params())))
@@ -226,8 +255,8 @@ fn passing(
         }
         (Class::Protocol, asker) => Ok(Errand::Relay(pass, asker)),
         (Class::List, Some(asker)) if method == "tools/list" => Ok(Errand::ListTools(pass, asker)),
-        (Class::List | Class::Read, asker) if may_read(visit, method) => Ok(Errand::Relay(pass, asker)),
-        (Class::List | Class::Read | Class::Call, asker) => Err(not_found(method, asker.as_ref())),
+        (Class::List | Class::Read, asker) => Ok(Errand::Relay(pass, asker)),
+        (Class::Call, asker) => Err(not_found(method, asker.as_ref())),
     }
 }
 
@@ -235,7 +264,7 @@ fn passing(
 fn announced(params: Option<Json<'_>>) -> ClientInfo {
     let said = |name: &str| {
         let value = params?.at(&["clientInfo", name])?.string()?;
-        Some(value.into_owned())
+        Some(cut(&value))
     };
     ClientInfo { name: said("name").unwrap_or_default(), version: said("version").unwrap_or_default() }
 }
@@ -255,13 +284,29 @@ fn require_session(visit: &Visit, version: Version, message: &Message<'_>) -> Re
     Ok(())
 }
 
-/// May the agent use this part of the server (`resources/*`, `prompts/*`)? The policies say.
-fn may_read(visit: &Visit, method: &str) -> bool {
+/// Of what is stopped nothing reaches the server but signs of life; `tools/call` is refused on the ledger.
+fn refuse_stopped(visit: &Visit, message: &Message<'_>, asker: Option<&Asker>) -> Result<(), Refusal> {
+    if matches!(message.method(), Some("ping" | "notifications/cancelled" | "notifications/initialized")) {
+        return Ok(());
+    }
+    let Some(reason) = visit.door.inner.broker.stopped(&visit.grant, visit.server.name()) else {
+        return Ok(());
+    };
+    let (Some(asker), Some(_)) = (asker, message.method()) else {
+        return Err(StatusCode::ACCEPTED.into_response().into());
+    };
+    let text = answer::stopped(&reason);
+    Err(answer::error(StatusCode::OK, &asker.id, code::INTERNAL, &text, None).into())
+}
+
+/// May the agent use this part of the server (`resources/*`, `prompts/*`, `tasks/*`)? The policies say.
+fn may_use(visit: &Visit, method: &str) -> bool {
     let parts: &[Reads] = match method.split_once('/') {
         Some(("resources", _)) => &[Reads::Resources],
         Some(("prompts", _)) => &[Reads::Prompts],
         Some(("completion", _)) => &[Reads::Resources, Reads::Prompts],
-        // Tasks: what becomes of a call that was let through.
+        // They name, read and end what calls of others may have begun: as a method that nobody knows.
+        Some(("tasks", _)) => return may_pass_unlisted(visit, method),
         _ => return true,
     };
     let rules = visit.door.inner.broker.rules();

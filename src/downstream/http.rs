@@ -2,7 +2,7 @@
 //!
 //! Whatever yields an HTTP error is found here, in one order, before anything could be recorded.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     BoxError, Router,
@@ -14,6 +14,7 @@ use axum::{
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use tokio::time::timeout;
 
 use super::{Door, Peer, answer, batch, gate, relay, session::Session};
 use crate::{
@@ -21,6 +22,9 @@ use crate::{
     mcp::{Frame, Version, header as mcp_header},
     upstream::{Conversation, Link, Server},
 };
+
+/// A body that takes longer is a connection held for nothing.
+const SLOWEST: Duration = Duration::from_secs(30);
 
 /// `/mcp/{server}`, all methods.
 pub fn routes(door: Door) -> Router {
@@ -108,6 +112,7 @@ fn admit(door: Door, server: &str, headers: HeaderMap, peer: Option<Peer>) -> Re
         let text = format!("there is no server {server:?} for this token");
         return Err(answer::refuse(StatusCode::NOT_FOUND, &text).into());
     };
+    check_headers(&headers)?;
     let session = find_session(&door, &server, &grant, &headers)?;
     Ok(Visit { door, grant, server, session, headers, peer })
 }
@@ -122,6 +127,19 @@ fn check_site(door: &Door, headers: &HeaderMap) -> Result<(), Box<Response>> {
         Some(Ok(origin)) if settings.accepts_origin(origin) => Ok(()),
         Some(_) => Err(answer::refuse(StatusCode::FORBIDDEN, "this Origin is not allowed").into()),
     }
+}
+
+/// We read the first of two, a server may read the last.
+fn check_headers(headers: &HeaderMap) -> Result<(), Box<Response>> {
+    for name in headers.keys().filter(|name| name.as_str().starts_with("mcp-")) {
+        let mut values = headers.get_all(name).iter();
+        let first = values.next();
+        if values.next().is_some() || first.is_some_and(|value| value.to_str().is_err()) {
+            let text = format!("the header {name} must be there once, in ASCII");
+            return Err(answer::refuse(StatusCode::BAD_REQUEST, &text).into());
+        }
+    }
+    Ok(())
 }
 
 /// The session that the request names; a modern request has none, whatever it names.
@@ -152,7 +170,11 @@ where
     B: HttpBody<Data = Bytes>,
     B::Error: Into<BoxError>,
 {
-    match Limited::new(body, most).collect().await {
+    let Ok(read) = timeout(SLOWEST, Limited::new(body, most).collect()).await else {
+        let text = format!("the body did not come within {} s", SLOWEST.as_secs());
+        return Err(answer::refuse(StatusCode::REQUEST_TIMEOUT, &text).into());
+    };
+    match read {
         Ok(whole) => Ok(whole.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => {
             let text = format!("the message is larger than {most} bytes");

@@ -2,11 +2,11 @@
 //! could wait, so that nobody is asked about a request that the server would refuse.
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue};
 use serde_json::json;
 
 use super::{answer::code, http::text};
-use crate::mcp::{Meta, Version, header};
+use crate::mcp::{Json, Kind, Meta, ToolCall, Version, header};
 
 /// Why a request is refused with 400.
 #[derive(Debug, PartialEq, Eq)]
@@ -29,7 +29,8 @@ pub(super) fn version(said: Option<&str>, meta: &Meta<'_>) -> Version {
 }
 
 /// Header and body of a `tools/call` must say the same.
-pub(super) fn check(headers: &HeaderMap, meta: &Meta<'_>, tool: &str) -> Result<(), Fault> {
+pub(super) fn check(headers: &HeaderMap, call: &ToolCall<'_>) -> Result<(), Fault> {
+    let meta = &call.meta;
     let said = text(headers, header::PROTOCOL_VERSION);
     let inside = meta.protocol_version.as_deref();
     for version in [said, inside].into_iter().flatten() {
@@ -54,7 +55,55 @@ pub(super) fn check(headers: &HeaderMap, meta: &Meta<'_>, tool: &str) -> Result<
         return Err(missing("io.modelcontextprotocol/clientCapabilities"));
     }
     mirrored(headers, header::METHOD, "Mcp-Method", "tools/call")?;
-    mirrored(headers, header::NAME, "Mcp-Name", tool)
+    mirrored(headers, header::NAME, "Mcp-Name", &call.name)?;
+    let mut params = headers.iter().filter(|(name, _)| name.as_str().starts_with(header::PARAM));
+    match params.find(|(_, value)| !value.to_str().is_ok_and(|said| is_argument(said, call.arguments))) {
+        Some((name, _)) => Err(mismatch(format!("the header {name} is no argument of the body"))),
+        None => Ok(()),
+    }
+}
+
+/// The headers that a call goes up with. Method and name are those of the body that was judged, so
+/// that nothing on the way is told of another call; a legacy server has no such headers.
+///
+/// `Mcp-Param-*` of a call that waited are those of the request that collects it: it joined because its
+/// arguments are the same, and `check` found each value among them.
+pub(super) fn headers_of_call(headers: &HeaderMap, tool: &str, modern: bool) -> HeaderMap {
+    let of_call = |name: &str| {
+        matches!(name, header::METHOD | header::NAME) || (!modern && name.starts_with(header::PARAM))
+    };
+    let kept = |name: &str| {
+        !of_call(name)
+            && (name.starts_with("mcp-")
+                || matches!(name, "accept" | "traceparent" | "tracestate" | "baggage"))
+    };
+    let kept = headers.iter().filter(|(name, _)| kept(name.as_str()));
+    let mut up: HeaderMap = kept.map(|(name, value)| (name.clone(), value.clone())).collect();
+    if modern && let Ok(tool) = HeaderValue::from_str(tool) {
+        up.insert(header::METHOD, HeaderValue::from_static("tools/call"));
+        up.insert(header::NAME, tool);
+    }
+    up
+}
+
+/// Which argument a header mirrors is in the tool's schema, which is not read here; that its value is
+/// one of the arguments' can be told without.
+fn is_argument(said: &str, arguments: Option<Json<'_>>) -> bool {
+    let Some(said) = decode(said) else { return false };
+    arguments.is_some_and(|arguments| is_within(&said, arguments))
+}
+
+fn is_within(said: &str, json: Json<'_>) -> bool {
+    match json.kind() {
+        Kind::Object => json.members().any(|member| is_within(said, member.value)),
+        Kind::Array => json.elements().any(|element| is_within(said, element)),
+        Kind::String => json.string().is_some_and(|text| text == said),
+        Kind::Number => {
+            let number = json.as_str().parse::<f64>();
+            json.as_str() == said || number.is_ok_and(|n| said.parse::<f64>().is_ok_and(|s| s == n))
+        }
+        Kind::Bool | Kind::Null => json.as_str() == said,
+    }
 }
 
 fn mirrored(headers: &HeaderMap, name: &str, shown: &str, body: &str) -> Result<(), Fault> {
@@ -95,7 +144,7 @@ fn unsupported(requested: &str) -> Fault {
 
 #[cfg(test)]
 mod tests {
-    use http::{HeaderName, HeaderValue};
+    use http::HeaderName;
 
     use super::*;
     use crate::mcp::{Frame, Limits, Message};
@@ -107,12 +156,13 @@ mod tests {
             .iter()
             .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
             .collect();
-        let text = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{{params}}}}}"#);
+        let text =
+            format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"run",{params}}}}}"#);
         let Ok(Frame::One(message @ Message::Request(_))) = Frame::parse(text.as_bytes(), &Limits::default())
         else {
             panic!("a request")
         };
-        check(&map, &Meta::of(message.params()), "run").map_err(|fault| fault.code)
+        check(&map, &ToolCall::parse(message.params()).unwrap()).map_err(|fault| fault.code)
     }
 
     #[test]
@@ -127,15 +177,43 @@ mod tests {
         assert_eq!(checked(&[version, name], META), Err(-32020));
         assert_eq!(checked(&[method, name], META), Err(-32020));
         assert_eq!(checked(&[("mcp-protocol-version", "2025-06-18"), method, name], META), Err(-32020));
-        assert_eq!(checked(&[version, method, name], r#""name":"run""#), Err(-32602));
+        assert_eq!(checked(&[version, method, name], r#""arguments":{}"#), Err(-32602));
         assert_eq!(checked(&[("mcp-protocol-version", "2030-01-01"), method, name], META), Err(-32022));
     }
 
     #[test]
-    fn a_legacy_call_is_not_judged_by_headers_it_does_not_have() {
-        assert_eq!(checked(&[], r#""name":"run""#), Ok(()));
+    fn a_mirrored_argument_is_one_of_the_bodys() {
+        let call =
+            [("mcp-protocol-version", "2026-07-28"), ("mcp-method", "tools/call"), ("mcp-name", "run")];
+        let params = format!(r#"{META},"arguments":{{"where":{{"region":"eu"}},"n":1.0}}"#);
+        let with = |name, value| checked(&[&call[..], &[(name, value)]].concat(), &params);
+        assert_eq!(with("mcp-param-region", "eu"), Ok(()));
+        assert_eq!(with("mcp-param-n", "1"), Ok(()));
+        assert_eq!(with("mcp-param-region", "=?base64?ZXU=?="), Ok(()));
+        assert_eq!(with("mcp-param-region", "us"), Err(-32020));
+    }
+
+    #[test]
+    fn a_calls_headers_are_made_of_its_body() {
+        let headers = |names: &[&'static str]| -> HeaderMap {
+            names.iter().map(|n| (HeaderName::from_static(n), HeaderValue::from_static("x"))).collect()
+        };
+        let said = headers(&["mcp-method", "mcp-name", "mcp-param-a", "accept", "cookie"]);
+        let legacy = headers_of_call(&said, "run", false);
+        assert_eq!(legacy.keys().map(|name| name.as_str()).collect::<Vec<_>>(), ["accept"]);
+        let modern = headers_of_call(&said, "run", true);
         assert_eq!(
-            checked(&[("mcp-protocol-version", "2025-06-18"), ("mcp-name", "x")], r#""name":"run""#),
+            (&modern["mcp-method"], &modern["mcp-name"]),
+            (&"tools/call".parse().unwrap(), &"run".parse().unwrap())
+        );
+        assert!(modern.contains_key("mcp-param-a"));
+    }
+
+    #[test]
+    fn a_legacy_call_is_not_judged_by_headers_it_does_not_have() {
+        assert_eq!(checked(&[], r#""arguments":{}"#), Ok(()));
+        assert_eq!(
+            checked(&[("mcp-protocol-version", "2025-06-18"), ("mcp-name", "x")], r#""arguments":{}"#),
             Ok(())
         );
     }

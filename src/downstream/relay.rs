@@ -6,6 +6,7 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use bytes::Bytes;
+use futures_util::StreamExt as _;
 use http::{HeaderValue, StatusCode};
 
 use super::{
@@ -82,25 +83,29 @@ fn too_many(asker: &Asker) -> Response {
 
 /// `tools/list`, without the tools that do not exist for this grant.
 pub(super) async fn list_tools(visit: Visit, pass: Passthrough, body: Bytes, asker: Asker) -> Response {
-    let rules = visit.door.inner.broker.rules();
-    let hiding =
-        rules.of(&visit.grant.name, visit.server.name()).iter().any(|policy| policy.hides_anything());
-    if !hiding {
+    let Some(sieve) = tools::Sieve::of(&visit, asker.modern) else {
         return message(visit, pass, body, Some(asker)).await;
-    }
+    };
     let reply = match send(&visit, pass, &visit.link(), body).await {
         Ok(reply) => reply,
         Err(why) => return unreachable(&visit, Some(&asker), &why),
     };
-    tools::Sieve::new(rules, &visit, asker.modern).pass_on(&visit, reply, asker).await
+    sieve.pass_on(&visit, reply, asker).await
 }
 
 /// GET: the server's own messages, as they come. A drain ends the stream: nobody waits on it for an answer.
 pub(super) async fn listen(visit: Visit) -> Response {
+    let (broker, grant, server) =
+        (visit.door.inner.broker.clone(), visit.grant.clone(), visit.server.clone());
+    let stopped = move || broker.stopped(&grant, server.name());
+    if let Some(reason) = stopped() {
+        return answer::refuse(StatusCode::FORBIDDEN, &answer::stopped(&reason));
+    }
     let closing = visit.door.inner.closing.clone().cancelled_owned();
     let (parts, body) = open_stream(visit).await.into_parts();
-    let until = futures_util::StreamExt::take_until(body.into_data_stream(), closing);
-    Response::from_parts(parts, Body::from_stream(until))
+    let told = body.into_data_stream().take_until(closing);
+    let told = told.take_while(move |_| std::future::ready(stopped().is_none()));
+    Response::from_parts(parts, Body::from_stream(told))
 }
 
 async fn open_stream(visit: Visit) -> Response {
@@ -109,17 +114,19 @@ async fn open_stream(visit: Visit) -> Response {
     }
     let out = Outbound::get().with_headers_of(&visit.headers);
     let sent = relay(&visit, Passthrough::without_body(), &visit.link(), out).await;
-    match sent {
-        Ok(Reply { headers, body: ReplyBody::Messages(messages), .. }) => {
+    let sieve = tools::Sieve::of(&visit, false);
+    match (sent, sieve) {
+        (Ok(Reply { headers, body: ReplyBody::Messages(messages), .. }), None) => {
             let session = visit.session.clone();
-            let messages = futures_util::StreamExt::inspect(messages, move |_| {
+            let messages = messages.inspect(move |_| {
                 // A session that is listened to is not idle.
                 let _ = &session;
             });
             reply::events(headers, reply::each_as_event(messages, None))
         }
-        Ok(reply) => reply::pass_on(&visit, reply, None, None).await,
-        Err(why) => unreachable(&visit, None, &why),
+        (Ok(reply), Some(sieve)) if reply.status.is_success() => sieve.listen(&visit, reply),
+        (Ok(reply), _) => reply::pass_on(&visit, reply, None, None).await,
+        (Err(why), _) => unreachable(&visit, None, &why),
     }
 }
 

@@ -179,7 +179,7 @@ pub(super) fn is_response(message: &[u8]) -> bool {
 
 /// What a server sent is read leniently: nothing is decided by it.
 pub(super) fn read(message: &[u8]) -> Option<Message<'_>> {
-    let limits = Limits { unique_keys: false, size: usize::MAX, ..Limits::default() };
+    let limits = Limits::of_servers(usize::MAX);
     Message::of(strict::check(message, &limits).ok()?).ok()
 }
 

@@ -1,4 +1,6 @@
 //! `tools/list` without the tools that do not exist for a grant; every other byte stays as it was.
+//!
+//! What cannot be read cannot be sieved, and is not passed on: a client may read it all the same.
 
 use std::sync::Arc;
 
@@ -15,15 +17,18 @@ use super::{
 use crate::{
     broker::Rules,
     mcp::{
-        Answer, Json, Message,
+        Answer, Json, Kind, Message,
         patch::Edits,
-        sse::{self, Splitter},
+        sse::{self, Event, Splitter},
     },
     upstream::{BrokenReply, Reply, ReplyBody},
 };
 
 /// How long a client may keep a list that was changed for it, ms.
 const FRESH_MS: u64 = 30_000;
+
+/// Bytes of one event of a listening stream.
+const LARGEST_EVENT: usize = 16 << 20;
 
 /// What is taken out, for whom.
 pub(super) struct Sieve {
@@ -34,8 +39,12 @@ pub(super) struct Sieve {
 }
 
 impl Sieve {
-    pub(super) fn new(rules: Arc<Rules>, visit: &Visit, modern: bool) -> Self {
-        Self { rules, grant: visit.grant.name.clone(), server: visit.server.name().to_owned(), modern }
+    /// `None`: nothing is hidden from this grant.
+    pub(super) fn of(visit: &Visit, modern: bool) -> Option<Self> {
+        let rules = visit.door.inner.broker.rules();
+        let (grant, server) = (visit.grant.name.clone(), visit.server.name().to_owned());
+        let hides = rules.of(&grant, &server).iter().any(|policy| policy.hides_anything());
+        hides.then_some(Self { rules, grant, server, modern })
     }
 
     /// The reply on its way down, sieved.
@@ -49,7 +58,7 @@ impl Sieve {
             ReplyBody::Empty => reply::respond(status, headers, Body::empty()),
             ReplyBody::Messages(messages) => {
                 let grace = visit.door.inner.settings.start_grace();
-                let sieved = messages.map(move |message| message.map(|message| self.message(&message)));
+                let sieved = messages.map(move |message| self.message(&message?));
                 reply::spell(sieved, (status, headers), Some(asker), grace).await
             }
             ReplyBody::Bytes(body) => {
@@ -63,36 +72,76 @@ impl Sieve {
         }
     }
 
-    fn whole(&self, headers: &HeaderMap, body: &Bytes) -> Result<Bytes, BrokenReply> {
-        let kind = headers.get(header::CONTENT_TYPE);
-        if kind.is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream")) {
-            return self.events(body);
-        }
-        Ok(self.message(body))
+    /// A listening stream, on which a server may repeat the answer to an earlier `tools/list`.
+    pub(super) fn listen(self, visit: &Visit, reply: Reply) -> Response {
+        let Reply { status, headers, body } = reply;
+        let body = match body {
+            ReplyBody::Empty => Body::empty(),
+            ReplyBody::Messages(messages) => {
+                let session = visit.session.clone();
+                let sieved = messages.map(move |message| {
+                    // A session that is listened to is not idle.
+                    let _ = &session;
+                    self.message(&message?)
+                });
+                return reply::events(headers, reply::each_as_event(sieved, None));
+            }
+            ReplyBody::Bytes(_) if !is_event_stream(&headers) || is_encoded(&headers) => {
+                return answer::refuse(StatusCode::BAD_GATEWAY, &unreadable().to_string());
+            }
+            ReplyBody::Bytes(body) => {
+                let mut splitter = Splitter::new(LARGEST_EVENT);
+                let parts = Body::new(body).into_data_stream();
+                Body::from_stream(parts.map(move |part| {
+                    let events = splitter.push(&part?).map_err(axum::Error::new)?;
+                    self.spelt(events).map_err(axum::Error::new)
+                }))
+            }
+        };
+        reply::respond(status, headers, body)
     }
 
-    fn events(&self, whole: &[u8]) -> Result<Bytes, BrokenReply> {
-        let mut splitter = Splitter::new(whole.len() + 1);
-        let events = splitter.push(whole).map_err(|why| BrokenReply::Broken(why.to_string()))?;
-        let mut out = Vec::with_capacity(whole.len());
+    fn whole(&self, headers: &HeaderMap, body: &Bytes) -> Result<Bytes, BrokenReply> {
+        if is_encoded(headers) {
+            return Err(unreadable());
+        }
+        if is_event_stream(headers) {
+            let mut splitter = Splitter::new(body.len() + 1);
+            let events = splitter.push(body).map_err(|why| BrokenReply::Broken(why.to_string()))?;
+            return self.spelt(events);
+        }
+        self.message(body)
+    }
+
+    fn spelt(&self, events: Vec<Event>) -> Result<Bytes, BrokenReply> {
+        let mut out = Vec::new();
         for event in events {
-            let sieved = event.data.as_ref().and_then(|data| self.sieved(data.as_bytes()));
-            match sieved.as_deref().map(str::from_utf8) {
-                Some(Ok(data)) => out.extend(sse::write(event.id.as_deref(), data)),
-                Some(Err(_)) | None => out.extend(event.raw),
+            let data = event.data.as_deref().filter(|data| !data.trim_ascii().is_empty());
+            match data.map(|data| self.sieved(data.as_bytes())).transpose()?.flatten() {
+                Some(sieved) => {
+                    let data = str::from_utf8(&sieved).map_err(|_| unreadable())?;
+                    out.extend(sse::write(event.id.as_deref(), data));
+                }
+                None => out.extend(event.raw),
             }
         }
         Ok(out.into())
     }
 
-    fn message(&self, message: &Bytes) -> Bytes {
-        self.sieved(message).map_or_else(|| message.clone(), Bytes::from)
+    fn message(&self, message: &Bytes) -> Result<Bytes, BrokenReply> {
+        Ok(self.sieved(message)?.map_or_else(|| message.clone(), Bytes::from))
     }
 
     /// `None`: nothing to change.
-    fn sieved(&self, message: &[u8]) -> Option<Vec<u8>> {
-        let Some(Message::Response(response)) = reply::read(message) else { return None };
-        let Answer::Result(result) = response.answer else { return None };
+    fn sieved(&self, message: &[u8]) -> Result<Option<Vec<u8>>, BrokenReply> {
+        let response = match reply::read(message).ok_or_else(unreadable)? {
+            Message::Response(response) => response,
+            Message::Request(_) | Message::Notification(_) => return Ok(None),
+        };
+        let Answer::Result(result) = response.answer else { return Ok(None) };
+        if !has_one_list(response.raw, result) {
+            return Err(unreadable());
+        }
         let policies = self.rules.of(&self.grant, &self.server);
         let is_hidden = |tool: Json<'_>| {
             let Some(name) = tool.get("name").and_then(Json::string) else { return true };
@@ -107,6 +156,80 @@ impl Sieve {
                 edits.set(&["result", "ttlMs"], &FRESH_MS.to_string());
             }
         }
-        (!edits.is_empty()).then(|| edits.apply())
+        Ok((!edits.is_empty()).then(|| edits.apply()))
+    }
+}
+
+/// Does every client find the same tools in it: one `result`, with one array `tools` or none?
+fn has_one_list(message: Json<'_>, result: Json<'_>) -> bool {
+    let results = message.members().filter(|member| member.name == "result").count();
+    let mut lists = result.members().filter(|member| member.name.eq_ignore_ascii_case("tools"));
+    let is_list = lists.next().is_none_or(|list| list.name == "tools" && list.value.kind() == Kind::Array);
+    results == 1 && is_list && lists.next().is_none()
+}
+
+fn is_event_stream(headers: &HeaderMap) -> bool {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.as_bytes().get(..17));
+    kind.is_some_and(|kind| kind.eq_ignore_ascii_case(b"text/event-stream"))
+}
+
+fn is_encoded(headers: &HeaderMap) -> bool {
+    headers.get(header::CONTENT_ENCODING).is_some_and(|coding| coding != "identity")
+}
+
+fn unreadable() -> BrokenReply {
+    BrokenReply::Broken("tools are hidden from this agent, and the server's list cannot be read".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::Policy;
+
+    const LIST: &str = r#"{"id":1,"result":{"tools":[{"name":"look"},{"name":"secret"}]}}"#;
+
+    fn sieve() -> Sieve {
+        let text = r#"{"version": "1", "default": "allow", "hide": ["secret"]}"#;
+        let policies = vec![Arc::new(Policy::parse("a.json", text).unwrap())];
+        let rules = Rules { by_server: [("it".to_owned(), policies)].into(), ..Rules::default() };
+        Sieve { rules: rules.into(), grant: "bot".into(), server: "it".into(), modern: false }
+    }
+
+    fn whole(kind: &'static str, body: &str) -> Result<String, BrokenReply> {
+        let headers = [(header::CONTENT_TYPE, http::HeaderValue::from_static(kind))].into_iter().collect();
+        let out = sieve().whole(&headers, &Bytes::copy_from_slice(body.as_bytes()))?;
+        Ok(String::from_utf8_lossy(&out).into_owned())
+    }
+
+    #[test]
+    fn a_list_is_sieved_however_its_kind_is_written() {
+        for kind in ["Text/Event-Stream; charset=utf-8", "text/event-stream"] {
+            let sieved = whole(kind, &format!("id: 7\ndata:\n\ndata: {LIST}\n\n")).unwrap();
+            assert!(sieved.contains("look") && !sieved.contains("secret"), "{sieved}");
+            assert!(sieved.starts_with("id: 7\ndata:\n\n"), "{sieved}");
+        }
+        let deep = format!(r#"{}{}"#, "[".repeat(500), "]".repeat(500));
+        let deep = LIST.replace(r#"{"name":"look"}"#, &format!(r#"{{"name":"look","x":{deep}}}"#));
+        assert!(!whole("application/json", &deep).unwrap().contains("secret"));
+    }
+
+    #[test]
+    fn a_list_that_cannot_be_read_is_not_passed_on() {
+        let tool = r#"[{"name":"secret"}]"#;
+        for odd in [
+            format!("\u{feff}{LIST}"),
+            format!("[{LIST}]"),
+            format!("{LIST}{LIST}"),
+            LIST.replace("tools", "Tools"),
+            format!(r#"{{"id":1,"result":{{"tools":{tool},"tools":[]}}}}"#),
+            format!(r#"{{"id":1,"result":{{"tools":{tool}}},"result":{{}}}}"#),
+            r#"{"id":1,"result":{"tools":{"0":{"name":"secret"}}}}"#.to_owned(),
+            "\u{1f}\u{8b}zipped".to_owned(),
+        ] {
+            assert!(whole("application/json", &odd).is_err(), "{odd}");
+            assert!(whole("text/event-stream", &format!("data: {odd}\n\n")).is_err(), "{odd}");
+        }
+        let zipped = [(header::CONTENT_ENCODING, http::HeaderValue::from_static("gzip"))];
+        assert!(sieve().whole(&zipped.into_iter().collect(), &Bytes::from(LIST)).is_err());
     }
 }

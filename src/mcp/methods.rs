@@ -2,7 +2,7 @@
 //!
 //! `Passthrough` is the only key to `upstream::relay`, and nothing here makes one for a `tools/call`.
 
-use super::{Message, Version};
+use super::{Message, Version, message::is_look_alike};
 
 /// What a method is to a policy (ruling 18).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -38,6 +38,8 @@ pub enum Route {
     CallWithoutId,
     /// A method of this version.
     Pass(Class, Passthrough),
+    /// Spelt almost as a method that we know: a lenient server would take it for that one. Never passes.
+    LookAlike,
     /// Not a method of this version: the policy's default or the grant must allow it.
     Unlisted(Unlisted),
 }
@@ -62,8 +64,50 @@ pub fn route(version: Version, message: &Message<'_>) -> Route {
         Some(Class::Call) if message.id().is_none() => Route::CallWithoutId,
         Some(Class::Call) => Route::Gate,
         Some(class @ (Class::Protocol | Class::List | Class::Read)) => Route::Pass(class, Passthrough(())),
+        None if resembles_known(method) => Route::LookAlike,
         None => Route::Unlisted(Unlisted(())),
     }
+}
+
+/// Every method of `class`.
+const KNOWN: [&str; 25] = [
+    "tools/call",
+    "tools/list",
+    "resources/list",
+    "resources/templates/list",
+    "prompts/list",
+    "resources/read",
+    "prompts/get",
+    "completion/complete",
+    "notifications/cancelled",
+    "initialize",
+    "ping",
+    "logging/setLevel",
+    "resources/subscribe",
+    "resources/unsubscribe",
+    "notifications/initialized",
+    "notifications/progress",
+    "notifications/roots/list_changed",
+    "server/discover",
+    "subscriptions/listen",
+    "tasks/get",
+    "tasks/cancel",
+    "tasks/update",
+    "tasks/result",
+    "tasks/list",
+    "notifications/tasks/status",
+];
+
+/// A known method but for case, for characters that are not seen, or for what follows a NUL.
+fn resembles_known(method: &str) -> bool {
+    let before_nul = method.split('\0').next().unwrap_or_default();
+    let is_seen = |c: &char| !c.is_whitespace() && !c.is_control() && !is_invisible(*c);
+    let seen: String = before_nul.chars().filter(is_seen).collect();
+    is_look_alike(&seen, &KNOWN) || (seen != method && KNOWN.contains(&&*seen))
+}
+
+fn is_invisible(c: char) -> bool {
+    matches!(c, '\u{AD}' | '\u{200B}'..='\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2060}'..='\u{206F}' | '\u{FEFF}')
 }
 
 /// The class of a client → server request or notification; `None` when this version has no such method.
@@ -114,7 +158,18 @@ mod tests {
             assert!(matches!(routed(r#"{"id":null,"method":"tools/call"}"#), Route::Gate));
             assert!(matches!(routed(r#"{"method":"tools/call"}"#), Route::CallWithoutId));
             assert!(matches!(routed(r#"{"id":1,"result":{}}"#), Route::Pass(Class::Protocol, _)));
-            assert!(matches!(routed(r#"{"id":1,"method":"Tools/Call"}"#), Route::Unlisted(_)));
+            for odd in [
+                "Tools/Call",
+                " tools/call",
+                "tools/call\\n",
+                "tool\u{17f}/call",
+                "tools/call\\u0000x",
+                "\u{200b}ping",
+            ] {
+                let text = format!(r#"{{"id":1,"method":"{odd}"}}"#);
+                assert!(matches!(routed(&text), Route::LookAlike), "{odd:?}");
+            }
+            assert!(matches!(routed(r#"{"id":1,"method":"tools/calls"}"#), Route::Unlisted(_)));
         }
     }
 

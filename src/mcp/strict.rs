@@ -24,6 +24,14 @@ impl Default for Limits {
     }
 }
 
+impl Limits {
+    /// For what servers send: nothing is decided by it, so it is read as far as it can be.
+    #[must_use]
+    pub fn of_servers(size: usize) -> Self {
+        Self { depth: 1000, size, unique_keys: false }
+    }
+}
+
 /// Where the bytes stop being acceptable JSON, and how.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("{kind} at byte {offset}")]

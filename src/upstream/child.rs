@@ -203,7 +203,7 @@ impl Child {
         if line.trim_ascii().is_empty() {
             return;
         }
-        let limits = Limits { unique_keys: false, depth: 256, size: self.server.limits().max_line };
+        let limits = Limits::of_servers(self.server.limits().max_line);
         let messages = match Frame::parse(line, &limits) {
             Ok(Frame::One(message)) => vec![message],
             Ok(Frame::Batch(messages)) => messages,

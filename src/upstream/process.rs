@@ -4,17 +4,38 @@ use std::{process::Stdio, sync::Arc, time::Duration};
 
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::{
-    io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader},
+    io::AsyncWriteExt as _,
     process::{Child, ChildStderr, ChildStdin, ChildStdout, Command},
     sync::{mpsc, oneshot},
     time::timeout,
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{SendError, Server};
+use super::{
+    SendError, Server,
+    lines::{Line, Lines},
+};
 
 /// Each of: stdin closed, SIGTERM, SIGKILL.
 const PATIENCE: Duration = Duration::from_secs(2);
+
+/// The variables of the broker's environment that each child has too, beside `LC_*` and `XDG_*`.
+const INHERITED: [&str; 11] = [
+    "PATH",
+    "HOME",
+    "USER",
+    "LOGNAME",
+    "SHELL",
+    "LANG",
+    "TMPDIR",
+    "TZ",
+    "TERM",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+];
+
+/// Of a longer line on stderr, the rest is dropped.
+const STDERR_LINE: usize = 4096;
 
 /// One line on its way into the child.
 pub(super) struct Write {
@@ -27,21 +48,19 @@ pub(super) fn command(server: &Server) -> Result<Command, String> {
     let (program, arguments) =
         settings.command.as_deref().and_then(<[String]>::split_first).ok_or("an empty command")?;
     let mut command = Command::new(program);
-    command.args(arguments).envs(&settings.env);
-    // The broker's own secrets are not the server's business.
-    for (name, _) in std::env::vars_os() {
-        let own =
-            name.to_str().is_some_and(|n| n.starts_with("COUNTERSIGN_") && !settings.env.contains_key(n));
-        if own {
-            command.env_remove(name);
-        }
-    }
+    // The broker's environment holds secrets; a server is given what programs need, and what is its own.
+    let inherited = std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(is_inherited));
+    command.args(arguments).env_clear().envs(inherited).envs(&settings.env);
     if let Some(cwd) = &settings.cwd {
         command.current_dir(cwd);
     }
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command.process_group(0).kill_on_drop(true);
     Ok(command)
+}
+
+fn is_inherited(name: &str) -> bool {
+    INHERITED.contains(&name) || name.starts_with("LC_") || name.starts_with("XDG_")
 }
 
 /// Writes until the conversation ends. What was not written wholly is told apart by whether it was begun.
@@ -86,9 +105,10 @@ async fn write_line(stdin: &mut ChildStdin, line: &[u8], written: &mut usize) ->
 }
 
 pub(super) async fn log_stderr(server: Arc<Server>, stderr: ChildStderr) {
-    let mut lines = BufReader::new(stderr).split(b'\n');
-    while let Ok(Some(line)) = lines.next_segment().await {
-        let line = String::from_utf8_lossy(&line[..line.len().min(2000)]);
+    let mut lines = Lines::new(stderr, STDERR_LINE);
+    while let Ok(Some(line)) = lines.next().await {
+        let (Line::Whole(line) | Line::TooLong { head: line }) = line;
+        let line = String::from_utf8_lossy(&line);
         tracing::debug!(server.name = server.name(), stderr = %line.trim_end(), "server says");
     }
 }

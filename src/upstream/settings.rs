@@ -10,7 +10,7 @@ use serde::Deserialize;
 pub struct ServerSettings {
     /// Program and arguments.
     pub command: Option<Vec<String>>,
-    /// Added to the broker's environment for the child.
+    /// The child's environment, beside a few variables of the broker's (PATH, HOME and their like).
     pub env: BTreeMap<String, String>,
     pub cwd: Option<PathBuf>,
     /// `http://` or `https://`.

@@ -48,7 +48,7 @@ impl Stdio {
     }
 
     pub(super) async fn post(&self, body: Bytes, proven: Option<Arc<Child>>) -> Result<Reply, SendError> {
-        let limits = Limits { size: usize::MAX, unique_keys: false, depth: 256 };
+        let limits = Limits::of_servers(usize::MAX);
         let message = match Frame::parse(&body, &limits) {
             Ok(Frame::One(message)) => message,
             Ok(Frame::Batch(_)) => {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use countersign::broker::Submission;
 use serde_json::{Value, json};
 
 use crate::rig::{NOW, world};
@@ -42,6 +43,33 @@ async fn a_parked_call_is_shown_with_everything_a_reviewer_needs() {
         w.http.get(w.url("/api/v1/calls?state=pending,lost")).bearer_auth(&w.ann).send().await.unwrap();
     let text = list.text().await.unwrap();
     assert!(text.contains(ODD), "the list has the agent's own bytes: {text}");
+}
+
+#[tokio::test]
+async fn whatever_is_sent_beside_the_arguments_is_shown() {
+    let w = world().await;
+    let plain = w.park("cancel", "{}").await;
+    let call = w.call(plain.call()).await;
+    assert_eq!((&call["other"], &call["other_raw"]), (&json!(false), &Value::Null));
+    let beside = concat!(
+        r#","inputResponses":{"ask":1.50},"requestState":"s","task":{"ttl":1},"odd":[],"#,
+        r#""_meta":{"progressToken":7,"traceparent":"t","vendor/key":"v","#,
+        r#""io.modelcontextprotocol/clientInfo":{"name":"c"}}"#
+    );
+    let submitted = w.submit_with("cancel", r#"{"a":1}"#, beside).await;
+    let Submission::Waiting(waiter) = submitted else { panic!("it waits: {submitted:?}") };
+    let call = w.call(waiter.call()).await;
+    let raw = call["other_raw"].as_str().unwrap();
+    let meant = json!({
+        "inputResponses": { "ask": 1.50 }, "requestState": "s", "task": { "ttl": 1 }, "odd": [],
+        "_meta": { "vendor/key": "v" },
+    });
+    assert_eq!(serde_json::from_str::<Value>(raw).unwrap(), meant);
+    assert!(raw.contains("1.50"), "the agent's own digits: {raw}");
+    let (_, list) = w.get(&w.ann, "/api/v1/calls").await;
+    let others: Vec<&Value> = list["calls"].as_array().unwrap().iter().map(|call| &call["other"]).collect();
+    assert_eq!(others, [&json!(true), &json!(false)]);
+    assert_eq!(list["calls"][0]["other_raw"], Value::Null, "values stand with the one call");
 }
 
 #[tokio::test]

@@ -9,5 +9,6 @@ mod doorkeeping;
 mod eras;
 mod one_call;
 mod pipes;
+mod refusals;
 mod tampering;
 mod waiting;

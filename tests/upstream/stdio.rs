@@ -31,6 +31,10 @@ for line in sys.stdin:
     elif tool == "lie": say({"jsonrpc": "2.0", "id": 999, "result": {}}); answer("lied")
     elif tool == "garble": say({"jsonrpc": "2.0", "id": m["id"], "result": {}, "error": {}})
     elif tool == "pid": answer(os.getpid())
+    elif tool == "env": answer(sorted(os.environ))
+    elif tool == "shout":
+        for _ in range(64): sys.stderr.write("x" * (1 << 20))
+        sys.stderr.flush(); answer("heard")
     elif tool == "never": pass
     elif "id" in m: answer(m.get("method"))
 "#;
@@ -65,6 +69,27 @@ async fn a_session_talks_to_its_own_child_and_odd_ids_come_back_as_written() {
     assert_ne!(pid(&it, &one).await, pid(&it, &two).await);
     it.drain().await;
     assert!(one.is_over());
+}
+
+#[tokio::test]
+async fn a_child_has_its_own_environment_and_not_the_brokers() {
+    let mut with = settings();
+    with.env.insert("OWN".into(), "yes".into());
+    let it = upstreams(with, UpstreamSettings::default());
+    let said = text(call(&it, &session(&it), &tool("1", "env", "")).await.unwrap()).await;
+    assert!(said.contains("\"OWN\"") && said.contains("\"PATH\""), "{said}");
+    // Cargo sets these for whatever it runs, so the test's own process has them.
+    assert!(std::env::vars_os().any(|(name, _)| name == "CARGO_MANIFEST_DIR"));
+    assert!(!said.contains("CARGO_"), "{said}");
+    it.drain().await;
+}
+
+#[tokio::test]
+async fn a_child_that_shouts_without_end_of_line_is_read_on() {
+    let it = upstreams(settings(), UpstreamSettings::default());
+    let said = text(call(&it, &session(&it), &tool("1", "shout", "")).await.unwrap()).await;
+    assert!(said.contains("heard"), "{said}");
+    it.drain().await;
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ mod child;
 mod server;
 
 pub use agent::{Agent, Told};
-pub use broker::{House, Plan};
+pub use broker::{House, Plan, ann};
 pub use child::child;
 pub use server::{Manner, Server};
 
