@@ -3,9 +3,10 @@
 
 use bytes::Bytes;
 
-use super::Inner;
+use super::{Inner, proof::proofs};
 use crate::{
     call::{By, Call, CallId, Digest, Refusal, State, StateName, Timestamp, Why},
+    ledger::Stream,
     store::{PayloadKind, StoreError},
 };
 
@@ -155,9 +156,11 @@ impl Inner {
     }
 
     async fn kept_answer(&self, id: CallId) -> Result<End, StoreError> {
-        let answer = self.store.payload(id, PayloadKind::Answer, 0).await?;
-        Ok(answer.map_or(End::CompletedNotKept { bytes: 0 }, |payload| End::Completed {
-            message: Bytes::from(payload.bytes),
+        let entries = self.store.stream(Stream::Call(id)).await?;
+        let proofs: Vec<_> = entries.iter().flat_map(proofs).collect();
+        let answer = self.proven(id, PayloadKind::Answer, 0, &proofs).await?;
+        Ok(answer.map_or(End::CompletedNotKept { bytes: 0 }, |bytes| End::Completed {
+            message: Bytes::from(bytes),
         }))
     }
 
@@ -166,10 +169,8 @@ impl Inner {
         if let Some(reason) = &why.reason {
             return Ok(reason.text.clone());
         }
-        if why.text.is_none() {
-            return Ok(String::new());
-        }
-        let text = self.store.payload(id, PayloadKind::Text, 0).await?;
-        Ok(text.map(|payload| String::from_utf8_lossy(&payload.bytes).into_owned()).unwrap_or_default())
+        let Some(proof) = why.text else { return Ok(String::new()) };
+        let text = self.proven(id, PayloadKind::Text, 0, &[proof]).await?;
+        Ok(text.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default())
     }
 }

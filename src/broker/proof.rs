@@ -6,8 +6,8 @@
 use super::{Inner, record::RecordError};
 use crate::{
     call::{Call, CallId, Commitment},
-    ledger::{Stream, commitment, refold},
-    store::{Payload, StoreError},
+    ledger::{Entry, Fact, Stream, commitment, commitments, refold},
+    store::{Payload, PayloadKind, StoreError},
 };
 
 /// Are these the bytes that the ledger speaks of? An error in the log when they are not.
@@ -20,7 +20,25 @@ pub(super) fn is_proven(payload: &Payload, proofs: &[Commitment]) -> bool {
     proven
 }
 
+/// What an entry proves of the bytes beside it.
+pub(super) fn proofs(entry: &Entry) -> Vec<Commitment> {
+    let Fact::Call(event) = &entry.fact else { return Vec::new() };
+    commitments(event)
+}
+
 impl Inner {
+    /// Stored bytes that one of these proves; changed ones are as good as erased.
+    pub(super) async fn proven(
+        &self,
+        id: CallId,
+        kind: PayloadKind,
+        part: u64,
+        proofs: &[Commitment],
+    ) -> Result<Option<Vec<u8>>, StoreError> {
+        let stored = self.store.payload(id, kind, part).await?;
+        Ok(stored.filter(|payload| is_proven(payload, proofs)).map(|payload| payload.bytes))
+    }
+
     /// The snapshot that decides must be what the call's own entries make of it.
     pub(super) async fn prove(&self, call: &Call) -> Result<(), RecordError> {
         let mut entries = self.store.stream(Stream::Call(call.id)).await?;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::sync::watch;
 
-use super::{Broker, compose::json, proof::is_proven};
+use super::{Broker, compose::json, proof::proofs};
 use crate::{
     call::{Call, CallId, Commitment, Event, StateName},
     ledger::{Entry, Fact, Stream, commitments},
@@ -61,23 +61,11 @@ impl Broker {
     }
 
     async fn proven_params(&self, id: CallId, proofs: &[Commitment]) -> Result<Option<Bytes>, StoreError> {
-        let stored = self.proven(id, PayloadKind::Params, 0, proofs).await?;
+        let stored = self.inner.proven(id, PayloadKind::Params, 0, proofs).await?;
         Ok(stored.and_then(|bytes| {
             let params = json(&bytes)?.get("params")?;
             Some(Bytes::copy_from_slice(params.as_str().as_bytes()))
         }))
-    }
-
-    /// Stored bytes that one of these proves; changed ones are as good as erased.
-    async fn proven(
-        &self,
-        id: CallId,
-        kind: PayloadKind,
-        part: u64,
-        proofs: &[Commitment],
-    ) -> Result<Option<Vec<u8>>, StoreError> {
-        let stored = self.inner.store.payload(id, kind, part).await?;
-        Ok(stored.filter(|payload| is_proven(payload, proofs)).map(|payload| payload.bytes))
     }
 
     /// Everything of one call.
@@ -94,7 +82,7 @@ impl Broker {
             let text = self.step_text(id, &entry).await?;
             timeline.push(Step { entry, text });
         }
-        let answer = self.proven(id, PayloadKind::Answer, 0, &proofs).await?.map(Bytes::from);
+        let answer = self.inner.proven(id, PayloadKind::Answer, 0, &proofs).await?.map(Bytes::from);
         Ok(Some(CallView { call, params: self.proven_params(id, &proofs).await?, timeline, answer }))
     }
 
@@ -124,7 +112,7 @@ impl Broker {
             | Event::Resolved { .. }
             | Event::LateAnswer { .. } => return Ok(None),
         };
-        let text = self.proven(id, PayloadKind::Text, part, &commitments(event)).await?;
+        let text = self.inner.proven(id, PayloadKind::Text, part, &commitments(event)).await?;
         Ok(text.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
     }
 
@@ -147,9 +135,4 @@ impl Broker {
     pub fn store(&self) -> &Arc<dyn Store> {
         &self.inner.store
     }
-}
-
-fn proofs(entry: &Entry) -> Vec<Commitment> {
-    let Fact::Call(event) = &entry.fact else { return Vec::new() };
-    commitments(event)
 }

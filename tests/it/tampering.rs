@@ -43,3 +43,45 @@ async fn a_call_whose_entries_say_something_else_is_not_sent() {
     assert!(server.calls().is_empty(), "{response}");
     assert!(text(&response).contains("cannot write its ledger"), "{response}");
 }
+
+#[tokio::test]
+async fn a_call_that_was_permitted_by_hand_in_the_file_is_not_sent_after_a_restart() {
+    let server = Server::start(Manner::Json).await;
+    let house = House::open(Plan::at(&server.url)).await;
+    let agent = house.agent().initialized("test").await;
+    let answer = agent.post(&call(1, "cancel", json!({}))).await;
+    let mut forged = house.pending().await;
+    drop(answer);
+    let folder = house.copied();
+    let State::Pending { expires_at } = forged.state else { panic!("{forged:?}") };
+    forged.state = State::Permitted { use_by: expires_at, expires_at };
+    forged.terms = None;
+    let vandal = rusqlite::Connection::open(folder.path().join("countersign.db")).unwrap();
+    let snapshot = serde_json::to_vec(&forged).unwrap();
+    assert_eq!(vandal.execute("UPDATE calls SET state = 1, snapshot = ?1", [snapshot]).unwrap(), 1);
+    drop(vandal);
+
+    let after = House::open_in(folder, Plan::at(&server.url)).await;
+    let response = after.agent().initialized("test").await.ask(&call(1, "cancel", json!({}))).await;
+    assert!(server.calls().is_empty(), "{response}");
+    assert!(text(&response).contains("cannot write its ledger"), "{response}");
+}
+
+#[tokio::test]
+async fn an_answer_that_was_changed_in_the_file_is_not_given_to_the_agent() {
+    let server = Server::start(Manner::Json).await;
+    let mut plan = Plan::at(&server.url);
+    plan.door.delivery_ms = 200;
+    let house = House::open(plan).await;
+    let agent = house.agent().initialized("test").await;
+    let first = agent.post(&call(1, "cancel", json!({"batch": "small"}))).await;
+    house.approve(&house.pending().await).await;
+    house.until(|call| call.state.name() == StateName::Completed).await;
+    // It closes its connection before it counts as having the answer.
+    drop(first);
+    assert_eq!(house.vandal().execute(&format!("{SWAP} WHERE kind = 1"), []).unwrap(), 1);
+
+    let response = agent.ask(&call(2, "cancel", json!({"batch": "small"}))).await;
+    assert!(!response.to_string().contains("LARGE"), "{response}");
+    assert_eq!(server.calls().len(), 1);
+}

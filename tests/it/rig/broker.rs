@@ -59,7 +59,11 @@ pub struct House {
 
 impl House {
     pub async fn open(plan: Plan) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        Self::open_in(tempfile::tempdir().unwrap(), plan).await
+    }
+
+    /// In a folder where another house may have been: its agent gets a new token.
+    pub async fn open_in(folder: TempDir, plan: Plan) -> Self {
         let store = Sqlite::open(&folder.path().join("countersign.db"), OpenOptions::default()).unwrap();
         let fingerprint_key = *store.fingerprint_key();
         let store: Arc<dyn Store> = Arc::new(store);
@@ -85,11 +89,24 @@ impl House {
         broker.set_rules(Rules { by_server, ..Rules::default() }, Vec::new()).await.unwrap();
         let now = broker.clock().now();
         let grant = GrantSettings { servers: vec!["*".into()], ..GrantSettings::default() };
-        let token = broker.identity().add_agent("bot", grant, "test", now).await.unwrap().token;
-        broker.identity().add_reviewer(ann(), "test", now).await.unwrap();
+        let token = match broker.identity().add_agent("bot", grant, "test", now).await {
+            Ok(added) => added.token,
+            Err(_) => broker.identity().rotate_agent("bot", "test", now).await.unwrap().token,
+        };
+        let _ = broker.identity().add_reviewer(ann(), "test", now).await;
         let door = Door::new(broker.clone(), plan.door);
         let address = listen(door.clone()).await;
         Self { broker, door, address, token, folder }
+    }
+
+    /// A copy of the store as it is now, with its key, in a folder of its own.
+    pub fn copied(&self) -> TempDir {
+        let copy = tempfile::tempdir().unwrap();
+        let place = copy.path().join("countersign.db");
+        self.vandal().execute("VACUUM INTO ?1", [place.to_str().unwrap()]).unwrap();
+        let key = "countersign.db.key";
+        std::fs::copy(self.folder.path().join(key), copy.path().join(key)).unwrap();
+        copy
     }
 
     /// A connection of somebody who changes rows behind the broker's back.
