@@ -54,6 +54,20 @@ async fn a_call_goes_up_with_the_headers_of_its_body() {
 }
 
 #[tokio::test]
+async fn one_grant_has_at_most_half_of_the_sessions() {
+    let server = Server::start(Manner::Json).await;
+    let mut plan = Plan::at(&server.url);
+    plan.door.max_sessions = 2;
+    let house = House::open(plan).await;
+    let first = house.agent().initialized("test").await;
+    let hello = json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": {}});
+    assert_eq!(house.agent().post(&hello).await.status, 503);
+    house.other_agent("other", &["*"]).await.initialized("test").await;
+    assert_eq!(first.send("DELETE", "").await.status, 200);
+    house.agent().initialized("test").await;
+}
+
+#[tokio::test]
 async fn tasks_and_subscriptions_follow_the_policy() {
     let server = Server::start(Manner::Json).await;
     let mut plan = Plan::at(&server.url);
