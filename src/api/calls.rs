@@ -16,6 +16,7 @@ use super::{
 use crate::{
     broker::CallView,
     call::{Call, Event, Person, State as CallState, StateName},
+    card::sent_beside,
     ledger::Fact,
     store::Filter,
 };
@@ -59,6 +60,10 @@ pub(super) struct CallDetail {
     call: CallModel,
     /// The arguments' bytes as text; null when they were erased.
     arguments_raw: Option<String>,
+    /// What is sent beside the arguments: `params` as the agent wrote it, without `name`, `arguments` and
+    /// those members of `_meta` that are progress token, trace, or the protocol's own words about the
+    /// client. Null when there is nothing, or it was erased.
+    other_raw: Option<String>,
     timeline: Vec<StepModel>,
     #[serde(skip_serializing_if = "Option::is_none")]
     outcome: Option<OutcomeModel>,
@@ -146,6 +151,7 @@ fn detail(api: &ApiParts, view: &CallView, viewer: &Person) -> CallDetail {
     CallDetail {
         call,
         arguments_raw: raw.map(|raw| raw.get().to_owned()),
+        other_raw: view.params.as_deref().and_then(sent_beside),
         outcome: outcome(view, &timeline),
         timeline,
         card: None,

@@ -1,9 +1,11 @@
 //! What every request must pass before a handler sees it, and what every answer carries.
 //!
 //! The Host list keeps DNS rebinding out, the Origin list other sites. Whatever changes state comes
-//! from our own pages, or brings a bearer token that no other site could know.
+//! from our own pages, or brings a bearer token that no other site could know. Origins alone would not
+//! do: another server of the same machine gets the session cookie too, so a change by cookie brings the
+//! page's key as well.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::net::SocketAddr;
 
 use axum::{
     extract::{Request, State},
@@ -12,14 +14,17 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
-use super::Problem;
+use subtle::ConstantTimeEq as _;
+
+use super::{ApiParts, Problem, who::cookie};
 
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
      connect-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'self'; \
      frame-ancestors 'none'; require-trusted-types-for 'script'";
 
-/// The header that no form of another site can set.
+/// The header that no form of another site can set; it carries the page's key.
 const OURS: &str = "x-countersign";
+const SIGN_IN: &str = "/api/v1/session";
 
 /// Under which addresses people reach this process.
 #[derive(Clone, Debug)]
@@ -66,9 +71,9 @@ impl Origins {
 }
 
 /// The middleware around the whole door.
-pub(super) async fn guard(State(origins): State<Arc<Origins>>, request: Request, next: Next) -> Response {
+pub(super) async fn guard(State(parts): State<ApiParts>, request: Request, next: Next) -> Response {
     let api = request.uri().path().starts_with("/api/");
-    let mut response = match check(&origins, &request) {
+    let mut response = match check(&parts, &request) {
         Ok(()) => next.run(request).await,
         Err(problem) => problem.into_response(),
     };
@@ -76,7 +81,8 @@ pub(super) async fn guard(State(origins): State<Arc<Origins>>, request: Request,
     response
 }
 
-fn check(origins: &Origins, request: &Request) -> Result<(), Problem> {
+fn check(parts: &ApiParts, request: &Request) -> Result<(), Problem> {
+    let origins = &parts.origins;
     let (headers, path) = (request.headers(), request.uri().path());
     let probe = matches!(path, "/healthz" | "/readyz");
     if !probe && !host(headers).is_some_and(|host| origins.knows_host(host)) {
@@ -105,10 +111,30 @@ fn check(origins: &Origins, request: &Request) -> Result<(), Problem> {
             "Changes come from the broker's own pages, or with `Authorization: Bearer`.",
         ));
     }
-    if !path.starts_with("/login/") && one(headers, OURS) != Some("1") {
-        return Err(Problem::forbidden("Send the header `X-Countersign: 1` with every change."));
+    if path.starts_with("/login/") {
+        return Ok(());
     }
-    Ok(())
+    let Some(shown) = one(headers, OURS) else {
+        return Err(Problem::forbidden("Send the header `X-Countersign` with every change."));
+    };
+    // Who signs in has no key yet, and who has no session will not get far.
+    let session = if path == SIGN_IN && request.method() == Method::POST { None } else { cookie(headers) };
+    session.map_or(Ok(()), |session| keyed(parts, &session, shown))
+}
+
+/// Does the page have the second half of its session?
+fn keyed(parts: &ApiParts, session: &str, shown: &str) -> Result<(), Problem> {
+    let key = parts.broker.page_key(session);
+    if bool::from(key.as_bytes().ct_eq(shown.as_bytes())) {
+        return Ok(());
+    }
+    Err(Problem::new(
+        StatusCode::FORBIDDEN,
+        "page-key",
+        "Sign in again",
+        "This browser has lost half of its sign-in, and changes nothing without it: `X-Countersign` is not \
+         the key that came with this session.",
+    ))
 }
 
 fn host(headers: &HeaderMap) -> Option<&str> {

@@ -14,14 +14,15 @@ use utoipa::ToSchema;
 use super::{
     ApiParts, Problem, assets,
     extract::{Asked, Body},
-    who::{PLAIN_COOKIE, SECURE_COOKIE, Viewer, cookie},
+    who::{Credential, PLAIN_COOKIE, SECURE_COOKIE, Viewer},
 };
 use crate::{
     call::{Person, Role, Timestamp},
-    identity::{ABSOLUTE, SignedIn},
+    identity::{ABSOLUTE, Access, SignedIn},
 };
 
-/// Failed sign-ins in a minute, by anybody, after which all are refused for the rest of it.
+/// Failed sign-ins in a minute, by anybody, after which further failures are told to wait. A right token
+/// or link is never kept out: else anybody could keep everybody out.
 const MOST_FAILURES: u32 = 20;
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -30,9 +31,14 @@ const MINUTE: Duration = Duration::from_secs(60);
 pub struct Attempts(Mutex<(Timestamp, u32)>);
 
 impl Attempts {
-    fn check(&self, now: Timestamp) -> Result<(), Problem> {
-        let (since, failures) = *self.lock();
-        if failures < MOST_FAILURES || now.since(since) >= MINUTE {
+    /// Counts one; a problem of its own when there were too many.
+    fn failed(&self, now: Timestamp) -> Result<(), Problem> {
+        let mut window = self.lock();
+        if now.since(window.0) >= MINUTE {
+            *window = (now, 0);
+        }
+        window.1 = window.1.saturating_add(1);
+        if window.1 <= MOST_FAILURES {
             return Ok(());
         }
         Err(Problem::new(
@@ -41,14 +47,6 @@ impl Attempts {
             "Too many failed sign-ins",
             "Wait a minute, then try again.",
         ))
-    }
-
-    fn failed(&self, now: Timestamp) {
-        let mut window = self.lock();
-        if now.since(window.0) >= MINUTE {
-            *window = (now, 0);
-        }
-        window.1 += 1;
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, (Timestamp, u32)> {
@@ -75,6 +73,15 @@ impl Me {
     }
 }
 
+/// Who has just signed in, and what only their page may know.
+#[derive(Serialize, ToSchema)]
+pub(super) struct SignedInModel {
+    #[serde(flatten)]
+    me: Me,
+    /// The page's key: goes into `X-Countersign` with every change that the cookie makes.
+    x: String,
+}
+
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct SignInAsk {
@@ -97,9 +104,9 @@ pub(super) async fn me(viewer: Viewer) -> Json<Me> {
     Json(Me::of(viewer.person))
 }
 
-/// Signs in with a reviewer's token; the reply sets the session cookie.
+/// Signs in with a reviewer's token; the reply sets the session cookie and tells the page's key.
 #[utoipa::path(post, path = "/api/v1/session", tag = "people", request_body = SignInAsk, responses(
-    (status = 200, body = Me),
+    (status = 200, body = SignedInModel),
     (status = 401, body = Problem, content_type = "application/problem+json"),
     (status = 403, body = Problem, content_type = "application/problem+json"),
     (status = 429, body = Problem, content_type = "application/problem+json"),
@@ -109,13 +116,13 @@ pub(super) async fn sign_in(
     Body(ask): Body<SignInAsk>,
 ) -> Result<Response, Problem> {
     let now = api.broker.clock().now();
-    api.attempts.check(now)?;
     let Some((person, session)) = api.broker.identity().sign_in(ask.token.trim(), now).await? else {
-        api.attempts.failed(now);
+        api.attempts.failed(now)?;
         return Err(Problem::unauthorized());
     };
     let cookie = set_cookie(&session, ABSOLUTE, api.origins.secure());
-    Ok(([(header::SET_COOKIE, cookie)], Json(Me::of(person))).into_response())
+    let signed_in = SignedInModel { me: Me::of(person), x: api.broker.page_key(&session) };
+    Ok(([(header::SET_COOKIE, cookie)], Json(signed_in)).into_response())
 }
 
 /// Signs out: the session is over, in every window.
@@ -124,8 +131,9 @@ pub(super) async fn sign_in(
     (status = 403, body = Problem, content_type = "application/problem+json"),
 ))]
 pub(super) async fn sign_out(State(api): State<ApiParts>, headers: HeaderMap) -> Result<Response, Problem> {
-    if let Some(session) = cookie(&headers) {
-        api.broker.identity().sign_out(&session).await?;
+    // Beside a bearer token the guard has not asked for the page's key, so there the cookie is nothing.
+    if let Some(Credential { access: Access::Session, secret }) = Credential::of(&headers) {
+        api.broker.identity().sign_out(&secret).await?;
     }
     let cookie = set_cookie("", Duration::ZERO, api.origins.secure());
     Ok((StatusCode::NO_CONTENT, [(header::SET_COOKIE, cookie)]).into_response())
@@ -143,21 +151,38 @@ pub(super) async fn spend(
     State(api): State<ApiParts>,
     Path(token): Path<String>,
     Asked(onward): Asked<Onward>,
+    headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let now = api.broker.clock().now();
-    api.attempts.check(now)?;
     let Some((_, session)): Option<SignedIn> = api.broker.identity().spend_link(&token, now).await? else {
-        api.attempts.failed(now);
-        return Err(Problem::new(
-            StatusCode::GONE,
-            "link",
-            "The link is used up or too old",
-            "Each link works once, for 15 minutes. `countersign open` makes a new one.",
-        ));
+        let problem = api.attempts.failed(now).err().unwrap_or_else(|| {
+            Problem::new(
+                StatusCode::GONE,
+                "link",
+                "The link is used up or too old",
+                "Each link works once, for 15 minutes. `countersign open` makes a new one.",
+            )
+        });
+        return Ok(unspent(problem, &headers));
     };
     let next = onward.next.filter(|next| is_ours(next)).unwrap_or_else(|| "/".to_owned());
+    // In the fragment, which browsers keep to themselves.
+    let path = next.split('#').next().unwrap_or_default();
+    let next = format!("{path}#x={}", api.broker.page_key(&session));
     let cookie = set_cookie(&session, ABSOLUTE, api.origins.secure());
     Ok((StatusCode::SEE_OTHER, [(header::LOCATION, next), (header::SET_COOKIE, cookie)]).into_response())
+}
+
+/// People get a page, programs the problem; the status is the same.
+fn unspent(problem: Problem, asked: &HeaderMap) -> Response {
+    let accept = asked.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let mut response = problem.into_response();
+    if accept.contains("text/html") {
+        let (status, page) = (response.status(), assets::page("login-failed.html"));
+        response = (status, page).into_response();
+        response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    }
+    response
 }
 
 /// A path of this site: browsers read `//host` and `/\host` as other sites.
@@ -192,10 +217,9 @@ mod tests {
         let attempts = Attempts::default();
         let now = Timestamp(1_800_000_000_000);
         for _ in 0..MOST_FAILURES {
-            assert!(attempts.check(now).is_ok());
-            attempts.failed(now);
+            assert!(attempts.failed(now).is_ok());
         }
-        assert!(attempts.check(now).is_err());
-        assert!(attempts.check(now.plus(MINUTE)).is_ok());
+        assert!(attempts.failed(now).is_err());
+        assert!(attempts.failed(now.plus(MINUTE)).is_ok());
     }
 }

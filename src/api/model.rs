@@ -6,10 +6,10 @@ use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use crate::call::{
-    AttachKind, By, Call, CallId, ClientInfo, Command, Digest, Era, People, Person, Refusal, State,
-    StateName, Timestamp, Vote, decide, tally,
+    AttachKind, By, Call, CallId, ClientInfo, Command, Digest, Era, People, Person, Refusal, Resolution,
+    State, StateName, Timestamp, Vote, decide, tally,
 };
-use crate::policy::Risk;
+use crate::{card::sent_beside, policy::Risk};
 
 /// One call.
 #[derive(Debug, Serialize, ToSchema)]
@@ -21,6 +21,8 @@ pub(super) struct CallModel {
     /// The agent's own bytes; null when they were erased.
     #[schema(value_type = Option<Object>)]
     pub arguments: Option<Box<RawValue>>,
+    /// Is anything sent beside the arguments? One call's `other_raw` says what.
+    pub other: bool,
     pub agent: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub owner: Option<String>,
@@ -66,6 +68,9 @@ pub(super) struct CallModel {
     pub settled_at: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub settled_by: Option<String>,
+    /// What a person found out about a lost call: `done` or `not_done`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resolved: Option<&'static str>,
     /// May the one who asks vote on it now?
     pub can_vote: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -120,6 +125,7 @@ impl CallModel {
             server: request.server.clone(),
             tool: request.tool.clone(),
             arguments: params.and_then(|params| arguments(params)),
+            other: params.is_some_and(|params| sent_beside(params).is_some()),
             agent: request.agent.clone(),
             owner: request.owner.clone(),
             client: client(&request.client),
@@ -146,6 +152,7 @@ impl CallModel {
             quorums: quorums(call, view.people),
             settled_at: call.settled_at,
             settled_by: settled_by(&call.state),
+            resolved: resolved(&call.state),
             can_vote: refusal.is_none(),
             can_vote_why: refusal.map(why_not),
         }
@@ -191,6 +198,23 @@ fn settled_by(state: &State) -> Option<String> {
         | State::Completed { .. }
         | State::Failed { .. }
         | State::Lost { .. } => None,
+    }
+}
+
+fn resolved(state: &State) -> Option<&'static str> {
+    match state {
+        State::Lost { resolved, .. } => resolved.map(|outcome| match outcome {
+            Resolution::Done => "done",
+            Resolution::NotDone => "not_done",
+        }),
+        State::Pending { .. }
+        | State::Permitted { .. }
+        | State::Dispatched { .. }
+        | State::Completed { .. }
+        | State::Failed { .. }
+        | State::Denied { .. }
+        | State::Expired { .. }
+        | State::Cancelled { .. } => None,
     }
 }
 

@@ -15,7 +15,8 @@ use super::{calls, catalog, history, live, login, operations, stops, verbs};
     info(
         title = "Countersign",
         description = "The reviewers' side of countersign: calls, votes, the ledger. Sign in with \
-            `Authorization: Bearer <reviewer token>` or the session cookie."
+            `Authorization: Bearer <reviewer token>` or the session cookie; a change by cookie also \
+            brings `X-Countersign` with the key that signing in gave (`x`)."
     ),
     paths(
         login::me,

@@ -104,6 +104,6 @@ pub fn router(parts: ApiParts) -> Router {
             )
         })
         .layer(DefaultBodyLimit::max(LARGEST_BODY))
-        .layer(middleware::from_fn_with_state(parts.origins.clone(), guard::guard))
+        .layer(middleware::from_fn_with_state(parts.clone(), guard::guard))
         .with_state(parts)
 }

@@ -81,6 +81,3 @@ pub struct Live {
     /// The live request's headers; the allow-listed ones go upstream.
     pub headers: HeaderMap,
 }
-
-/// Keys of `params._meta` that belong to one try of a call, not to the call.
-pub(super) const TRACE_KEYS: [&str; 3] = ["traceparent", "tracestate", "baggage"];

@@ -4,8 +4,8 @@ use std::str;
 
 use bytes::Bytes;
 
-use super::{Ask, Live, ask::TRACE_KEYS};
-use crate::mcp::{Json, Limits, patch::Edits, strict};
+use super::{Ask, Live};
+use crate::mcp::{Json, Limits, TRACE_KEYS, patch::Edits, strict};
 
 /// A request with the nonce of its digest.
 #[derive(Debug)]

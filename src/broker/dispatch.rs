@@ -14,6 +14,7 @@ use super::{
     claim::Claimed,
     compose::compose,
     counters,
+    proof::is_proven,
     record::{Beside, RecordError, alone},
     segments::Recording,
 };
@@ -27,6 +28,9 @@ use crate::{
 
 /// Upstream messages that may wait for a slow agent.
 const PARTS: usize = 32;
+
+/// Why a call failed whose bytes were changed behind the broker's back.
+const NOT_THOSE: &str = "its stored arguments are not those on the ledger";
 
 impl Broker {
     /// Forwards an allowed call, once. The recording ends when it is dropped: keep it with the body.
@@ -116,7 +120,8 @@ impl Inner {
     async fn send(self: &Arc<Self>, waiter: Waiter, link: &Link, live: &Live, agent: &Agent) -> Part {
         let id = waiter.call();
         let stored = match self.store.payload(id, PayloadKind::Params, 0).await {
-            Ok(Some(stored)) => stored,
+            Ok(Some(stored)) if is_proven(&stored, &[waiter.now().request.params]) => stored,
+            Ok(Some(_)) => return self.not_sent(waiter, NOT_THOSE.into()).await,
             Ok(None) => return self.not_sent(waiter, "its arguments were erased".into()).await,
             Err(error) => return Part::End(self.unrecorded(error.into())),
         };
@@ -152,13 +157,14 @@ impl Inner {
     /// Permitted, but it cannot be sent: claimed and failed, so that the ledger tells it.
     async fn not_sent(self: &Arc<Self>, waiter: Waiter, why: String) -> Part {
         let id = waiter.call();
-        match self.store.payload(id, PayloadKind::Params, 0).await {
-            Ok(stored) => match self.claim(waiter, &stored.unwrap_or_else(|| empty(id))).await {
-                Claimed::Permit(..) => Part::End(self.fail(id, why).await),
-                Claimed::Reparked(waiter) => Part::Reparked(waiter),
-                Claimed::Settled(outcome) => Part::End(outcome),
-            },
-            Err(error) => Part::End(self.unrecorded(error.into())),
+        let stored = match self.store.payload(id, PayloadKind::Params, 0).await {
+            Ok(stored) => stored.filter(|stored| is_proven(stored, &[waiter.now().request.params])),
+            Err(error) => return Part::End(self.unrecorded(error.into())),
+        };
+        match self.claim(waiter, &stored.unwrap_or_else(|| empty(id))).await {
+            Claimed::Permit(..) => Part::End(self.fail(id, why).await),
+            Claimed::Reparked(waiter) => Part::Reparked(waiter),
+            Claimed::Settled(outcome) => Part::End(outcome),
         }
     }
 

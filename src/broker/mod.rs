@@ -17,6 +17,7 @@ mod measure;
 mod outcome;
 mod parked;
 mod people;
+mod proof;
 mod read;
 mod record;
 mod rules;
@@ -47,7 +48,8 @@ pub use start::Parts;
 pub use waiter::{Exchange, Part, Turn, Waiter};
 
 use crate::{
-    call::Replica, identity::Identity, policy::Limits, store::Store, telemetry::Metrics, upstream::Upstreams,
+    call::Replica, identity, identity::Identity, policy::Limits, store::Store, telemetry::Metrics,
+    upstream::Upstreams,
 };
 
 /// A cheap handle to the one broker of this process.
@@ -108,6 +110,12 @@ impl Broker {
     #[must_use]
     pub fn identity(&self) -> &Arc<Identity> {
         &self.inner.identity
+    }
+
+    /// What a browser must show beside this session's cookie to change anything.
+    #[must_use]
+    pub fn page_key(&self, session: &str) -> String {
+        identity::page_key(&self.inner.fingerprint_key, session)
     }
 
     #[must_use]

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::sync::watch;
 
-use super::{Broker, compose::json};
+use super::{Broker, compose::json, proof::is_proven};
 use crate::{
-    call::{Call, CallId, Event, StateName},
-    ledger::{Entry, Fact, Stream},
+    call::{Call, CallId, Commitment, Event, StateName},
+    ledger::{Entry, Fact, Stream, commitments},
     store::{Filter, Page, PayloadKind, Store, StoreError},
 };
 
@@ -56,11 +56,28 @@ impl Broker {
     /// # Errors
     /// The store cannot be read.
     pub async fn params(&self, id: CallId) -> Result<Option<Bytes>, StoreError> {
-        let stored = self.inner.store.payload(id, PayloadKind::Params, 0).await?;
-        Ok(stored.and_then(|stored| {
-            let params = json(&stored.bytes)?.get("params")?;
+        let Some(call) = self.inner.store.call(id).await? else { return Ok(None) };
+        self.proven_params(id, &[call.request.params]).await
+    }
+
+    async fn proven_params(&self, id: CallId, proofs: &[Commitment]) -> Result<Option<Bytes>, StoreError> {
+        let stored = self.proven(id, PayloadKind::Params, 0, proofs).await?;
+        Ok(stored.and_then(|bytes| {
+            let params = json(&bytes)?.get("params")?;
             Some(Bytes::copy_from_slice(params.as_str().as_bytes()))
         }))
+    }
+
+    /// Stored bytes that one of these proves; changed ones are as good as erased.
+    async fn proven(
+        &self,
+        id: CallId,
+        kind: PayloadKind,
+        part: u64,
+        proofs: &[Commitment],
+    ) -> Result<Option<Vec<u8>>, StoreError> {
+        let stored = self.inner.store.payload(id, kind, part).await?;
+        Ok(stored.filter(|payload| is_proven(payload, proofs)).map(|payload| payload.bytes))
     }
 
     /// Everything of one call.
@@ -70,14 +87,15 @@ impl Broker {
     pub async fn view(&self, id: CallId) -> Result<Option<CallView>, StoreError> {
         let store = &self.inner.store;
         let Some(call) = store.call(id).await? else { return Ok(None) };
+        let entries = store.stream(Stream::Call(id)).await?;
+        let proofs: Vec<_> = entries.iter().flat_map(proofs).collect();
         let mut timeline = Vec::new();
-        for entry in store.stream(Stream::Call(id)).await?.into_iter().take(LONGEST_TIMELINE) {
+        for entry in entries.into_iter().take(LONGEST_TIMELINE) {
             let text = self.step_text(id, &entry).await?;
             timeline.push(Step { entry, text });
         }
-        let answer = store.payload(id, PayloadKind::Answer, 0).await?;
-        let answer = answer.map(|payload| Bytes::from(payload.bytes));
-        Ok(Some(CallView { call, params: self.params(id).await?, timeline, answer }))
+        let answer = self.proven(id, PayloadKind::Answer, 0, &proofs).await?.map(Bytes::from);
+        Ok(Some(CallView { call, params: self.proven_params(id, &proofs).await?, timeline, answer }))
     }
 
     async fn step_text(&self, id: CallId, entry: &Entry) -> Result<Option<String>, StoreError> {
@@ -106,8 +124,8 @@ impl Broker {
             | Event::Resolved { .. }
             | Event::LateAnswer { .. } => return Ok(None),
         };
-        let text = self.inner.store.payload(id, PayloadKind::Text, part).await?;
-        Ok(text.map(|payload| String::from_utf8_lossy(&payload.bytes).into_owned()))
+        let text = self.proven(id, PayloadKind::Text, part, &commitments(event)).await?;
+        Ok(text.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
     }
 
     /// Ledger entries after `after`, oldest first.
@@ -129,4 +147,9 @@ impl Broker {
     pub fn store(&self) -> &Arc<dyn Store> {
         &self.inner.store
     }
+}
+
+fn proofs(entry: &Entry) -> Vec<Commitment> {
+    let Fact::Call(event) = &entry.fact else { return Vec::new() };
+    commitments(event)
 }

@@ -24,6 +24,13 @@ pub(super) struct Beside {
     pub puts: Vec<Put>,
 }
 
+/// Where a command finds its call.
+#[derive(Clone, Copy)]
+enum Standing {
+    New,
+    Stored,
+}
+
 /// A command that took effect.
 #[derive(Debug)]
 pub(super) struct Recorded {
@@ -62,13 +69,39 @@ impl Inner {
     pub(super) async fn record(
         &self,
         id: CallId,
+        command: impl FnMut(Option<&Call>, &Directory) -> Command + Send,
+        beside: impl FnMut(&[Event], u64) -> Beside + Send,
+    ) -> Result<Recorded, RecordError> {
+        self.record_at(Standing::Stored, id, command, beside).await
+    }
+
+    /// As `record`, for a call whose id was made just now: nothing of it can be in the store.
+    pub(super) async fn record_first(
+        &self,
+        id: CallId,
+        command: impl FnMut(Option<&Call>, &Directory) -> Command + Send,
+        beside: impl FnMut(&[Event], u64) -> Beside + Send,
+    ) -> Result<Recorded, RecordError> {
+        self.record_at(Standing::New, id, command, beside).await
+    }
+
+    async fn record_at(
+        &self,
+        standing: Standing,
+        id: CallId,
         mut command: impl FnMut(Option<&Call>, &Directory) -> Command + Send,
         mut beside: impl FnMut(&[Event], u64) -> Beside + Send,
     ) -> Result<Recorded, RecordError> {
         for _ in 0..TRIES {
             let directory = self.identity.directory();
-            let before = self.store.call(id).await?;
+            let before = match standing {
+                Standing::New => None,
+                Standing::Stored => self.store.call(id).await?,
+            };
             let command = command(before.as_ref(), &directory);
+            if let (Command::Claim { .. }, Some(call)) = (&command, &before) {
+                self.prove(call).await?;
+            }
             let now = self.clock.now();
             let events = decide(before.as_ref(), &command, now).map_err(RecordError::Refused)?;
             let batch = self.batch(id, before, &command, &directory, events, now, &mut beside)?;

@@ -180,13 +180,14 @@ impl Gatherer {
         }
         let now = inner.clock.now();
         let mut leaves = Vec::new();
+        let mut counted = Vec::new();
         let mut from = now;
         self.open.retain_mut(|(record, begun)| {
             let ended = record.end.get().copied();
             let long = now.since(record.at) > LONG;
             if ended.is_some() || last || (long && !*begun) {
                 if !*begun {
-                    let _ = inner.metrics.verdicts(&record.server, "allow").inc();
+                    count(&mut counted, &record.server);
                 }
                 from = from.min(record.at);
                 leaves.extend(leaf(record, ended, inner.settings.allowed_arguments));
@@ -194,11 +195,22 @@ impl Gatherer {
             }
             ended.is_none() && !last
         });
+        for (server, calls) in counted {
+            let _ = inner.metrics.verdicts(&server, "allow").inc_by(calls);
+        }
         if !leaves.is_empty()
             && let Err(error) = inner.append_segment(now, leaves, from).await
         {
             tracing::error!(%error, "allowed calls could not be written");
         }
+    }
+}
+
+/// One more call of `server`; a batch has few servers.
+fn count(counted: &mut Vec<(Arc<str>, u64)>, server: &Arc<str>) {
+    match counted.iter_mut().find(|(name, _)| name == server) {
+        Some((_, calls)) => *calls += 1,
+        None => counted.push((Arc::clone(server), 1)),
     }
 }
 

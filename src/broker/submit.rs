@@ -210,7 +210,7 @@ impl Inner {
         let key = self.fingerprint(ask);
         self.parked.weigh(id, ask.body.len());
         let recorded = self
-            .record(
+            .record_first(
                 id,
                 |_, directory| Command::Submit {
                     request: Box::new(request.clone()),

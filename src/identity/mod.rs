@@ -6,6 +6,7 @@
 
 mod agents;
 mod directory;
+mod page_key;
 mod people;
 mod rows;
 mod sessions;
@@ -14,6 +15,7 @@ mod token;
 pub use directory::{
     Access, Directory, Grant, GrantSettings, IdentityError, Join, NewSecret, SignedIn, Source, check_name,
 };
+pub use page_key::page_key;
 pub use sessions::{ABSOLUTE, IDLE, LINK_TTL};
 pub use token::TokenKind;
 

@@ -79,6 +79,12 @@ pub fn read_fact(bytes: &[u8]) -> Result<(Stream, Fact), Malformed> {
     Ok((stream, fact))
 }
 
+/// Only the hash that the entry names as its predecessor's; `None` for bytes that are no entry.
+#[must_use]
+pub fn prev(bytes: &[u8]) -> Option<[u8; 32]> {
+    serde_json::from_slice::<Line<'_>>(bytes).ok()?.prev().ok()
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Line<'a> {

@@ -11,16 +11,18 @@ pub mod export;
 mod head;
 pub mod merkle;
 mod permit;
+mod refold;
 pub mod segment;
 mod verify;
 
 pub use chain::{Chain, ZERO, leaf_hash};
 pub use commitment::{commitment, commitments};
-pub use entry::{Malformed, Placed, decode, encode, read_fact};
+pub use entry::{Malformed, Placed, decode, encode, prev, read_fact};
 pub use event::{
     AgentEvent, BrokerEvent, Entry, Fact, PolicyEvent, ReviewerEvent, Segment, ServerEvent, StopEvent,
     StopScope, Stream,
 };
 pub use head::{Head, HeadError, key_id, read_key};
 pub use permit::{Pass, Permit};
+pub use refold::refold;
 pub use verify::{Bad, Report, Verifier};

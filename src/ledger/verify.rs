@@ -14,6 +14,7 @@ use super::{
     leaf_hash,
     segment::root_text,
 };
+use crate::call::{CallId, Commitment};
 
 /// What was found, and what was not looked at.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -48,7 +49,9 @@ pub struct Verifier {
     versions: HashMap<Stream, u64>,
     /// The link between this entry and the next does not hold, and it is not clear yet which was changed.
     suspect: Option<u64>,
-    last: Option<(Stream, String)>,
+    /// What the last entry proves and has not come yet, and of which call.
+    owed: Option<(CallId, Vec<Commitment>)>,
+    missing_payloads: u64,
     /// The segment whose leaves come now, and those that came.
     segment: Option<(Segment, Vec<String>)>,
     segments_without_leaves: u64,
@@ -66,7 +69,8 @@ impl Verifier {
             head: ZERO,
             versions: HashMap::new(),
             suspect: None,
-            last: None,
+            owed: None,
+            missing_payloads: 0,
             segment: None,
             segments_without_leaves: 0,
             signed_elsewhere: 0,
@@ -90,15 +94,13 @@ impl Verifier {
             Line::Entry(bytes) => self.entry(&bytes),
             Line::Head(note) => self.head(&note),
             Line::Leaf(leaf) => self.leaf(leaf),
-            Line::Payload { call, salt, bytes } => {
-                let proof = commitment(&salt, &bytes);
-                if self.proves(&Stream::Call(call), |event| commitments(event).contains(&proof)) {
-                    self.report.payloads += 1;
-                } else {
-                    self.behind("a payload behind it is not the one that it proves");
-                }
-            }
+            Line::Payload { call, salt, bytes } => self.payload(call, commitment(&salt, &bytes)),
         }
+    }
+
+    /// What whoever holds more than an export found to be changed, beside the entry with this number.
+    pub fn found(&mut self, Bad { number, why }: Bad) {
+        self.bad(number, why);
     }
 
     /// Has anything been found that is not as it was written?
@@ -111,6 +113,7 @@ impl Verifier {
     #[must_use]
     pub fn finish(mut self) -> Report {
         self.end_segment();
+        self.end_payloads();
         if let Some(suspect) = self.suspect {
             self.bad(suspect, format!("its hash is not what entry {} says", suspect + 1));
         }
@@ -124,15 +127,25 @@ impl Verifier {
     }
 
     fn say_what_is_not_proven(&mut self, size: u64) {
-        let Report { proven, unproven, .. } = &mut self.report;
+        let Report { proven, unproven, heads, .. } = &mut self.report;
         if self.key.is_none() {
             unproven.push("no key was given: signatures were not checked".into());
+        } else if *heads == 0 && size > 0 {
+            unproven.push(format!(
+                "no signed head is here: entries 1 to {size} are under no signed head, and anyone may have written them"
+            ));
         } else if *proven < size {
             unproven.push(format!("entries {} to {size} are under no signed head", *proven + 1));
         }
         if self.segments_without_leaves > 0 {
             let many = self.segments_without_leaves;
             unproven.push(format!("{many} batches of allowed calls are here without their calls"));
+        }
+        if self.missing_payloads > 0 {
+            let many = self.missing_payloads;
+            unproven.push(format!(
+                "{many} payloads that entries prove are not here: erased, never kept, or not exported"
+            ));
         }
         if self.signed_elsewhere > 0 {
             unproven.push(format!("{} signed heads stand in the wrong place", self.signed_elsewhere));
@@ -142,6 +155,7 @@ impl Verifier {
 
     fn entry(&mut self, bytes: &[u8]) {
         self.end_segment();
+        self.end_payloads();
         if self.is_bad() {
             return;
         }
@@ -176,8 +190,7 @@ impl Verifier {
         *version = line.version;
         self.report.entries = number;
         self.head = leaf_hash(bytes);
-        self.begin_segment(&stream, line.fact.get());
-        self.last = Some((stream, line.fact.get().to_owned()));
+        self.expect_beside(&stream, line.fact.get());
         self.compare_with_kept_head();
     }
 
@@ -238,13 +251,37 @@ impl Verifier {
         self.bad(size, format!("{witness} says another hash{from}"));
     }
 
-    fn begin_segment(&mut self, stream: &Stream, fact: &str) {
-        if *stream != Stream::Broker {
-            return;
+    /// What may stand behind this entry.
+    fn expect_beside(&mut self, stream: &Stream, fact: &str) {
+        match stream {
+            Stream::Broker => {
+                if let Ok(Fact::Broker(BrokerEvent::AllowedCalls(segment))) = fact_of(stream, fact) {
+                    self.segment = Some((segment, Vec::new()));
+                }
+            }
+            Stream::Call(call) => {
+                if let Ok(Fact::Call(event)) = fact_of(stream, fact) {
+                    self.owed = Some((*call, commitments(&event)));
+                }
+            }
+            Stream::Agents | Stream::Reviewers | Stream::Policies | Stream::Servers | Stream::Stops => {}
         }
-        if let Ok(Fact::Broker(BrokerEvent::AllowedCalls(segment))) = fact_of(stream, fact) {
-            self.segment = Some((segment, Vec::new()));
+    }
+
+    fn payload(&mut self, of: CallId, proof: Commitment) {
+        let owed = self.owed.as_mut().filter(|(call, _)| *call == of).map(|(_, owed)| owed);
+        let place = owed.as_ref().and_then(|owed| owed.iter().position(|other| *other == proof));
+        if let (Some(owed), Some(place)) = (owed, place) {
+            owed.swap_remove(place);
+            self.report.payloads += 1;
+        } else {
+            self.behind("a payload behind it is not the one that it proves");
         }
+    }
+
+    fn end_payloads(&mut self) {
+        let missing = self.owed.take().map_or(0, |(_, owed)| owed.len());
+        self.missing_payloads += missing as u64;
     }
 
     fn leaf(&mut self, leaf: String) {
@@ -264,11 +301,6 @@ impl Verifier {
         } else if !self.is_bad() {
             self.behind("the calls behind it are not those that it proves");
         }
-    }
-
-    fn proves(&self, stream: &Stream, test: impl Fn(&crate::call::Event) -> bool) -> bool {
-        let Some((last, fact)) = self.last.as_ref().filter(|(last, _)| last == stream) else { return false };
-        matches!(fact_of(last, fact), Ok(Fact::Call(event)) if test(&event))
     }
 
     /// What stands behind the last entry is not what it should be.

@@ -18,5 +18,5 @@ pub use json::{Elements, Json, Kind, Member, Members};
 pub use message::{Answer, Frame, Malformed, Message, Notification, Request, Response};
 pub use methods::{Class, Passthrough, Route};
 pub use strict::{Defect, Limits};
-pub use tool_call::{InvalidCall, Meta, ToolCall};
+pub use tool_call::{InvalidCall, Meta, TRACE_KEYS, ToolCall};
 pub use version::{Version, header};

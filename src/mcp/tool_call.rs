@@ -40,6 +40,9 @@ pub struct Meta<'a> {
 #[error("invalid tools/call: {0}")]
 pub struct InvalidCall(pub &'static str);
 
+/// Keys of `params._meta` that belong to one try of a call, not to the call.
+pub const TRACE_KEYS: [&str; 3] = ["traceparent", "tracestate", "baggage"];
+
 /// The params that the broker reads.
 const PARAMS: [&str; 6] = ["name", "arguments", "_meta", "task", "inputResponses", "requestState"];
 

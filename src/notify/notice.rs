@@ -8,6 +8,7 @@ use super::bookmarks::Bookmarks;
 use crate::{
     broker::{Broker, CallView, Step},
     call::{By, Call, CallId, Event, Person, Resolution, State, Timestamp, Vote},
+    card::names_beside,
     ledger::{Entry, Fact},
     policy::Risk,
     store::StoreError,
@@ -22,6 +23,8 @@ pub(super) struct Notice {
     pub risk: Option<Risk>,
     /// Raw `params`, where the destination may show values.
     pub params: Option<Bytes>,
+    /// Names of what is sent beside the arguments; values stand on the page only.
+    pub beside: Vec<String>,
     /// A person's words about it, or the policy's.
     pub words: Option<String>,
     /// The call's page.
@@ -104,14 +107,16 @@ pub(super) async fn notice(
             (view.call, words)
         }
     };
-    let params = if values { broker.params(id).await? } else { None };
+    let params = broker.params(id).await?;
+    let beside = params.as_deref().map(names_beside).unwrap_or_default();
+    let params = params.filter(|_| values);
     let rules = broker.rules();
     let policies = rules.of(&call.request.agent, &call.request.server);
     let risk =
         policies.iter().filter_map(|policy| policy.risk(&call.request.server, &call.request.tool)).max();
     let link = format!("{}/c/{id}", broker.settings().public_url);
     let words = words.filter(|words| !words.is_empty());
-    Ok(Some(Notice { topic, at, call, risk, params, words, link }))
+    Ok(Some(Notice { topic, at, call, risk, params, beside, words, link }))
 }
 
 /// The words of who ended it; where its approval ended well or badly, of the last who approved it.

@@ -21,6 +21,7 @@ const LONGEST_TEXT: usize = 3000;
 const LONGEST_NAME: usize = 80;
 const LONGEST_VALUE: usize = 300;
 const MOST_ARGUMENTS: usize = 40;
+const MOST_BESIDE: usize = 10;
 
 /// The body to POST.
 pub(super) fn message(notice: &Notice) -> Value {
@@ -34,6 +35,7 @@ pub(super) fn message(notice: &Notice) -> Value {
         Topic::Pending | Topic::Reparked { .. } => {
             blocks.push(section(&facts(notice)));
             blocks.push(section(&arguments(notice)));
+            blocks.extend(beside(notice).map(|line| section(&[line])));
             blocks.extend(notice.expires_at().map(expiry));
         }
         Topic::Settled => blocks.extend(settled_facts(notice)),
@@ -160,6 +162,14 @@ fn arguments(notice: &Notice) -> Vec<String> {
         lines.push(format!("… and {more} more"));
     }
     lines
+}
+
+/// Names only, and only where there is something.
+fn beside(notice: &Notice) -> Option<String> {
+    let names: Vec<String> = notice.beside.iter().take(MOST_BESIDE).map(|key| name(key)).collect();
+    let more = notice.beside.len().saturating_sub(MOST_BESIDE);
+    let rest = if more > 0 { format!(" … and {more} more") } else { String::new() };
+    (!names.is_empty()).then(|| format!("Also sends: {}{rest}", names.join(", ")))
 }
 
 /// In order of name; a value is the agent's own bytes.

@@ -47,7 +47,7 @@ async fn an_agents_token_opens_no_route_for_people() {
             request(&w, method, &path).bearer_auth(&w.agent),
             request(&w, method, &path)
                 .header("cookie", format!("countersign={}", w.agent))
-                .header("x-countersign", "1")
+                .header("x-countersign", w.page_key(&format!("countersign={}", w.agent)))
                 .header("sec-fetch-site", "same-origin"),
             request(&w, method, &path).header("sec-fetch-site", "same-origin").header("x-countersign", "1"),
             request(&w, method, &path).bearer_auth("csr_wrong"),
@@ -107,7 +107,9 @@ async fn a_change_with_a_cookie_comes_from_our_own_pages_only() {
     let cookie = w.cookie(&w.ann).await;
     let own = format!("http://{}", w.address);
     let same = ("sec-fetch-site", "same-origin");
-    let ours = ("x-countersign", "1");
+    let key = w.page_key(&cookie);
+    let other = w.page_key(&w.cookie(&w.ann).await);
+    let ours = ("x-countersign", key.as_str());
     let refused: &[&[(&str, &str)]] = &[
         &[],
         &[ours],
@@ -120,7 +122,11 @@ async fn a_change_with_a_cookie_comes_from_our_own_pages_only() {
         &[ours, ("origin", "http://localhost:1")],
         &[ours, same, ("origin", "https://evil.example")],
         &[ours, ("sec-fetch-site", "cross-site"), ("origin", &own)],
-        &[same, ("x-countersign", "0")],
+        &[same, ("x-countersign", "")],
+        &[same, ("x-countersign", "1")],
+        &[same, ("x-countersign", &key[..42])],
+        &[same, ("x-countersign", &other)],
+        &[same, ours, ("x-countersign", "1")],
         &[("origin", &own)],
     ];
     let allowed: &[&[(&str, &str)]] =

@@ -2,6 +2,12 @@
 
 use std::time::Duration;
 
+use countersign::{
+    broker::Submission,
+    call::{Event, Replica, evolve},
+    ledger::{Fact, Stream},
+    store::{Batch, Write},
+};
 use serde_json::{Value, json};
 
 use crate::rig::{NOW, world};
@@ -42,6 +48,54 @@ async fn a_parked_call_is_shown_with_everything_a_reviewer_needs() {
         w.http.get(w.url("/api/v1/calls?state=pending,lost")).bearer_auth(&w.ann).send().await.unwrap();
     let text = list.text().await.unwrap();
     assert!(text.contains(ODD), "the list has the agent's own bytes: {text}");
+}
+
+#[tokio::test]
+async fn whatever_is_sent_beside_the_arguments_is_shown() {
+    let w = world().await;
+    let plain = w.park("cancel", "{}").await;
+    let call = w.call(plain.call()).await;
+    assert_eq!((&call["other"], &call["other_raw"]), (&json!(false), &Value::Null));
+    let beside = concat!(
+        r#","inputResponses":{"ask":1.50},"requestState":"s","task":{"ttl":1},"odd":[],"#,
+        r#""_meta":{"progressToken":7,"traceparent":"t","vendor/key":"v","#,
+        r#""io.modelcontextprotocol/clientInfo":{"name":"c"}}"#
+    );
+    let submitted = w.submit_with("cancel", r#"{"a":1}"#, beside).await;
+    let Submission::Waiting(waiter) = submitted else { panic!("it waits: {submitted:?}") };
+    let call = w.call(waiter.call()).await;
+    let raw = call["other_raw"].as_str().unwrap();
+    let meant = json!({
+        "inputResponses": { "ask": 1.50 }, "requestState": "s", "task": { "ttl": 1 }, "odd": [],
+        "_meta": { "vendor/key": "v" },
+    });
+    assert_eq!(serde_json::from_str::<Value>(raw).unwrap(), meant);
+    assert!(raw.contains("1.50"), "the agent's own digits: {raw}");
+    let (_, list) = w.get(&w.ann, "/api/v1/calls").await;
+    for listed in list["calls"].as_array().unwrap() {
+        assert_eq!(listed["other"], json!(listed["id"] == json!(waiter.call().to_string())));
+        assert_eq!(listed["other_raw"], Value::Null, "values stand with the one call");
+    }
+}
+
+#[tokio::test]
+async fn a_lost_call_says_in_lists_what_a_person_found_out() {
+    let w = world().await;
+    let waiter = w.park("cancel", "{}").await;
+    let id = waiter.call();
+    let call = w.broker.store().call(id).await.unwrap().unwrap();
+    let (expected, stream) = (Some(call.version), Stream::Call(id));
+    let event = Event::Lost { by: Replica { name: "test".into(), epoch: 1 }, why: "reset".into() };
+    let call = evolve(id, Some(call), &event, NOW).unwrap();
+    let facts = vec![Fact::Call(event)];
+    let write = Write { stream, expected, facts, call: Some(Box::new(call)), deadline: None };
+    w.broker.store().append(Batch { at: NOW, writes: vec![write], ..Batch::default() }).await.unwrap();
+    let listed = async || w.get(&w.ann, "/api/v1/calls?state=lost").await.1["calls"][0]["resolved"].clone();
+    assert_eq!(listed().await, Value::Null);
+    let found = json!({ "outcome": "not_done", "note": "looked" });
+    let (status, answer) = w.post(&w.ann, &format!("/api/v1/calls/{id}/resolve"), &found).await;
+    assert_eq!((status, &answer["resolved"]), (200, &json!("not_done")), "{answer}");
+    assert_eq!(listed().await, "not_done");
 }
 
 #[tokio::test]

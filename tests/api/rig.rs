@@ -151,8 +151,13 @@ impl World {
     }
 
     pub async fn submit(&self, tool: &str, arguments: &str) -> Submission {
+        self.submit_with(tool, arguments, "").await
+    }
+
+    /// `beside`: further members of `params`, each with a comma before it.
+    pub async fn submit_with(&self, tool: &str, arguments: &str, beside: &str) -> Submission {
         let body = format!(
-            r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"{tool}","arguments":{arguments}}}}}"#
+            r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"{tool}","arguments":{arguments}{beside}}}}}"#
         );
         strict::check(body.as_bytes(), &Limits::default()).unwrap();
         let start = body.find(arguments).unwrap();
@@ -204,6 +209,11 @@ impl World {
     pub async fn cookie(&self, token: &str) -> String {
         let session = self.identity().sign_in(token, NOW).await.unwrap().unwrap().1;
         format!("countersign={session}")
+    }
+
+    /// What a page of ours sends beside this cookie with a change.
+    pub fn page_key(&self, cookie: &str) -> String {
+        self.broker.page_key(cookie.split_once('=').unwrap().1)
     }
 
     /// How many entries the ledger has.

@@ -25,12 +25,13 @@ async fn deny_in_the_inbox(link: &str) {
     assert_eq!(http.get(link).send().await.unwrap().status(), 200);
     let spent = http.post(link).header("origin", site).send().await.unwrap();
     let cookie = spent.headers()["set-cookie"].to_str().unwrap().split(';').next().unwrap().to_owned();
+    let (_, key) = spent.headers()["location"].to_str().unwrap().split_once("#x=").unwrap();
     let calls = http.get(format!("{site}/api/v1/calls?state=pending")).header("cookie", &cookie);
     let calls: Value = calls.send().await.unwrap().json().await.unwrap();
     let call = &calls["calls"][0];
     let vote = json!({"vote": "deny", "digest": call["digest"], "reason": "not today"});
     let url = format!("{site}/api/v1/calls/{}/reviews", call["id"].as_str().unwrap());
-    let voted = http.post(url).header("cookie", cookie).header("origin", site).header("x-countersign", "1");
+    let voted = http.post(url).header("cookie", cookie).header("origin", site).header("x-countersign", key);
     assert_eq!(voted.json(&vote).send().await.unwrap().status(), 200);
 }
 

@@ -10,4 +10,5 @@ mod eras;
 mod one_call;
 mod pipes;
 mod refusals;
+mod tampering;
 mod waiting;

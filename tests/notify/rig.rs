@@ -214,7 +214,12 @@ impl House {
     }
 
     pub async fn park_as(&self, agent: &str, tool: &str, arguments: &Value) -> CallId {
-        match self.submit(agent, tool, arguments).await {
+        self.park_with(agent, tool, arguments, "").await
+    }
+
+    /// `beside`: further members of `params`, each with a comma before it.
+    pub async fn park_with(&self, agent: &str, tool: &str, arguments: &Value, beside: &str) -> CallId {
+        match self.submit(agent, tool, arguments, beside).await {
             Submission::Waiting(waiter) => {
                 let id = waiter.call();
                 self.broker.ticket(*waiter).await;
@@ -224,7 +229,7 @@ impl House {
         }
     }
 
-    async fn submit(&self, agent: &str, tool: &str, arguments: &Value) -> Submission {
+    async fn submit(&self, agent: &str, tool: &str, arguments: &Value, beside: &str) -> Submission {
         let arguments = arguments.to_string();
         let head = format!(
             r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":{},"arguments":"#,
@@ -240,7 +245,7 @@ impl House {
             era: Era::Modern,
             client: ClientInfo::default(),
             tool: tool.into(),
-            body: Bytes::from(format!("{head}{arguments}}}}}")),
+            body: Bytes::from(format!("{head}{arguments}{beside}}}}}")),
             arguments: Some(range),
             input_responses: None,
             kind: AttachKind::Line,
@@ -250,7 +255,7 @@ impl House {
 
     /// A call that the policy denies.
     pub async fn refuse(&self, tool: &str) {
-        assert!(matches!(self.submit("bot", tool, &Value::Null).await, Submission::Settled(_)));
+        assert!(matches!(self.submit("bot", tool, &Value::Null, "").await, Submission::Settled(_)));
     }
 
     /// What happened to the call behind its agent's and its reviewers' backs.

@@ -103,6 +103,21 @@ async fn nothing_that_others_wrote_is_more_than_text_in_slack() {
 }
 
 #[tokio::test]
+async fn what_is_sent_beside_the_arguments_is_named_and_never_quoted() {
+    let (house, receiver) = (House::open().await, Receiver::start().await);
+    let _notify = house.notify(vec![super::rig::with_values(slack(&receiver))]).await;
+    house.park(&json!({ "a": 1 })).await;
+    let beside = r#","inputResponses":{"q":"secret"},"<!here>":1,"_meta":{"traceparent":"t","x/y":"secret"}"#;
+    house.park_with("bot", "cancel", &json!({ "a": 2 }), beside).await;
+    let seen = receiver.received(2).await;
+    seen.iter().for_each(check);
+    let [plain, loud] = [0, 1].map(|i| seen[i].json()["blocks"].to_string());
+    assert!(!plain.contains("Also sends"), "{plain}");
+    assert!(loud.contains("Also sends: inputResponses, &lt;!here&gt;, _meta.x/y"), "{loud}");
+    assert!(!loud.contains("secret"), "{loud}");
+}
+
+#[tokio::test]
 async fn lines_of_others_cannot_pose_as_lines_of_ours() {
     let (house, receiver) = (House::open().await, Receiver::start().await);
     let _notify = house.notify(vec![super::rig::with_values(slack(&receiver))]).await;

@@ -8,9 +8,12 @@ use std::{
     sync::Arc,
 };
 
-use countersign::store::{
-    Store as _,
-    sqlite::{OpenOptions, Sqlite},
+use countersign::{
+    ledger::commitment,
+    store::{
+        Store as _,
+        sqlite::{OpenOptions, Sqlite},
+    },
 };
 use tempfile::TempDir;
 
@@ -31,7 +34,8 @@ async fn the_process_that_is_killed() {
             let store = Arc::clone(&store);
             tokio::spawn(async move {
                 for n in 0.. {
-                    let call = call(first + writer + n * WRITERS);
+                    let mut call = call(first + writer + n * WRITERS);
+                    call.request.params = commitment(&[3; 32], &[1; 100]);
                     let mut batch = submit(&call);
                     batch.payloads = vec![payload(&call, &[1; 100])];
                     let entry = &store.append(batch).await.unwrap()[0];

@@ -40,7 +40,7 @@ pub fn call(n: u64) -> Call {
         reviews: Vec::new(),
         waiter: None,
         ticket: false,
-        detached_at: None,
+        detached_at: Some(moment(n)),
         delivered: None,
         requested_at: moment(n),
         settled_at: None,
@@ -62,7 +62,7 @@ pub fn submitted(call: &Call) -> Fact {
         digest: call.digest,
         rule: call.rule.clone(),
         terms: call.terms.clone(),
-        expires_at: call.requested_at,
+        expires_at: Timestamp(call.requested_at.0 + 1_000_000),
     })
 }
 

@@ -3,7 +3,7 @@
 use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, sync::Arc};
 
 use countersign::{
-    ledger::{Head, commitment, read_key},
+    ledger::{Head, Stream, commitment, leaf_hash, read_key},
     store::{
         Put, Store as _, StoreError,
         sqlite::{OpenOptions, ReadOnly, Sqlite},
@@ -99,8 +99,10 @@ async fn a_full_disk_closes_the_store_and_leaves_nothing_half_written() {
     let store = Sqlite::open(&path, OpenOptions { max_pages: Some(80), ..OpenOptions::default() }).unwrap();
     let mut written = 0;
     let why = loop {
-        let mut batch = submit(&call(written + 1));
-        batch.payloads = vec![payload(&call(written + 1), &[7; 20_000])];
+        let mut next = call(written + 1);
+        next.request.params = commitment(&[3; 32], &[7; 20_000]);
+        let mut batch = submit(&next);
+        batch.payloads = vec![payload(&next, &[7; 20_000])];
         match store.append(batch).await {
             Ok(entries) => written = entries[0].number,
             Err(StoreError::Unavailable(why)) => break why,
@@ -171,6 +173,82 @@ async fn a_changed_row_is_named_by_verification() {
     vandal.execute("DELETE FROM entries WHERE number > 2", []).unwrap();
     let report = ReadOnly::open(&path).unwrap().verify(Some(key), None).unwrap();
     assert_eq!(report.bad.map(|bad| bad.number), Some(3));
+}
+
+#[tokio::test]
+async fn a_changed_row_beside_the_entries_is_named_by_verification() {
+    let folder = TempDir::new().unwrap();
+    let store = open(folder.path());
+    let mut first = call(1);
+    first.request.params = commitment(&[3; 32], b"{}");
+    let mut batch = submit(&first);
+    batch.payloads = vec![payload(&first, b"{}")];
+    store.append(batch).await.unwrap();
+    store.append_segment(moment(1), vec![b"one".to_vec()], moment(0), moment(1)).await.unwrap();
+    store.append(submit(&call(2))).await.unwrap();
+    store.drain().await.unwrap();
+    let (key, path) = (store.verifying_key(), store.path().to_owned());
+    drop(store);
+    let verify = |sql: &str| {
+        let copy = folder.path().join("copy.db");
+        let _ = fs::remove_file(&copy);
+        let whole = rusqlite::Connection::open(&path).unwrap();
+        whole.execute("VACUUM INTO ?1", [copy.to_str().unwrap()]).unwrap();
+        assert!(rusqlite::Connection::open(&copy).unwrap().execute(sql, []).unwrap() > 0, "{sql}");
+        ReadOnly::open(&copy).unwrap().verify(Some(key), None).unwrap()
+    };
+    for (sql, number) in [
+        ("UPDATE payloads SET bytes = x'5b5d'", 1),
+        ("UPDATE payloads SET salt = x'00'", 1),
+        ("INSERT INTO payloads SELECT call, 2, 9, 0, salt, x'31' FROM payloads", 1),
+        ("INSERT INTO payloads VALUES (x'00', 0, 0, 0, x'00', x'00')", 3),
+        ("UPDATE segments SET leaves = x'00'", 2),
+        ("UPDATE segments SET leaves = x''", 2),
+        ("UPDATE calls SET state = 1 WHERE rowid = 2", 3),
+        ("UPDATE calls SET snapshot = x'7b7d' WHERE rowid = 1", 1),
+        (
+            "UPDATE calls SET snapshot = CAST(replace(CAST(snapshot AS TEXT), 'agent-2', 'agent-3') AS BLOB) WHERE rowid = 2",
+            3,
+        ),
+        ("DELETE FROM calls WHERE rowid = 1", 1),
+        ("UPDATE entries SET hash = zeroblob(32) WHERE number = 2", 2),
+        ("UPDATE entries SET at = at + 1 WHERE number = 3", 3),
+        ("UPDATE entries SET version = 7 WHERE number = 3", 3),
+        ("UPDATE entries SET stream = x'00' WHERE number = 3", 3),
+    ] {
+        assert_eq!(verify(sql).bad.map(|bad| bad.number), Some(number), "{sql}");
+    }
+    for (sql, said) in [
+        ("DELETE FROM heads", "no signed head is here"),
+        ("DELETE FROM segments", "1 batches of allowed calls are here without their calls"),
+        ("DELETE FROM payloads", "2 payloads that entries prove are not here"),
+    ] {
+        let report = verify(sql);
+        assert_eq!(report.bad, None, "{sql}");
+        assert!(report.unproven.iter().any(|what| what.contains(said)), "{sql}: {:?}", report.unproven);
+    }
+}
+
+#[tokio::test]
+async fn a_stream_with_a_changed_entry_is_not_read() {
+    let folder = TempDir::new().unwrap();
+    let store = open(folder.path());
+    for n in 1..=3 {
+        store.append(submit(&call(n))).await.unwrap();
+    }
+    let stream = Stream::Call(call(2).id);
+    assert_eq!(store.stream(stream.clone()).await.unwrap().len(), 1);
+    let vandal = rusqlite::Connection::open(store.path()).unwrap();
+    let bytes: Vec<u8> =
+        vandal.query_row("SELECT bytes FROM entries WHERE number = 2", [], |row| row.get(0)).unwrap();
+    let forged = String::from_utf8(bytes).unwrap().replace("agent-2", "agent-9").into_bytes();
+    vandal.execute("UPDATE entries SET bytes = ?1 WHERE number = 2", [&forged]).unwrap();
+    let refused = store.stream(stream.clone()).await;
+    assert!(matches!(&refused, Err(StoreError::Damaged(why)) if why.contains("entry 2")), "{refused:?}");
+    let hash = leaf_hash(&forged);
+    vandal.execute("UPDATE entries SET hash = ?1 WHERE number = 2", [hash]).unwrap();
+    let refused = store.stream(stream).await;
+    assert!(matches!(&refused, Err(StoreError::Damaged(why)) if why.contains("entry 2")), "{refused:?}");
 }
 
 #[tokio::test]

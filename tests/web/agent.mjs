@@ -27,8 +27,9 @@ export async function openAgent({ url, token }) {
   await ask("initialize", { protocolVersion: VERSION, capabilities: {}, clientInfo: { name: "stories", version: "1" } });
   await post({ jsonrpc: "2.0", method: "notifications/initialized" });
   return {
-    async call(tool, args) {
-      const result = await ask("tools/call", { name: tool, arguments: args });
+    /** `beside`: further members of `params`. */
+    async call(tool, args, beside = {}) {
+      const result = await ask("tools/call", { name: tool, arguments: args, ...beside });
       return { text: result.content.map((block) => block.text ?? "").join("\n"), isError: result.isError === true };
     },
   };

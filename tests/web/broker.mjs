@@ -54,9 +54,9 @@ export async function realPlace() {
     await gone;
   };
   // One session until the broker restarts, which takes the old ones along.
-  const call = async (tool, args) => {
+  const call = async (tool, args, beside) => {
     agent ??= openAgent({ url: `${url}/mcp/sandbox`, token: TOKEN }).catch((error) => { agent = null; throw error; });
-    return (await agent).call(tool, args);
+    return (await agent).call(tool, args, beside);
   };
   const api = (path, token) => fetch(`${url}/api/v1/${path}`, { headers: { authorization: `Bearer ${token}` } }).then((response) => response.json());
 
@@ -73,12 +73,13 @@ export async function realPlace() {
       if (!reviewer) return;
       const answer = await context.request.post(`${url}/api/v1/session`, { headers: { "x-countersign": "1", origin: url }, data: { token: people[reviewer].token } });
       if (!answer.ok()) throw new Error(`sign-in: ${answer.status()} ${await answer.text()}`);
+      return (await answer.json()).x;
     },
     async startBatch() {
       // A sandbox that was started anew counts from the beginning; stories tell calls apart by their batch.
       for (;;) {
-        const { text } = await call("StartAHORunBatch", { batch_name: `story-${Date.now()}` });
-        const batch = Number(BATCH.exec(text)[1]);
+        const { text } = await call("StartAHORunBatch", { name: `story-${Date.now()}` });
+        const batch = BATCH.exec(text)[1];
         if (!used.has(batch)) { used.add(batch); return batch; }
       }
     },

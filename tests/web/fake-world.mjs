@@ -1,6 +1,6 @@
 // The stories' world on the stand-in server, for work on the page when there is no binary.
 
-import { startFake } from "./fake.mjs";
+import { PAGE_KEY, startFake } from "./fake.mjs";
 import { ago, ahead } from "./fake-calls.mjs";
 
 export async function fakePlace() {
@@ -22,12 +22,13 @@ export async function fakePlace() {
     async signIn(context, reviewer) {
       broker().people = true;
       if (reviewer) await context.addCookies([{ name: "who", value: reviewer, url: fake.url }]);
+      return PAGE_KEY;
     },
     async startBatch() { batches.set(++next, "RUNNING"); return next; },
     batchState: async (batch) => batches.get(batch),
     findCall: async (batch) => [...broker().calls.values()].find((call) => call.arguments.batch_id === batch),
-    async call(tool, args) {
-      const call = broker().park({ tool, arguments: args, expires_at: tool === "DeleteAHORunBatch" ? ahead(2) : ahead(600) });
+    async call(tool, args, beside) {
+      const call = broker().park({ tool, arguments: args, other: !!beside, other_raw: beside ? JSON.stringify(beside) : null, expires_at: tool === "DeleteAHORunBatch" ? ahead(2) : ahead(600) });
       if (tool === "DeleteAHORunBatch") setTimeout(() => { call.outcome = { state: "expired", text: "nobody decided", is_error: true }; Object.assign(call, { state: "expired", can_vote: false, settled_at: ago(0) }); broker().append("expired", call); }, 2_000);
       return ended(call);
     },

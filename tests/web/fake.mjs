@@ -11,6 +11,8 @@ import { ago, ahead, makeCall, sampleCalls } from "./fake-calls.mjs";
 
 const ROOT = join(fileURLToPath(new URL(".", import.meta.url)), "../../web");
 export const CSP = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; require-trusted-types-for 'script'";
+/** What the page must send with every change. */
+export const PAGE_KEY = "k".repeat(43);
 const TYPES = { ".html": "text/html; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".css": "text/css; charset=utf-8", ".svg": "image/svg+xml" };
 const FINAL = new Set(["completed", "denied", "expired", "cancelled", "failed", "lost"]);
 
@@ -45,18 +47,18 @@ async function serve(broker, request, response) {
   if (url.pathname.startsWith("/assets/")) return file(response, normalize(url.pathname));
   if (url.pathname.startsWith("/login/")) {
     if (request.method !== "POST") return file(response, "/login.html");
-    if (broker.spent) return send(response, 410, { title: "The link is used up or too old" });
+    if (broker.spent) return file(response, "/login-failed.html", 410);
     broker.spent = true;
-    response.writeHead(303, { location: "/", "set-cookie": "who=ann; Path=/; HttpOnly; SameSite=Strict" });
+    response.writeHead(303, { location: `/#x=${PAGE_KEY}`, "set-cookie": "who=ann; Path=/; HttpOnly; SameSite=Strict" });
     return response.end();
   }
   return file(response, "/index.html");
 }
 
-async function file(response, path) {
+async function file(response, path, status = 200) {
   try {
     const body = await readFile(join(ROOT, path));
-    response.writeHead(200, { "content-type": TYPES[extname(path)] ?? "text/plain", "content-security-policy": CSP, "x-content-type-options": "nosniff", "cache-control": "no-cache" });
+    response.writeHead(status, { "content-type": TYPES[extname(path)] ?? "text/plain", "content-security-policy": CSP, "x-content-type-options": "nosniff", "cache-control": "no-cache" });
     response.end(body);
   } catch {
     response.writeHead(404).end();
@@ -66,14 +68,14 @@ async function file(response, path) {
 async function api(broker, request, response, url) {
   const parts = url.pathname.slice("/api/v1/".length).split("/");
   const body = request.method === "POST" ? JSON.parse((await text(request)) || "{}") : null;
-  if (body && request.headers["x-countersign"] !== "1") return send(response, 403, { title: "Forbidden", detail: "the header is missing" });
+  if (body && parts[0] !== "session" && request.headers["x-countersign"] !== PAGE_KEY) return send(response, 403, { type: "urn:countersign:problem:page-key", title: "Sign in again", detail: "the page's key is missing" });
   const who = /who=(\w+)/.exec(request.headers.cookie ?? "")?.[1] ?? (broker.people ? null : broker.signedIn ? "ann" : null);
   if (parts[0] === "session" && request.method === "DELETE") { broker.signedIn = false; response.setHeader("set-cookie", "who=; Path=/; Max-Age=0"); return send(response, 200, {}); }
   if (parts[0] === "session") {
     if (body.token !== "good") return send(response, 401, { title: "Unauthorized", detail: "not a reviewer's token" });
     broker.signedIn = true;
     response.setHeader("set-cookie", "who=ann; Path=/; HttpOnly; SameSite=Strict");
-    return send(response, 200, {});
+    return send(response, 200, { name: "ann", groups: ["genomics", "ops"], role: broker.role, x: PAGE_KEY });
   }
   if (!who) return send(response, 401, { type: "about:blank", title: "Not signed in", status: 401 });
   if (broker.hold) await new Promise((resolve) => setTimeout(resolve, broker.hold));
@@ -93,7 +95,7 @@ function list(broker, params) {
     && (!params.get("q") || JSON.stringify(call).includes(params.get("q"))) && (!params.get("reviewer") || call.reviews.some((review) => review.reviewer === params.get("reviewer"))));
   all.sort((a, b) => (a.requested_at < b.requested_at ? 1 : -1));
   const [from, limit] = [Number(params.get("after") ?? 0), Number(params.get("limit") ?? 50)];
-  const calls = all.slice(from, from + limit).map(({ timeline, outcome, card, arguments_raw, ...call }) => call);
+  const calls = all.slice(from, from + limit).map(({ timeline, outcome, card, arguments_raw, other_raw, ...call }) => call);
   return { calls, next: from + limit < all.length ? String(from + limit) : null, cursor: String(broker.log.length) };
 }
 

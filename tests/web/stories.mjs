@@ -112,6 +112,18 @@ export const stories = {
     await answer;
   },
 
+  async "what is sent beside the arguments stands on the card"(world) {
+    const batch = await world.startBatch();
+    const answer = world.call(TARGET, { batch_id: batch }, { requestState: "from-elsewhere", _meta: { "vendor/note": "n-1" } });
+    const page = await world.page();
+    await page.locator(".row", { hasText: String(batch) }).click();
+    const beside = page.locator(".beside");
+    await beside.locator(".mark", { hasText: "unusual" }).waitFor();
+    for (const words of ["requestState", "from-elsewhere", "vendor/note", "n-1"]) await beside.locator(".arg", { hasText: words }).first().waitFor();
+    await page.getByRole("button", { name: "Deny" }).click();
+    await answer;
+  },
+
   async "the keyboard alone decides"(world) {
     const page = await world.page();
     const batch = await world.startBatch();
@@ -189,11 +201,36 @@ export const stories = {
     await page.reload();
     await page.getByRole("button", { name: "Sign in" }).click();
     await page.getByRole("heading", { name: "Inbox" }).waitFor();
+    assert.equal(new URL(page.url()).hash, "", "the page's key does not stay in the address");
+    const batch = await world.startBatch();
+    const answer = world.call(TARGET, { batch_id: batch });
+    await page.locator(".row", { hasText: String(batch) }).click();
+    await page.getByRole("button", { name: "Deny" }).click();
+    await answer;
     const other = await world.page({ signedIn: false });
     await other.goto(link);
     await other.getByRole("button", { name: "Sign in" }).click();
-    await other.waitForLoadState();
-    assert.equal(await other.getByRole("heading", { name: "Inbox" }).count(), 0);
+    await other.getByRole("heading", { name: "This link does not sign in" }).waitFor();
+  },
+
+  async "a browser with the cookie alone is asked to sign in again, and then decides"(world) {
+    const page = await world.page({ keyed: false });
+    await page.getByRole("alert").filter({ hasText: "Sign in again" }).waitFor();
+    await page.getByLabel("Have a reviewer’s token already?").fill(world.reviewerToken);
+    await page.getByRole("button", { name: "Sign in" }).click();
+    await page.getByRole("heading", { name: "Inbox" }).waitFor();
+    const batch = await world.startBatch();
+    const answer = world.call(TARGET, { batch_id: batch });
+    await page.locator(".row", { hasText: String(batch) }).click();
+    await page.evaluate(() => localStorage.setItem("countersign.x", "another-session"));
+    await page.getByRole("button", { name: "Deny" }).click();
+    await page.getByRole("alert").filter({ hasText: "Sign in again" }).waitFor();
+    assert.equal((await world.callNamed(batch)).state, "pending");
+    await page.getByLabel("Have a reviewer’s token already?").fill(world.reviewerToken);
+    await page.getByRole("button", { name: "Sign in" }).click();
+    await page.locator(".row", { hasText: String(batch) }).click();
+    await page.getByRole("button", { name: "Deny" }).click();
+    await answer;
   },
 
   async "signing in takes a reviewer's token, and nothing else"(world) {

@@ -7,7 +7,7 @@ import { chromium } from "playwright-core";
 const FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"];
 const PATIENCE = 15_000;
 
-/** Starts the browser; `place` has url, signIn, call, startBatch, batchState, findCall, start, stop, reviewerToken. */
+/** Starts the browser; `place` has url, signIn (resolves to the page's key), call, startBatch, batchState, findCall, start, stop, reviewerToken. */
 export async function openWorld(place) {
   const browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args: FLAGS });
   const contexts = [];
@@ -15,15 +15,17 @@ export async function openWorld(place) {
   return {
     ...place,
     complaints,
-    async page({ reviewer = "ann", path = "/", signedIn = true, viewport = { width: 1400, height: 900 }, colorScheme = "light" } = {}) {
+    async page({ reviewer = "ann", path = "/", signedIn = true, keyed = true, viewport = { width: 1400, height: 900 }, colorScheme = "light" } = {}) {
       const context = await browser.newContext({ viewport, colorScheme, reducedMotion: "reduce", baseURL: place.url() });
       contexts.push(context);
       context.setDefaultTimeout(PATIENCE);
       const page = await context.newPage();
       page.on("pageerror", (error) => complaints.push(`page error: ${error.message}`));
       page.on("console", (message) => /Content Security Policy|Trusted/i.test(message.text()) && complaints.push(message.text()));
-      await place.signIn(context, signedIn ? reviewer : null);
+      const key = await place.signIn(context, signedIn ? reviewer : null);
+      if (signedIn && keyed) await context.addInitScript((x) => localStorage.setItem("countersign.x", x), key);
       await page.goto(path);
+      if (!keyed) return page;
       if (signedIn) await page.locator(".me").waitFor({ state: "attached" });
       return page;
     },

@@ -1,6 +1,7 @@
 // The REST API as functions. Every failure becomes a `Problem`, so that pages have one kind of error to show.
 
 import { parse } from "./exact.js";
+import { keepPageKey, pageKey } from "./pagekey.js";
 
 /** What went wrong, as RFC 9457 says it; `status` 0 means that the broker could not be reached. */
 export class Problem extends Error {
@@ -11,7 +12,6 @@ export class Problem extends Error {
 }
 
 export const getMe = () => request("GET", "me");
-export const signIn = (token) => request("POST", "session", { token });
 export const signOut = () => request("DELETE", "session");
 export const listCalls = (query = {}) => request("GET", `calls${search(query)}`);
 export const getCall = (id) => request("GET", `calls/${encodeURIComponent(id)}`);
@@ -26,6 +26,14 @@ export const cancelCall = (call, reason) => act(call.id, "cancel", { reason });
 export const extendCall = (call, by) => act(call.id, "extend", { by });
 export const resolveCall = (call, outcome, note) => act(call.id, "resolve", { outcome, note });
 export const withdrawVote = (call) => act(call.id, "withdraw", {});
+
+export async function signIn(token) {
+  const { x } = await request("POST", "session", { token });
+  keepPageKey(x);
+}
+
+/** True when the broker will not let this page change anything until somebody signs in again. */
+export const lacksPageKey = (problem) => problem instanceof Problem && String(problem.type).endsWith(":page-key");
 
 function act(id, verb, body) {
   return request("POST", `calls/${encodeURIComponent(id)}/${verb}`, body);
@@ -42,8 +50,8 @@ function search(query) {
 
 async function request(method, path, body) {
   const options = { method, credentials: "same-origin", cache: "no-store", headers: { accept: "application/json" } };
-  // The broker changes nothing without this header: no form of another site can set it.
-  if (method !== "GET") options.headers["x-countersign"] = "1";
+  // The broker changes nothing without this header: no form of another site can set it, and no other origin has the key.
+  if (method !== "GET") options.headers["x-countersign"] = pageKey() ?? "none";
   if (body !== undefined) {
     options.headers["content-type"] = "application/json";
     options.body = JSON.stringify(body);

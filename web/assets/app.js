@@ -10,6 +10,7 @@ import { History } from "./pages/history.js";
 import { Inbox } from "./pages/inbox.js";
 import { Policies } from "./pages/policies.js";
 import { SignIn } from "./pages/signin.js";
+import { takePageKey } from "./pagekey.js";
 import { followLinks, useRoute } from "./route.js";
 import { leave, start, useStore } from "./store.js";
 import { html, render, useEffect, useRef, useState } from "./vendor/preact-htm.js";
@@ -25,7 +26,7 @@ function App() {
   useKeys({ "?": () => setHelp(true) });
   useEffect(() => { document.title = title(page, store, waiting); }, [page.name, waiting, store.signedOut, store.me]);
 
-  if (store.signedOut) return html`<${SignIn} onDone=${start} />`;
+  if (store.signedOut) return html`<${SignIn} half=${store.halfSignedIn} onDone=${start} />`;
   return html`<div class=${`app ${page.kind}`}>
     <a class="skip" href="#content">Skip to the page</a>
     <${Rail} path=${route.path} waiting=${waiting} me=${store.me} onHelp=${() => setHelp(true)} />
@@ -85,6 +86,7 @@ function Announcer({ store }) {
   return html`<div class="sr" aria-live="polite">${text}</div>`;
 }
 
+takePageKey();
 followLinks();
 render(html`<${App} />`, document.getElementById("app"));
 start();

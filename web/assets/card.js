@@ -8,7 +8,7 @@ import { Severity } from "./row.js";
 import { bytes, Short, Value } from "./text.js";
 import { absolute, Ago } from "./time.js";
 import { Timeline } from "./timeline.js";
-import { Arguments } from "./tree.js";
+import { Arguments, Beside } from "./tree.js";
 import { Verbs } from "./verbs.js";
 import { html } from "./vendor/preact-htm.js";
 import { effect, isOpen, operation, severityOf, status, target, waiting } from "./words.js";
@@ -23,6 +23,7 @@ export function Card({ call, next, onNext, full = false }) {
         <div class="main">
           <${Outcome} call=${call} />
           <${Arguments} key=${`args ${call.id}`} call=${call} before=${lastApproved(call, precedent)} />
+          <${Beside} key=${`beside ${call.id}`} call=${call} />
           <${Why} call=${call} />
           <${Reviews} call=${call} />
           <${Precedent} call=${call} calls=${precedent} />

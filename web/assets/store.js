@@ -1,8 +1,9 @@
 // What this browser knows: who is signed in, the calls, and whether it is in step with the broker. It never guesses: a
 // change is shown when the broker has said it, not when a button was pressed.
 
-import { getCall, getMe, listCalls, Problem, signOut } from "./api.js";
+import { getCall, getMe, lacksPageKey, listCalls, Problem, signOut } from "./api.js";
 import { follow } from "./live.js";
+import { keepPageKey, pageKey } from "./pagekey.js";
 import { useEffect, useState } from "./vendor/preact-htm.js";
 
 const OPEN_STATES = "pending,permitted,dispatched,lost";
@@ -13,6 +14,7 @@ const TOO_MANY = 40;
 const state = {
   me: null, // {name, groups, role}; null until known
   signedOut: false,
+  halfSignedIn: false, // signed out because this browser has the cookie without the page's key
   sync: "loading", // loading | live | offline
   cursor: null, // where the websocket goes on after the first load
   error: null, // the Problem of a first load that failed
@@ -42,7 +44,12 @@ export function useStore() {
 export async function start() {
   try {
     state.me = await getMe();
+    if (pageKey() === null) {
+      loseKey();
+      return changed();
+    }
     state.signedOut = false;
+    state.halfSignedIn = false;
     await reload();
     state.error = null;
     state.sync = "live";
@@ -54,9 +61,25 @@ export async function start() {
   changed();
 }
 
+/** True when the problem was that the page's key is missing or another session's: then somebody signs in again. */
+export function meetLostKey(problem) {
+  if (!lacksPageKey(problem)) return false;
+  loseKey();
+  changed();
+  return true;
+}
+
+function loseKey() {
+  keepPageKey(null);
+  meet(new Problem({ status: 401 }));
+  state.halfSignedIn = true;
+}
+
 /** Signs out, here and in every window of this session. */
 export async function leave() {
   await signOut().catch(() => {});
+  keepPageKey(null);
+  state.halfSignedIn = false;
   meet(new Problem({ status: 401 }));
   changed();
 }

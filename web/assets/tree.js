@@ -21,6 +21,31 @@ export function Arguments({ call, before }) {
   </section>`;
 }
 
+/** What is sent beside the arguments; nothing where there is nothing. Only `_meta` is usual there. */
+export function Beside({ call }) {
+  const [raw, setRaw] = useState(false);
+  if (!call.other) return null;
+  const text = call.other_raw;
+  const value = typeof text === "string" ? read(text) : null;
+  const odd = value !== null && (!isContainer(value) || Object.keys(value).some((name) => name !== "_meta"));
+  return html`<section class="beside" aria-labelledby="beside-title">
+    <h3 id="beside-title">Also sent ${odd && html`<span class="mark alarm">unusual</span>`}
+      ${text && html`<span class="size">${bytes(text)}</span>
+        <button type="button" class="link" aria-pressed=${raw} onClick=${() => setRaw(!raw)}>${raw ? "As a list" : "Raw"}</button>`}</h3>
+    ${value === null ? html`<p class="muted">More than the arguments is sent; it is being fetched.</p>`
+    : raw ? html`<pre class="raw mono" tabindex="0" aria-label="What is sent beside the arguments, as the agent wrote it"><${Source} text=${text} /></pre>`
+    : html`<${Tree} value=${value} />`}
+  </section>`;
+}
+
+function read(text) {
+  try {
+    return parse(text);
+  } catch {
+    return text;
+  }
+}
+
 /** The arguments as JavaScript values whose numbers keep their digits. */
 export function exact(call) {
   if (typeof call.arguments_raw !== "string") return call.arguments ?? null;

@@ -4,7 +4,7 @@
 import { cancelCall, extendCall, vote, withdrawVote } from "./api.js";
 import { settle, useKeys } from "./keys.js";
 import { Resolve } from "./resolve.js";
-import { inStep, refresh, useStore } from "./store.js";
+import { inStep, meetLostKey, refresh, useStore } from "./store.js";
 import { Short } from "./text.js";
 import { Countdown } from "./time.js";
 import { html, useEffect, useRef, useState } from "./vendor/preact-htm.js";
@@ -30,6 +30,7 @@ export function Verbs({ call, next, onNext }) {
       setConfirming(false);
       settle();
     } catch (caught) {
+      if (meetLostKey(caught)) return;
       setProblem(caught);
     }
     await refresh(call.id).catch(() => {});
@@ -37,7 +38,9 @@ export function Verbs({ call, next, onNext }) {
   }
 
   const deny = () => run(() => vote(call, "deny", reason));
-  const approve = () => run(() => vote(call, "approve", reason));
+  // What is sent must have been on the page: lists only say that there is more than the arguments.
+  const unseen = call.other && typeof call.other_raw !== "string";
+  const approve = () => (unseen ? setHint("More than the arguments is sent; wait until it is shown.") : run(() => vote(call, "approve", reason)));
   const mayVote = call.state === "pending" && call.can_vote;
   const shared = { call, me, reason, setReason, run, busy: busy || !inStep(), approve, deny, setHint };
   return html`<footer class=${`verbs ${confirming ? "confirming" : ""}`} ref=${bar} aria-label="Decide">

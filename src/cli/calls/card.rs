@@ -56,6 +56,7 @@ pub(super) fn show(call: &Value) {
     }
     field("digest", &shown("digest"));
     arguments(call);
+    beside(call);
     timeline(call);
     outcome(call);
 }
@@ -95,16 +96,28 @@ fn arguments(call: &Value) {
         print::line("  arguments (erased)");
         return;
     };
+    members("arguments", raw);
+}
+
+/// What would be sent beside the arguments, if anything.
+fn beside(call: &Value) {
+    if let Some(raw) = call.get("other_raw").and_then(Value::as_str) {
+        members("also sent", raw);
+    }
+}
+
+/// A heading and the members of an object below it.
+fn members(heading: &str, raw: &str) {
     let limits = Limits { unique_keys: false, ..Limits::default() };
     let members: Vec<_> = match strict::check(raw.as_bytes(), &limits) {
         Ok(json) => json.members().collect(),
         Err(_) => Vec::new(),
     };
     if members.is_empty() {
-        print::line(&format!("  arguments {}", visible(raw)));
+        print::line(&format!("  {heading} {}", visible(raw)));
         return;
     }
-    print::line("  arguments");
+    print::line(&format!("  {heading}"));
     for member in members {
         print::line(&format!("    {} = {}", visible(&member.name), visible(member.value.as_str())));
     }

@@ -3,19 +3,19 @@
 use std::{io, path::Path, sync::Arc};
 
 use ed25519_dalek::VerifyingKey;
-use rusqlite::{Connection, params};
+use rusqlite::Connection;
 
 use super::{
     reader::{self, Read, Readers, Unread},
-    schema,
+    rows, schema,
 };
 use crate::{
-    call::CallId,
+    call::{Commitment, Event},
     ledger::{
         BrokerEvent, Fact, Head, Malformed, Report, Stream, Verifier, commitment, commitments, export::Line,
         read_fact,
     },
-    store::StoreError,
+    store::{Payload, PayloadKind, StoreError},
 };
 
 /// A store's history for whoever may only look. Its methods block.
@@ -51,24 +51,33 @@ impl ReadOnly {
         mut sink: impl FnMut(&[u8]) -> io::Result<()>,
     ) -> Result<(), StoreError> {
         self.0.run(|connection| {
-            walk(connection, payloads, &mut |line| {
+            let moment = connection.unchecked_transaction()?;
+            walk(&moment, payloads, &mut |line| {
                 let line = line.write().map_err(|Malformed(why)| Unread::Content(why))?;
                 sink(&line).map_err(|error| Unread::Sink(error.to_string()))
             })
         })
     }
 
-    /// Proves the ledger as it lies in the file; as an export of it, with payloads, would be proven.
+    /// Proves the ledger as it lies in the file: as an export of it, with payloads, would be proven; then
+    /// the rows beside the entries.
     ///
     /// # Errors
     /// What reading failed with; what was found to be changed is in the report.
     pub fn verify(&self, key: Option<VerifyingKey>, since: Option<Head>) -> Result<Report, StoreError> {
         let mut verifier = Verifier::new(key, since);
         self.0.run(|connection| {
-            walk(connection, true, &mut |line| {
+            let moment = connection.unchecked_transaction()?;
+            walk(&moment, true, &mut |line| {
                 verifier.take(line);
                 Ok(())
-            })
+            })?;
+            if !verifier.is_bad()
+                && let Some(bad) = rows::first_changed(&moment)?
+            {
+                verifier.found(bad);
+            }
+            Ok(())
         })?;
         Ok(verifier.finish())
     }
@@ -85,9 +94,9 @@ impl ReadOnly {
 
 type Sink<'a> = &'a mut dyn FnMut(Line) -> Read<()>;
 
-fn walk(connection: &Connection, payloads: bool, sink: Sink<'_>) -> Read<()> {
-    let moment = connection.unchecked_transaction()?;
-    let mut entries = moment.prepare("SELECT number, bytes FROM entries ORDER BY number")?;
+/// `moment` is a transaction: all of it is of one moment.
+fn walk(moment: &Connection, payloads: bool, sink: Sink<'_>) -> Read<()> {
+    let mut entries = moment.prepare("SELECT number, bytes, version FROM entries ORDER BY number")?;
     let mut heads = moment.prepare("SELECT size, note FROM heads ORDER BY size")?;
     let mut heads = heads.query_map([], |row| Ok((row.get::<_, u64>(0)?, row.get::<_, String>(1)?)))?;
     let mut head = heads.next().transpose()?;
@@ -95,7 +104,8 @@ fn walk(connection: &Connection, payloads: bool, sink: Sink<'_>) -> Read<()> {
     while let Some(row) = rows.next()? {
         let number: u64 = row.get(0)?;
         let bytes: Vec<u8> = row.get(1)?;
-        let beside = if payloads { beside(&moment, number, &bytes)? } else { Vec::new() };
+        let version = u64::try_from(row.get::<_, i64>(2)?).unwrap_or_default();
+        let beside = if payloads { beside(moment, number, version, &bytes)? } else { Vec::new() };
         sink(Line::Entry(bytes))?;
         beside.into_iter().try_for_each(&mut *sink)?;
         while let Some((_, note)) = head.take_if(|(size, _)| *size <= number) {
@@ -112,16 +122,16 @@ fn walk(connection: &Connection, payloads: bool, sink: Sink<'_>) -> Read<()> {
 }
 
 /// What lies beside this entry. Bytes that are no entry have nothing beside them; the verifier names them.
-fn beside(connection: &Connection, number: u64, bytes: &[u8]) -> Read<Vec<Line>> {
+fn beside(connection: &Connection, number: u64, version: u64, bytes: &[u8]) -> Read<Vec<Line>> {
     let Ok((stream, fact)) = read_fact(bytes) else { return Ok(Vec::new()) };
     if let (Stream::Call(call), Fact::Call(event)) = (&stream, &fact) {
         let proofs = commitments(event);
         if proofs.is_empty() {
             return Ok(Vec::new());
         }
-        let payloads = payloads_of(connection, *call)?.into_iter();
-        let proven = payloads.filter(|(salt, bytes)| proofs.contains(&commitment(salt, bytes)));
-        return Ok(proven.map(|(salt, bytes)| Line::Payload { call: *call, salt, bytes }).collect());
+        let payloads = reader::payloads(connection, *call)?;
+        let lines = proofs.iter().filter_map(|proof| behind(*proof, place(event, version), &payloads));
+        return Ok(lines.collect());
     }
     if let Fact::Broker(BrokerEvent::AllowedCalls(_)) = &fact {
         let leaves = reader::leaves(connection, number)?.into_iter();
@@ -130,8 +140,32 @@ fn beside(connection: &Connection, number: u64, bytes: &[u8]) -> Read<Vec<Line>>
     Ok(Vec::new())
 }
 
-fn payloads_of(connection: &Connection, call: CallId) -> Read<Vec<([u8; 32], Vec<u8>)>> {
-    let mut statement = connection.prepare_cached("SELECT salt, bytes FROM payloads WHERE call = ?1")?;
-    let rows = statement.query_map(params![call.0.as_bytes()], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    Ok(rows.collect::<rusqlite::Result<_>>()?)
+/// The payload that the proof is of. What lies in its place instead comes too: a reader of the export
+/// must see that it is another.
+fn behind(proof: Commitment, place: (PayloadKind, u64), payloads: &[Payload]) -> Option<Line> {
+    let proven = payloads.iter().find(|payload| commitment(&payload.salt, &payload.bytes) == proof);
+    let payload = proven.or_else(|| payloads.iter().find(|payload| (payload.kind, payload.part) == place))?;
+    Some(Line::Payload { call: payload.call, salt: payload.salt, bytes: payload.bytes.clone() })
+}
+
+/// Where the payload of an event lies.
+fn place(event: &Event, version: u64) -> (PayloadKind, u64) {
+    match event {
+        Event::Submitted { .. } => (PayloadKind::Params, 0),
+        Event::Completed { .. } | Event::LateAnswer { .. } => (PayloadKind::Answer, 0),
+        Event::Denied { .. } | Event::Cancelled { .. } => (PayloadKind::Text, 0),
+        Event::Attached { .. }
+        | Event::Detached { .. }
+        | Event::Voted { .. }
+        | Event::VoteWithdrawn { .. }
+        | Event::Extended { .. }
+        | Event::Reparked { .. }
+        | Event::Permitted { .. }
+        | Event::Dispatched { .. }
+        | Event::Failed { .. }
+        | Event::Lost { .. }
+        | Event::Expired { .. }
+        | Event::Delivered { .. }
+        | Event::Resolved { .. } => (PayloadKind::Text, version),
+    }
 }

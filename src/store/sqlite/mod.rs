@@ -6,6 +6,7 @@ mod options;
 mod projection;
 mod query;
 mod reader;
+mod rows;
 mod schema;
 mod shared;
 mod writer;

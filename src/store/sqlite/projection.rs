@@ -50,6 +50,12 @@ pub fn kind_number(kind: PayloadKind) -> i64 {
     }
 }
 
+pub fn kind_of(number: i64) -> Option<PayloadKind> {
+    [PayloadKind::Params, PayloadKind::Answer, PayloadKind::Text]
+        .into_iter()
+        .find(|kind| kind_number(*kind) == number)
+}
+
 /// The version of a stream; 0 for one without entries.
 pub fn version(connection: &Connection, stream: &Stream) -> rusqlite::Result<u64> {
     connection

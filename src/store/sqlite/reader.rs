@@ -9,12 +9,12 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Row, params};
 use tokio::{sync::Semaphore, task};
 
 use super::{
-    projection::{BOOT, kind_number, stream_key},
+    projection::{BOOT, kind_number, kind_of, stream_key},
     schema,
 };
 use crate::{
     call::{CallId, Timestamp},
-    ledger::{Chain, Entry, Stream, decode, segment},
+    ledger::{Chain, Entry, Stream, decode, prev, segment},
     store::{Boot, Payload, PayloadKind, StoreError},
 };
 
@@ -135,11 +135,31 @@ pub fn sql_number(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
+/// A stream decides who may do what, and what is sent: each of its entries must be the one that the
+/// chain has in its place.
 pub fn stream(connection: &Connection, stream: &Stream) -> Read<Vec<Entry>> {
-    let mut statement =
-        connection.prepare_cached("SELECT bytes FROM entries WHERE stream = ?1 ORDER BY version")?;
-    let rows = statement.query_map([stream_key(stream)], bytes)?;
-    rows.map(|row| entry(&row?)).collect()
+    let mut statement = connection.prepare_cached(
+        "SELECT e.bytes, e.number, e.version, e.hash, after.bytes
+         FROM entries e LEFT JOIN entries after ON after.number = e.number + 1
+         WHERE e.stream = ?1 ORDER BY e.version",
+    )?;
+    let mut rows = statement.query([stream_key(stream)])?;
+    let mut entries = Vec::new();
+    while let Some(row) = rows.next()? {
+        let number: u64 = row.get(1)?;
+        let changed = |why: &str| Unread::Content(format!("entry {number}: {why}"));
+        let entry = entry(&row.get::<_, Vec<u8>>(0)?)?;
+        let place = (entry.number, entry.version, &entry.stream);
+        if place != (number, row.get(2)?, stream) || entry.hash.as_slice() != row.get::<_, Vec<u8>>(3)? {
+            return Err(changed("it was changed"));
+        }
+        let after: Option<Vec<u8>> = row.get(4)?;
+        if after.is_some_and(|after| prev(&after) != Some(entry.hash)) {
+            return Err(changed("the entry after it follows another"));
+        }
+        entries.push(entry);
+    }
+    Ok(entries)
 }
 
 fn bytes(row: &Row<'_>) -> rusqlite::Result<Vec<u8>> {
@@ -160,6 +180,20 @@ pub fn payload(connection: &Connection, call: CallId, kind: PayloadKind, part: u
     Ok(row)
 }
 
+/// Every payload of a call. A salt of another length than ours proves nothing, and is read as zeros.
+pub fn payloads(connection: &Connection, call: CallId) -> Read<Vec<Payload>> {
+    let mut statement =
+        connection.prepare_cached("SELECT kind, part, salt, bytes FROM payloads WHERE call = ?1")?;
+    let mut rows = statement.query([call.0.as_bytes()])?;
+    let mut payloads = Vec::new();
+    while let Some(row) = rows.next()? {
+        let kind = kind_of(row.get(0)?).ok_or_else(|| Unread::Content("a payload of no kind".into()))?;
+        let salt = row.get::<_, Vec<u8>>(2)?.try_into().unwrap_or_default();
+        payloads.push(Payload { call, kind, part: row.get(1)?, salt, bytes: row.get(3)? });
+    }
+    Ok(payloads)
+}
+
 pub fn get(connection: &Connection, space: &str, key: &str) -> Read<Option<Vec<u8>>> {
     let value = connection
         .prepare_cached("SELECT value FROM kv WHERE space = ?1 AND key = ?2")?
@@ -168,16 +202,17 @@ pub fn get(connection: &Connection, space: &str, key: &str) -> Read<Option<Vec<u
     Ok(value)
 }
 
-/// The leaves under the segment's entry `number`; none when they were dropped.
+/// The leaves under the segment's entry `number`; none when they were dropped. A row that is no packed
+/// segment is one leaf, which the entry does not prove.
 pub fn leaves(connection: &Connection, number: u64) -> Read<Vec<Vec<u8>>> {
     let packed = connection
         .prepare_cached("SELECT leaves FROM segments WHERE number = ?1")?
         .query_row([number], bytes)
         .optional()?;
     let Some(packed) = packed else { return Ok(Vec::new()) };
-    let leaves = segment::unpack(&packed)
-        .ok_or_else(|| Unread::Content(format!("the allowed calls under entry {number}")))?;
-    Ok(leaves.into_iter().map(<[u8]>::to_vec).collect())
+    let leaves = segment::unpack(&packed).filter(|leaves| !leaves.is_empty());
+    let leaves = leaves.map(|leaves| leaves.into_iter().map(<[u8]>::to_vec).collect());
+    Ok(leaves.unwrap_or_else(|| vec![packed]))
 }
 
 pub fn boot(connection: &Connection) -> Read<Option<Boot>> {

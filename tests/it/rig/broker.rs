@@ -54,7 +54,7 @@ pub struct House {
     pub door: Door,
     pub address: SocketAddr,
     token: String,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl House {
@@ -89,7 +89,12 @@ impl House {
         broker.identity().add_reviewer(ann(), "test", now).await.unwrap();
         let door = Door::new(broker.clone(), plan.door);
         let address = listen(door.clone()).await;
-        Self { broker, door, address, token, _folder: folder }
+        Self { broker, door, address, token, folder }
+    }
+
+    /// A connection of somebody who changes rows behind the broker's back.
+    pub fn vandal(&self) -> rusqlite::Connection {
+        rusqlite::Connection::open(self.folder.path().join("countersign.db")).unwrap()
     }
 
     pub fn agent(&self) -> Agent {

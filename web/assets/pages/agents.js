@@ -2,7 +2,7 @@
 
 import { listAgents, listServers, listStops, resume, stop } from "../api.js";
 import { Icon } from "../icons.js";
-import { inStep, useStore } from "../store.js";
+import { inStep, meetLostKey, useStore } from "../store.js";
 import { Short } from "../text.js";
 import { Ago } from "../time.js";
 import { html, useEffect, useState } from "../vendor/preact-htm.js";
@@ -23,7 +23,7 @@ export function Agents() {
   useEffect(() => { if (store.me) load(); }, [!!store.me, store.sync]);
   const may = store.me?.role === "reviewer" && inStep();
   const act = async (verb, whom) => {
-    try { await verb(whom); } catch (caught) { setProblem(caught); return; }
+    try { await verb(whom); } catch (caught) { if (!meetLostKey(caught)) setProblem(caught); return; }
     await load();
   };
   const shared = { may, act, stops: lists?.stops ?? [] };

@@ -3,7 +3,7 @@
 import { signIn } from "../api.js";
 import { html, useState } from "../vendor/preact-htm.js";
 
-export function SignIn({ onDone }) {
+export function SignIn({ half, onDone }) {
   const [token, setToken] = useState("");
   const [problem, setProblem] = useState(null);
   const [busy, setBusy] = useState(false);
@@ -21,6 +21,7 @@ export function SignIn({ onDone }) {
   };
   return html`<main class="door-box"><img class="door-mark" src="/assets/icon.svg" alt="" width="40" height="40" />
     <h1>Sign in to Countersign</h1>
+    ${half && html`<p class="problem" role="alert">Sign in again: this browser still has its session, but not the key that came with it, and nothing can be decided without that key.</p>`}
     <p>A link signs you in. On the machine where the broker runs:</p>
     <pre class="raw mono" tabindex="0" aria-label="Command that opens the inbox">countersign open</pre>
     <p>Or ask whoever runs it for a link of your own:</p>
