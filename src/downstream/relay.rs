@@ -39,7 +39,8 @@ pub(super) async fn initialize(
     client: ClientInfo,
 ) -> Response {
     let asker = Asker { id, modern: false };
-    let link = visit.door.inner.broker.upstreams().link(&visit.server, Conversation::Session);
+    let conversation = Conversation::Session { grant: visit.grant.name.clone() };
+    let link = visit.door.inner.broker.upstreams().link(&visit.server, conversation);
     let reply = match send(&visit, pass, &link, body).await {
         Ok(reply) => reply,
         Err(why) => return unreachable(&visit, Some(&asker), &why),
@@ -77,7 +78,7 @@ fn open(visit: &Visit, id: &str, link: Link, client: ClientInfo) -> bool {
 }
 
 fn too_many(asker: &Asker) -> Response {
-    let text = "too many sessions are open; end one, or try again later";
+    let text = "too many sessions are open (one agent may have half of all); end one, or try again later";
     answer::error(StatusCode::SERVICE_UNAVAILABLE, &asker.id, answer::code::INTERNAL, text, None)
 }
 

@@ -52,16 +52,21 @@ impl Sessions {
         Self { living: Mutex::default(), keepers: Mutex::default(), most, idle }
     }
 
-    /// False: there are too many; `session` was not kept.
+    /// False: there are too many, or this grant has its half of them; `session` was not kept.
     pub(super) fn open(&self, server: &str, session: Session, now: Timestamp) -> bool {
         lock(&self.keepers).insert(server.to_owned());
         let mut living = lock(&self.living);
-        if count(&living) >= self.most {
+        let share = self.most.div_ceil(2);
+        let is_full = |living: &Living| {
+            let all = count(living);
+            all >= self.most || (all >= share && count_of(living, &session.grant) >= share)
+        };
+        if is_full(&living) {
             for sessions in living.values_mut() {
                 sessions.retain(|_, session| !self.is_idle(session, now));
             }
         }
-        if count(&living) >= self.most {
+        if is_full(&living) {
             return false;
         }
         let sessions = living.entry(server.to_owned()).or_default();
@@ -113,6 +118,10 @@ impl Sessions {
 
 fn count(living: &Living) -> usize {
     living.values().map(HashMap::len).sum()
+}
+
+fn count_of(living: &Living, grant: &str) -> usize {
+    living.values().flat_map(HashMap::values).filter(|session| session.grant == grant).count()
 }
 
 /// A poisoned lock still holds a whole map: nothing in here can stop half way.

@@ -28,6 +28,7 @@ pub struct DoorSettings {
     pub heartbeat_ms: u64,
     /// A peer that stays this long after its answer has it, ms.
     pub delivery_ms: u64,
+    /// Legacy sessions at a time; one grant may have half of them.
     pub max_sessions: usize,
     /// A legacy session without a message ends after this, s.
     pub session_idle_s: u64,

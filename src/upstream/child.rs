@@ -29,6 +29,7 @@ use crate::mcp::{Frame, Json, Limits, Message, Notification, Request, answer, st
 #[derive(Debug)]
 pub(super) struct Child {
     server: Arc<Server>,
+    grant: Arc<str>,
     shared: bool,
     writes: mpsc::Sender<Write>,
     routes: Mutex<Routes>,
@@ -46,6 +47,7 @@ impl Child {
     #[expect(clippy::disallowed_methods, reason = "the three tasks end with the child; `ended` is awaited")]
     pub(super) fn start(
         server: &Arc<Server>,
+        grant: &Arc<str>,
         shared: bool,
         holds: Arc<AtomicUsize>,
     ) -> Result<Arc<Self>, String> {
@@ -58,6 +60,7 @@ impl Child {
         let (writes, queue) = mpsc::channel(256);
         let child = Arc::new(Self {
             server: server.clone(),
+            grant: grant.clone(),
             shared,
             writes,
             routes: Mutex::new(Routes::new(shared, server.limits().max_body)),
@@ -176,7 +179,7 @@ impl Child {
         let _ = writing.await;
         let status = end(process, stdout).await;
         tracing::info!(server.name = self.server.name(), why, status, "server process ended");
-        self.server.child_ended(crashed, started.elapsed());
+        self.server.child_ended(&self.grant, crashed, started.elapsed());
         self.ended.cancel();
     }
 

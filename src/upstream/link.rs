@@ -15,8 +15,8 @@ use crate::mcp::header;
 /// Whose conversation it is.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Conversation {
-    /// Legacy: of one downstream session; a child or an upstream session of its own.
-    Session,
+    /// Legacy: of one downstream session of that grant; a child or an upstream session of its own.
+    Session { grant: String },
     /// Modern: of all requests of one grant; ids and tokens are remapped on a child's pipe.
     Shared { grant: String },
 }
@@ -59,9 +59,10 @@ impl Drop for Hold {
 }
 
 impl Link {
-    pub(super) fn new(server: Arc<Server>, shared: bool) -> Self {
+    /// `grant`: whose share of the server's children it takes from.
+    pub(super) fn new(server: Arc<Server>, grant: &str, shared: bool) -> Self {
         let holds = Arc::new(AtomicUsize::new(0));
-        let stdio = server.http().is_none().then(|| Stdio::new(server.clone(), shared, holds.clone()));
+        let stdio = server.http().is_none().then(|| Stdio::new(server.clone(), grant, shared, holds.clone()));
         Self(Arc::new(Inner { server, session: OnceLock::new(), stdio, holds }))
     }
 

@@ -103,8 +103,8 @@ impl Upstreams {
     pub fn link(&self, server: &Arc<Server>, conversation: Conversation) -> Link {
         let mut links = self.links();
         match conversation {
-            Conversation::Session => {
-                let link = Link::new(server.clone(), false);
+            Conversation::Session { grant } => {
+                let link = Link::new(server.clone(), &grant, false);
                 if links.sessions.len() == links.sessions.capacity() {
                     links.sessions.retain(|known| known.strong_count() > 0);
                 }
@@ -112,10 +112,10 @@ impl Upstreams {
                 link
             }
             Conversation::Shared { grant } => {
-                let known = links.shared.entry((server.name().to_owned(), grant));
-                let link = known.or_insert_with(|| Link::new(server.clone(), true));
+                let known = links.shared.entry((server.name().to_owned(), grant.clone()));
+                let link = known.or_insert_with(|| Link::new(server.clone(), &grant, true));
                 if !Arc::ptr_eq(link.server(), server) {
-                    *link = Link::new(server.clone(), true);
+                    *link = Link::new(server.clone(), &grant, true);
                 }
                 link.clone()
             }

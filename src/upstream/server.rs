@@ -1,6 +1,7 @@
 //! One server: its name, how it is reached, and the identity that digests bind to.
 
 use std::{
+    collections::HashMap,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -30,7 +31,8 @@ pub struct Server {
 
 #[derive(Debug, Default)]
 struct Children {
-    living: usize,
+    /// By grant; none is zero.
+    living: HashMap<String, usize>,
     /// Crashes in a row.
     crashes: u32,
     not_before: Option<Instant>,
@@ -108,28 +110,32 @@ impl Server {
     /// Takes a place for one more child; how long to wait before starting it.
     ///
     /// # Errors
-    /// All places are taken.
-    pub(super) fn child_starts(&self) -> Result<Duration, String> {
+    /// All places are taken, or this grant has its half of them.
+    pub(super) fn child_starts(&self, grant: &str) -> Result<Duration, String> {
         let mut children = self.children();
         let max = self.limits.max_children;
-        if children.living >= max {
+        if children.living.values().sum::<usize>() >= max {
             return Err(format!("all {max} processes of this server are in use"));
         }
-        children.living += 1;
+        let share = max.div_ceil(2);
+        let own = children.living.entry(grant.to_owned()).or_default();
+        if *own >= share {
+            return Err(format!("this agent's {share} processes of this server (half of all) are in use"));
+        }
+        *own += 1;
         let now = Instant::now();
         Ok(children.not_before.map_or(Duration::ZERO, |at| at.saturating_duration_since(now)))
     }
 
     /// Gives the place back of a child that never was.
-    pub(super) fn child_not_started(&self) {
-        let mut children = self.children();
-        children.living = children.living.saturating_sub(1);
+    pub(super) fn child_not_started(&self, grant: &str) {
+        self.children().leave(grant);
     }
 
     /// Gives the place back. `crashed`: it ended by itself.
-    pub(super) fn child_ended(&self, crashed: bool, lived: Duration) {
+    pub(super) fn child_ended(&self, grant: &str, crashed: bool, lived: Duration) {
         let mut children = self.children();
-        children.living = children.living.saturating_sub(1);
+        children.leave(grant);
         if !crashed || lived >= SETTLED {
             children.crashes = 0;
             children.not_before = None;
@@ -142,6 +148,16 @@ impl Server {
 
     fn children(&self) -> std::sync::MutexGuard<'_, Children> {
         self.children.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Children {
+    fn leave(&mut self, grant: &str) {
+        let Some(own) = self.living.get_mut(grant) else { return };
+        *own -= 1;
+        if *own == 0 {
+            self.living.remove(grant);
+        }
     }
 }
 

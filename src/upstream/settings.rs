@@ -34,7 +34,7 @@ pub struct UpstreamSettings {
     pub max_line: usize,
     /// A conversation without a message ends after this.
     pub idle_end_s: u64,
-    /// Children of one server at a time.
+    /// Children of one server at a time; one grant may have half of them.
     pub max_children: usize,
     /// Idle connections kept per HTTP server.
     pub max_idle_connections: usize,

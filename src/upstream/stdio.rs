@@ -17,6 +17,7 @@ const WAITS: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Stdio {
     server: Arc<Server>,
+    grant: Arc<str>,
     shared: bool,
     holds: Arc<AtomicUsize>,
     child: Mutex<Option<Arc<Child>>>,
@@ -32,8 +33,15 @@ enum Place {
 }
 
 impl Stdio {
-    pub(super) fn new(server: Arc<Server>, shared: bool, holds: Arc<AtomicUsize>) -> Self {
-        Self { server, shared, holds, child: Mutex::default(), starting: tokio::sync::Mutex::default() }
+    pub(super) fn new(server: Arc<Server>, grant: &str, shared: bool, holds: Arc<AtomicUsize>) -> Self {
+        Self {
+            server,
+            grant: grant.into(),
+            shared,
+            holds,
+            child: Mutex::default(),
+            starting: tokio::sync::Mutex::default(),
+        }
     }
 
     pub(super) fn is_over(&self) -> bool {
@@ -112,14 +120,14 @@ impl Stdio {
     }
 
     async fn start(&self) -> Result<Arc<Child>, SendError> {
-        let wait = self.server.child_starts().map_err(SendError::NotSent)?;
-        let reserved = Reserved { server: &self.server, kept: false };
+        let wait = self.server.child_starts(&self.grant).map_err(SendError::NotSent)?;
+        let reserved = Reserved { server: &self.server, grant: &self.grant, kept: false };
         if wait > WAITS {
             let seconds = wait.as_secs() + 1;
             return Err(SendError::NotSent(format!("the server keeps crashing; next start in {seconds} s")));
         }
         tokio::time::sleep(wait).await;
-        match Child::start(&self.server, self.shared, self.holds.clone()) {
+        match Child::start(&self.server, &self.grant, self.shared, self.holds.clone()) {
             Ok(child) => {
                 reserved.keep();
                 Ok(child)
@@ -144,6 +152,7 @@ impl Drop for Stdio {
 /// A place taken for a child, given back unless the child was started.
 struct Reserved<'a> {
     server: &'a Server,
+    grant: &'a str,
     kept: bool,
 }
 
@@ -156,7 +165,7 @@ impl Reserved<'_> {
 impl Drop for Reserved<'_> {
     fn drop(&mut self) {
         if !self.kept {
-            self.server.child_not_started();
+            self.server.child_not_started(self.grant);
         }
     }
 }

@@ -54,6 +54,30 @@ async fn a_call_goes_up_with_the_headers_of_its_body() {
 }
 
 #[tokio::test]
+async fn a_hidden_tool_is_absent_from_a_list_that_a_listening_stream_repeats() {
+    let server = Server::start(Manner::Stream).await;
+    let house = House::open(Plan::at(&server.url)).await;
+    let agent = house.agent().initialized("test").await;
+    let list = agent.send("GET", "").await.response().await;
+    let names: Vec<_> = list["result"]["tools"].as_array().unwrap().iter().map(|t| &t["name"]).collect();
+    assert_eq!(names, ["look", "cancel", "forbidden"]);
+}
+
+#[tokio::test]
+async fn one_grant_has_at_most_half_of_the_sessions() {
+    let server = Server::start(Manner::Json).await;
+    let mut plan = Plan::at(&server.url);
+    plan.door.max_sessions = 2;
+    let house = House::open(plan).await;
+    let first = house.agent().initialized("test").await;
+    let hello = json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": {}});
+    assert_eq!(house.agent().post(&hello).await.status, 503);
+    house.other_agent("other", &["*"]).await.initialized("test").await;
+    assert_eq!(first.send("DELETE", "").await.status, 200);
+    house.agent().initialized("test").await;
+}
+
+#[tokio::test]
 async fn tasks_and_subscriptions_follow_the_policy() {
     let server = Server::start(Manner::Json).await;
     let mut plan = Plan::at(&server.url);

@@ -23,7 +23,12 @@ fn upstreams(server: ServerSettings, settings: UpstreamSettings) -> Upstreams {
 }
 
 fn session(upstreams: &Upstreams) -> Link {
-    upstreams.link(&upstreams.server("it").unwrap(), countersign::upstream::Conversation::Session)
+    session_of(upstreams, "g")
+}
+
+fn session_of(upstreams: &Upstreams, grant: &str) -> Link {
+    let conversation = countersign::upstream::Conversation::Session { grant: grant.into() };
+    upstreams.link(&upstreams.server("it").unwrap(), conversation)
 }
 
 fn shared(upstreams: &Upstreams) -> Link {

@@ -5,7 +5,7 @@ use countersign::upstream::{Link, Outbound, ReplyBody, SendError, ServerSettings
 use futures_util::StreamExt as _;
 use http::StatusCode;
 
-use crate::{call, post, relay, session, shared, text, upstreams};
+use crate::{call, post, relay, session, session_of, shared, text, upstreams};
 
 /// A server that does what the tool's name says.
 const SERVER: &str = r#"
@@ -246,6 +246,19 @@ async fn an_idle_child_is_ended_unless_a_call_of_it_still_waits() {
     while !link.is_over() {
         tokio::task::yield_now().await;
     }
+    it.drain().await;
+}
+
+#[tokio::test]
+async fn one_grant_has_at_most_half_of_the_children() {
+    let it = upstreams(settings(), UpstreamSettings { max_children: 2, ..UpstreamSettings::default() });
+    let (one, two, other) = (session(&it), session(&it), session_of(&it, "other"));
+    pid(&it, &one).await;
+    let full = call(&it, &two, &tool("1", "pid", "")).await.err().unwrap();
+    assert!(matches!(&full, SendError::NotSent(why) if why.contains("this agent's 1 processes")), "{full}");
+    assert!(pid(&it, &other).await.contains("result"));
+    one.close().await;
+    assert!(pid(&it, &two).await.contains("result"));
     it.drain().await;
 }
 

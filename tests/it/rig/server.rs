@@ -59,6 +59,11 @@ impl Server {
 
 async fn answer(State(server): State<Server>, method: Method, headers: HeaderMap, body: Bytes) -> Response {
     server.headers.lock().unwrap().push(headers);
+    if method == Method::GET && server.manner == Manner::Stream {
+        // A resumed stream repeats an answer.
+        let list = json!({"jsonrpc": "2.0", "id": 1, "result": tools(server.manner)});
+        return stream(&Value::Null, &list);
+    }
     if method != Method::POST {
         return if method == Method::DELETE { StatusCode::OK } else { StatusCode::METHOD_NOT_ALLOWED }
             .into_response();
