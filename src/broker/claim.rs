@@ -57,7 +57,11 @@ impl Inner {
                     waiter.spend();
                     return match recorded.entries.iter().find_map(Permit::of) {
                         Some(permit) => Claimed::Permit(permit, Box::new(waiter)),
-                        None => Claimed::Settled(Outcome::unrecorded(End::Unavailable)),
+                        // Stopped meanwhile: denied instead.
+                        None => {
+                            self.give_back(id).await;
+                            Claimed::Settled(self.outcome(&recorded.call).await)
+                        }
                     };
                 }
                 Err(RecordError::Refused(Refusal::PolicyChanged | Refusal::QuorumGone)) => {
@@ -101,12 +105,15 @@ impl Inner {
         let (attachment, digest) = (waiter.attachment, call.digest);
         self.record(
             call.id,
-            |_, directory| Command::Claim {
-                by: self.replica.clone(),
-                attachment,
-                digest,
-                lease: self.settings.lease,
-                authority: Authority { people: directory.people.clone(), policy_unchanged: unchanged },
+            |_, directory| match self.stopped(&call.request.agent, &call.request.server) {
+                Some(reason) => Command::Revoke { by: By::Policy, reason },
+                None => Command::Claim {
+                    by: self.replica.clone(),
+                    attachment,
+                    digest,
+                    lease: self.settings.lease,
+                    authority: Authority { people: directory.people.clone(), policy_unchanged: unchanged },
+                },
             },
             |_, _| Beside {
                 puts: taken.and_then(|taken| counters::kept(call.id, taken)).into_iter().collect(),

@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 
-use super::{Inner, proof::proofs};
+use super::{Inner, proof::proofs, stops::STOPPED};
 use crate::{
     call::{By, Call, CallId, Digest, Refusal, State, StateName, Timestamp, Why},
     ledger::Stream,
@@ -142,6 +142,9 @@ impl Inner {
                 match by {
                     By::Reviewer { person } => End::DeniedBy { reviewer: person.name.clone(), text },
                     By::Stop { .. } => End::Stopped { text },
+                    By::Policy if reason.reason.as_ref().is_some_and(|reason| reason.rule == STOPPED) => {
+                        End::Stopped { text }
+                    }
                     By::Policy | By::Agent | By::Timer => End::PolicyDenied { text },
                 }
             }

@@ -31,6 +31,13 @@ enum Standing {
     Stored,
 }
 
+/// Versions of what lies in memory, as they were before the command was made.
+#[derive(Clone, Copy)]
+struct Seen {
+    policies: u64,
+    stops: u64,
+}
+
 /// A command that took effect.
 #[derive(Debug)]
 pub(super) struct Recorded {
@@ -93,6 +100,9 @@ impl Inner {
         mut beside: impl FnMut(&[Event], u64) -> Beside + Send,
     ) -> Result<Recorded, RecordError> {
         for _ in 0..TRIES {
+            // Versions first: what the command is decided by can then only be newer, and a change in between
+            // fails the guard instead of slipping through.
+            let seen = Seen { policies: self.rules.load().version, stops: self.stops.load().version };
             let directory = self.identity.directory();
             let before = match standing {
                 Standing::New => None,
@@ -104,7 +114,7 @@ impl Inner {
             }
             let now = self.clock.now();
             let events = decide(before.as_ref(), &command, now).map_err(RecordError::Refused)?;
-            let batch = self.batch(id, before, &command, &directory, events, now, &mut beside)?;
+            let batch = self.batch(id, before, &command, (&directory, seen), events, now, &mut beside)?;
             let (batch, call) = batch;
             let attachment = newcomer(&command);
             let seat = attachment.map(|attachment| self.seats.take(attachment, Arc::clone(&call)));
@@ -149,7 +159,7 @@ impl Inner {
         id: CallId,
         before: Option<Call>,
         command: &Command,
-        directory: &Directory,
+        (directory, seen): (&Directory, Seen),
         events: Vec<Event>,
         now: Timestamp,
         beside: &mut impl FnMut(&[Event], u64) -> Beside,
@@ -170,14 +180,14 @@ impl Inner {
             call: Some(Box::new(after.clone())),
             deadline,
         }];
-        writes.extend(self.guards(command, directory));
+        writes.extend(self.guards(command, directory, seen));
         let fingerprint = beside.fingerprint.map(|fingerprint| (id, fingerprint));
         let batch = Batch { at: now, writes, payloads: beside.payloads, puts: beside.puts, fingerprint };
         Ok((batch, Arc::new(after)))
     }
 
     /// Assertions that the authority the command was decided by still holds at its commit.
-    fn guards(&self, command: &Command, directory: &Directory) -> Vec<Write> {
+    fn guards(&self, command: &Command, directory: &Directory, seen: Seen) -> Vec<Write> {
         let guard = |stream, version| Write {
             stream,
             expected: Some(version),
@@ -190,10 +200,10 @@ impl Inner {
             Command::Claim { .. } => vec![
                 people,
                 guard(Stream::Agents, directory.agents_version),
-                guard(Stream::Policies, self.rules.load().version),
-                guard(Stream::Stops, self.stops.load().version),
+                guard(Stream::Policies, seen.policies),
+                guard(Stream::Stops, seen.stops),
             ],
-            Command::Submit { .. } => vec![people, guard(Stream::Stops, self.stops.load().version)],
+            Command::Submit { .. } => vec![people, guard(Stream::Stops, seen.stops)],
             Command::Vote { .. } | Command::Repark { .. } => vec![people],
             Command::Attach { .. }
             | Command::Detach { .. }

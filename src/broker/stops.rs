@@ -16,6 +16,9 @@ use crate::{
     store::{Batch, Filter, StoreError, Write},
 };
 
+/// The rule's name in entries and answers.
+pub(super) const STOPPED: &str = "(stopped)";
+
 /// What is stopped at one moment.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Stops {
@@ -70,7 +73,7 @@ impl Broker {
         }
         let event = StopEvent::Stopped { scope: scope.clone(), by: by.into(), reason: reason.into() };
         self.inner.append_stop(event).await?;
-        let reason = Reason { rule: "(stopped)".into(), text: reason.into() };
+        let reason = Reason { rule: STOPPED.into(), text: reason.into() };
         let by = By::Stop { person: by.into() };
         self.inner.revoke_all(&scope, &by, &reason).await.map_err(unavailable)
     }
@@ -100,7 +103,7 @@ impl Broker {
     /// Why this agent may not use this server now, in the words of whoever stopped it.
     #[must_use]
     pub fn stopped(&self, grant: &Grant, server: &str) -> Option<String> {
-        self.inner.stopped(grant, server).map(|stop| stop.reason)
+        self.inner.stopped(&grant.name, server).map(|reason| reason.text)
     }
 
     /// Denies what waits of a grant that was revoked.
@@ -120,8 +123,11 @@ fn unavailable(error: StoreError) -> Rejection {
 }
 
 impl Inner {
-    pub(super) fn stopped(&self, grant: &Grant, server: &str) -> Option<Stop> {
-        self.stops.load().covering(&grant.name, server).cloned()
+    /// Why nothing of this agent passes to this server now.
+    pub(super) fn stopped(&self, agent: &str, server: &str) -> Option<Reason> {
+        let stops = self.stops.load();
+        let stop = stops.covering(agent, server)?;
+        Some(Reason { rule: STOPPED.into(), text: stop.reason.clone() })
     }
 
     /// Appends, then lets everyone here see it; a lost race is tried again on the newer state.

@@ -36,10 +36,8 @@ impl Broker {
         if !inner.is_open() {
             return Submission::Settled(Outcome::unrecorded(End::Unavailable));
         }
-        if let Some(stop) = inner.stopped(&ask.grant, &ask.server) {
-            let reason = Reason { rule: "(stopped)".into(), text: stop.reason.clone() };
-            let end = End::Stopped { text: stop.reason };
-            return Box::pin(inner.refuse(ask, Verdict::Deny { reason }, Some(end))).await;
+        if let Some(reason) = inner.stopped(&ask.grant.name, &ask.server) {
+            return Box::pin(inner.refuse(ask, Verdict::Deny { reason }, None)).await;
         }
         match inner.judge(&ask) {
             Path::Allow { rule, taken, durable: false } if !inner.suspects(&ask) => {
@@ -215,7 +213,11 @@ impl Inner {
                 |_, directory| Command::Submit {
                     request: Box::new(request.clone()),
                     digest,
-                    verdict: verdict.clone(),
+                    // A stop that came while this was on its way counts.
+                    verdict: match self.stopped(&ask.grant.name, &ask.server) {
+                        Some(reason) => Verdict::Deny { reason },
+                        None => verdict.clone(),
+                    },
                     people: directory.people.clone(),
                     waiter: waiter.map(|(attachment, kind)| (attachment, kind, self.replica.clone())),
                 },
