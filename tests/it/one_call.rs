@@ -1,6 +1,9 @@
 //! The main job: a call waits for a person, then runs once.
 
-use countersign::call::{HowDelivered, StateName};
+use countersign::{
+    call::{HowDelivered, StateName},
+    ledger::StopScope,
+};
 use serde_json::json;
 
 use crate::rig::{House, Manner, Plan, Server, call, call_with_token, text};
@@ -119,4 +122,26 @@ async fn an_answer_that_was_missed_is_recalled_once() {
     let third = agent.post(&call(3, "cancel", json!({}))).await;
     assert!(house.pending().await.delivered.is_none(), "a call of its own");
     drop(third);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stop_lets_nothing_slip_through_that_was_on_its_way() {
+    let server = Server::start(Manner::Json).await;
+    let house = House::open(Plan::at(&server.url)).await;
+    let agent = house.agent().initialized("test").await;
+    let mut calls = tokio::task::JoinSet::new();
+    for number in 0..64 {
+        let agent = agent.clone();
+        calls.spawn(async move {
+            let answer = agent.post(&call(number, "cancel", json!({ "batch": number }))).await;
+            answer.response().await
+        });
+    }
+    house.pending().await;
+    house.broker.stop(StopScope::All, "ann", "drill").await.expect("it stops");
+    while let Some(answered) = calls.join_next().await {
+        assert_eq!(text(&answered.expect("an answer")), "[STOPPED] drill");
+    }
+    assert_eq!(house.calls(&[StateName::Pending, StateName::Permitted]).await, []);
+    assert!(server.calls().is_empty());
 }
