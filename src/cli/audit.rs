@@ -12,6 +12,7 @@ use ed25519_dalek::{VerifyingKey, pkcs8::DecodePublicKey as _};
 
 use super::{orders::At, print};
 use crate::{
+    config::Config,
     ledger::{Head, Report, Verifier},
     store::sqlite::ReadOnly,
 };
@@ -25,7 +26,7 @@ pub(super) enum Audit {
     Verify {
         /// An export; without it: the configured store.
         export: Option<PathBuf>,
-        /// The public key, PEM; without it: the one beside the store.
+        /// The public key, PEM; without it: the one beside the configured store, if there is one.
         #[arg(long)]
         key: Option<PathBuf>,
         /// A signed head from before: finds what was cut off since.
@@ -61,7 +62,7 @@ pub(super) fn run(command: Audit, at: &At) -> anyhow::Result<ExitCode> {
 }
 
 fn store(at: &At) -> anyhow::Result<ReadOnly> {
-    Ok(ReadOnly::open(&at.load()?.store_path()?)?)
+    Ok(ReadOnly::open(&at.load_here()?.store_path()?)?)
 }
 
 fn verify(
@@ -72,12 +73,11 @@ fn verify(
 ) -> anyhow::Result<ExitCode> {
     let key = match (&key, &export) {
         (Some(path), _) => Some(public_key(path)?),
-        (None, None) => {
-            let mut beside = at.load()?.store_path()?.into_os_string();
-            beside.push(".pub");
-            Some(public_key(Path::new(&beside))?)
+        (None, None) => Some(public_key(&beside(&at.load_here()?)?)?),
+        (None, Some(_)) => {
+            let beside = beside(&at.load()?)?;
+            beside.exists().then(|| public_key(&beside)).transpose()?
         }
-        (None, Some(_)) => None,
     };
     let since = match (since, &key) {
         (Some(path), Some(key)) => {
@@ -96,6 +96,13 @@ fn verify(
         None => store(at)?.verify(key, since)?,
     };
     Ok(tell(&report, at.is_json()))
+}
+
+/// Where the store's public key lies.
+fn beside(config: &Config) -> anyhow::Result<PathBuf> {
+    let mut path = config.store_path()?.into_os_string();
+    path.push(".pub");
+    Ok(path.into())
 }
 
 fn public_key(path: &Path) -> anyhow::Result<VerifyingKey> {

@@ -22,6 +22,7 @@ pub(super) struct Login {
 
 pub(super) fn run(login: &Login, json: bool) -> anyhow::Result<ExitCode> {
     let url = login.url.trim_end_matches('/');
+    anyhow::ensure!(url.contains("://"), "{url} is no URL: write http://{url}");
     let token = token()?;
     let reviewer = Reviewer::new(url, &token)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

@@ -67,7 +67,7 @@ enum Command {
     /// People who may decide.
     #[command(subcommand)]
     Reviewers(orders::Reviewers),
-    /// Deny what waits of an agent, a server or everything; nothing of it passes until `resume`.
+    /// Deny what waits or is approved of an agent, a server or everything; nothing of it passes until `resume`.
     Stop(orders::Scope),
     /// Lift a stop.
     Resume(orders::Scope),

@@ -64,10 +64,10 @@ pub(super) enum Reviewers {
         #[arg(long)]
         auditor: bool,
     },
+    /// Who may decide, and in which groups they are.
     List,
-    Revoke {
-        name: String,
-    },
+    /// End a reviewer's access; their token, links and sessions end at once.
+    Revoke { name: String },
 }
 
 #[derive(Clone, Debug, Args)]
@@ -76,6 +76,7 @@ pub(super) struct Scope {
     agent: Option<String>,
     #[arg(long, group = "scope")]
     server: Option<String>,
+    /// Everything; `stop --all` denies everything that waits or is approved.
     #[arg(long, group = "scope")]
     all: bool,
     /// Why; agents and reviewers see it.
@@ -106,6 +107,7 @@ pub(super) fn agents(command: Agents, at: &At) -> anyhow::Result<ExitCode> {
             let policy = policy.map(|path| {
                 path.canonicalize().with_context(|| format!("the policy {} cannot be read", path.display()))
             });
+            warn_of_unknown(&servers, &at.load()?);
             Order::AgentAdd { name, servers, owner, policy: policy.transpose()?, by }
         }
         Agents::List => Order::Agents,
@@ -135,7 +137,7 @@ pub(super) fn resume(scope: &Scope, at: &At) -> anyhow::Result<ExitCode> {
 
 /// The inbox, signed in, in the person's browser; its link on stdout where there is none.
 pub(super) fn open(reviewer: Option<String>, at: &At) -> anyhow::Result<ExitCode> {
-    let answer = order_to(&at.load_or_local()?, &Order::SignInLink { reviewer })?;
+    let answer = order(&at.load_or_local()?, &Order::SignInLink { reviewer })?;
     let link = answer.get("link").and_then(Value::as_str).context("the broker gave no link")?;
     let opened = !at.json
         && std::process::Command::new("xdg-open")
@@ -152,7 +154,9 @@ pub(super) fn open(reviewer: Option<String>, at: &At) -> anyhow::Result<ExitCode
 }
 
 fn done(at: &At, wanted: &Order) -> anyhow::Result<ExitCode> {
-    let answer = order(at, wanted)?;
+    let is_first = matches!(wanted, Order::AgentAdd { .. } | Order::ReviewerAdd { .. });
+    let config = if is_first { at.load()? } else { at.load_here()? };
+    let answer = order(&config, wanted)?;
     if at.json {
         print::json(&answer)
     } else {
@@ -162,23 +166,39 @@ fn done(at: &At, wanted: &Order) -> anyhow::Result<ExitCode> {
 }
 
 /// By the broker's socket where one runs, else on the store itself.
-fn order(at: &At, order: &Order) -> anyhow::Result<Value> {
-    order_to(&at.load()?, order)
-}
-
-fn order_to(config: &Config, order: &Order) -> anyhow::Result<Value> {
+fn order(config: &Config, order: &Order) -> anyhow::Result<Value> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     runtime.block_on(async {
-        let socket = path_beside(&config.store_path()?);
-        if let Some(answer) = send(&socket, order).await? {
+        let path = config.store_path()?;
+        if let Some(answer) = send(&path_beside(&path), order).await? {
             return Ok(answer);
         }
         let (desk, store) = open_desk(config).await?;
         let answer = desk.carry_out(order.clone()).await;
         desk.broker.drain(std::time::Duration::from_secs(5)).await;
         store.drain().await?;
-        answer
+        let answer = answer?;
+        warn_of_absence(order, config, &path);
+        Ok(answer)
     })
+}
+
+/// An agent may be there before its server; a slip of the pen looks the same.
+fn warn_of_unknown(servers: &[String], config: &Config) {
+    for server in servers.iter().filter(|name| *name != "*" && !config.file.servers.contains_key(*name)) {
+        eprintln!("there is no server {server:?} yet; `countersign servers list` shows those there are");
+    }
+}
+
+/// What was done on the store alone has no effect before a broker runs on it.
+fn warn_of_absence(order: &Order, config: &Config, store: &Path) {
+    if matches!(order, Order::Stop { .. } | Order::Resume { .. }) {
+        eprintln!("no broker runs on {}; written there, in force from its next start", store.display());
+    } else if matches!(order, Order::SignInLink { .. }) {
+        let is_local = super::stdio::config_path().is_ok_and(|local| config.path.as_ref() == Some(&local));
+        let then = if is_local { "while your client runs" } else { "once `countersign serve` runs" };
+        eprintln!("no broker runs here; the link works {then}");
+    }
 }
 
 impl At {
@@ -190,13 +210,26 @@ impl At {
         })
     }
 
-    /// The configuration, unless there is neither one nor a broker here: then the broker of one's own that
-    /// `stdio -- COMMAND` runs, if there is one.
-    fn load_or_local(&self) -> anyhow::Result<Config> {
+    /// The configuration of the broker that is here. In another folder, an order about what there is would
+    /// make a new store and speak of that.
+    pub(super) fn load_here(&self) -> anyhow::Result<Config> {
         let config = self.load()?;
+        anyhow::ensure!(
+            config.path.is_some() || config.store_path()?.exists(),
+            "no countersign.toml or store in this folder: go to the broker's folder or give --config"
+        );
+        Ok(config)
+    }
+
+    /// That of the broker here; without one, that of the broker of one's own that `stdio -- COMMAND` runs.
+    fn load_or_local(&self) -> anyhow::Result<Config> {
         let local = super::stdio::config_path()?;
-        let is_here = config.path.is_some() || config.store_path()?.exists();
-        Ok(if is_here || !local.exists() { config } else { Config::load(&local)? })
+        match self.load_here() {
+            Err(_) if self.config.is_none() && !Path::new(DEFAULT).exists() && local.exists() => {
+                Ok(Config::load(&local)?)
+            }
+            here => here,
+        }
     }
 
     /// Where the configuration lies, if it was said.

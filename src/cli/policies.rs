@@ -78,7 +78,8 @@ fn check(files: &[PathBuf], json: bool) -> anyhow::Result<ExitCode> {
             print::line(&problem.to_string());
         }
         if found.is_empty() {
-            eprintln!("{checked} policies are in order");
+            let policies = if checked == 1 { "policy is" } else { "policies are" };
+            eprintln!("{checked} {policies} in order");
         }
     }
     Ok(if found.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })

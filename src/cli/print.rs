@@ -17,9 +17,12 @@ pub(super) fn json(value: &Value) {
     line(&value.to_string());
 }
 
-/// Bytes as they are.
+/// Bytes as they are; a pipe that its reader closed is no error.
 pub(super) fn bytes(bytes: &[u8]) -> io::Result<()> {
-    io::stdout().write_all(bytes)
+    match io::stdout().write_all(bytes) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => written,
+    }
 }
 
 /// Columns as wide as their widest cell; the first row is the head.

@@ -102,7 +102,7 @@ impl Door {
 fn admit(door: Door, server: &str, headers: HeaderMap, peer: Option<Peer>) -> Result<Visit, Box<Response>> {
     check_site(&door, &headers)?;
     let Some(grant) = bearer(&headers).and_then(|token| door.inner.broker.identity().grant(token)) else {
-        let text = "no valid token: send `Authorization: Bearer <grant token>`";
+        let text = "no valid token: send `Authorization: Bearer <agent's token>`";
         let mut refusal = answer::refuse(StatusCode::UNAUTHORIZED, text);
         refusal.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         return Err(refusal.into());

@@ -60,9 +60,12 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
     let seen = reload::contents(config);
     let composed = config.compose()?;
     let policies = Policies::load(config)?;
-    let listener = TcpListener::bind(composed.listen)
-        .await
-        .with_context(|| format!("cannot listen on {}; is another broker running?", composed.listen))?;
+    let listener = TcpListener::bind(composed.listen).await.with_context(|| {
+        format!(
+            "cannot listen on {}; is another broker running? choose another port with --listen",
+            composed.listen
+        )
+    })?;
     let address = listener.local_addr()?;
     let composed = with_port(composed, config, address);
     let (broker, store) = open(config, &composed).await?;

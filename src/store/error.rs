@@ -10,7 +10,7 @@ pub enum StoreError {
     /// Nothing is durable any more: the gate closes for all calls.
     #[error("the store cannot write: {0}")]
     Unavailable(String),
-    #[error("the store is in use by another process ({0})")]
+    #[error("the store is in use ({0}): it is probably `countersign serve`; end it, or use another store")]
     Locked(String),
     #[error("the store is damaged: {0}")]
     Damaged(String),

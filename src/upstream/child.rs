@@ -51,7 +51,10 @@ impl Child {
         shared: bool,
         holds: Arc<AtomicUsize>,
     ) -> Result<Arc<Self>, String> {
-        let mut process = command(server)?.spawn().map_err(|e| e.to_string())?;
+        let mut command = command(server)?;
+        let mut process = command
+            .spawn()
+            .map_err(|e| format!("{}: {e}", command.as_std().get_program().to_string_lossy()))?;
         let (Some(stdin), Some(stdout), Some(stderr)) =
             (process.stdin.take(), process.stdout.take(), process.stderr.take())
         else {

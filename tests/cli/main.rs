@@ -56,6 +56,21 @@ fn a_server_that_the_broker_would_refuse_is_not_written() {
 }
 
 #[test]
+fn in_another_folder_an_order_about_what_there_is_is_refused() {
+    let home = Home::new();
+    for order in
+        [&["stop", "--all", "--reason", "x"][..], &["agents", "list"], &["open"], &["audit", "verify"]]
+    {
+        let refused = home.run(order).ends(1);
+        assert!(refused.err().contains("no countersign.toml or store in this folder"), "{}", refused.err());
+    }
+    let added = home.run(&["agents", "add", "bot", "--servers", "nosuch", "--json"]).ends(0);
+    assert!(added.err().contains("there is no server \"nosuch\""), "{}", added.err());
+    let stopped = home.run(&["stop", "--all", "--reason", "x"]).ends(0);
+    assert!(stopped.err().contains("in force from its next start"), "{}", stopped.err());
+}
+
+#[test]
 fn a_policys_mistake_is_named_by_file_line_and_column() {
     let home = Home::new();
     home.write("bad.json", "{\n  \"version\": \"1\",\n  \"defualt\": \"deny\"\n}\n");

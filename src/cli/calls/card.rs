@@ -67,7 +67,10 @@ fn state(call: &Value) -> String {
         words.push_str(&format!(", expires {left} ({})", visible(text(call, "expires_at"))));
     }
     if let Some(left) = left(text(call, "use_by")) {
-        words.push_str(&format!(", runs when the agent comes back, within {left}"));
+        match text(call, "waiting") {
+            "line" => words.push_str(", is sent now"),
+            _ => words.push_str(&format!(", runs when the agent comes back, within {left}")),
+        }
     }
     if !text(call, "settled_by").is_empty() {
         words.push_str(&format!(" by {}", visible(text(call, "settled_by"))));

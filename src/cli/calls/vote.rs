@@ -110,8 +110,10 @@ async fn cast(
         return Ok(ExitCode::SUCCESS);
     }
     let (code, state) = (card::text(call, "short_code"), card::text(&after, "state"));
+    let is_on_the_line = card::text(call, "waiting") == "line";
     let words = match (vote, state) {
         ("approve", "pending") => "your approval counts; more are needed",
+        ("approve", _) if is_on_the_line => "approved; it is sent now",
         ("approve", "permitted") => "approved; it runs when the agent comes back",
         ("approve", _) => "approved",
         _ => "denied; nothing was run",
