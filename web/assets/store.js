@@ -162,7 +162,7 @@ function open() {
   return follow({
     cursor: state.cursor,
     probe: getMe,
-    onEntry: (frame) => (frame.stream === "stops" ? reloadStops() : frame.call && touch(frame.call)),
+    onEntry: (frame) => (frame.stream === "stops" ? setTimeout(reloadStops, COALESCE) : frame.call && touch(frame.call)),
     onUp: () => {
       if (first) { first = false; return; }
       resync();
