@@ -13,6 +13,7 @@ import { SignIn } from "./pages/signin.js";
 import { takePageKey } from "./pagekey.js";
 import { followLinks, useRoute } from "./route.js";
 import { leave, start, useStore } from "./store.js";
+import { Short } from "./text.js";
 import { html, render, useEffect, useRef, useState } from "./vendor/preact-htm.js";
 
 const PAGES = [["/", "inbox", "Inbox"], ["/history", "history", "History"], ["/agents", "agents", "Agents and servers"], ["/policies", "policies", "Policies"]];
@@ -30,7 +31,7 @@ function App() {
   return html`<div class=${`app ${page.kind}`}>
     <a class="skip" href="#content">Skip to the page</a>
     <${Rail} path=${route.path} waiting=${waiting} me=${store.me} onHelp=${() => setHelp(true)} />
-    <${Banner} store=${store} />
+    <div class="banners"><${Banner} store=${store} /><${Stops} stops=${store.stops} /></div>
     <div class="stage"><${page.View} key=${page.key} ...${page.props} /></div>
     <${Announcer} store=${store} />
     ${help && html`<${Help} me=${store.me} onClose=${() => setHelp(false)} onSignOut=${leave} />`}
@@ -71,6 +72,12 @@ function Banner({ store }) {
   if (store.sync === "offline") return html`<p class="banner" role="status"><${Icon} name="away" /><span><b>Not connected.</b> What you see may be old, so nothing can be decided. Trying again by itself.</span></p>`;
   if (!store.error) return null;
   return html`<p class="banner" role="alert"><${Icon} name="away" /><span><b>${store.error.title}.</b> ${store.error.detail} Trying again by itself.</span></p>`;
+}
+
+// A stop outlives the page that set it, and an inbox that stays empty must say why.
+function Stops({ stops }) {
+  const whom = (entry) => (entry.all ? "Everything is" : html`${entry.agent ? "Agent" : "Server"} <${Short} text=${entry.agent ?? entry.server} limit=${32} /> is`);
+  return stops.map((entry) => html`<p class="banner" role="status"><${Icon} name="stop" /><span><b>${whom(entry)} stopped</b> by <${Short} text=${entry.by} limit=${32} />${entry.reason && html`: “<${Short} text=${entry.reason} limit=${120} />”`}. <a href="/agents">Agents and servers</a></span></p>`);
 }
 
 // Says new arrivals to a screen reader, at most once in ten seconds.

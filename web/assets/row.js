@@ -5,6 +5,8 @@ import { Countdown, useNow, when } from "./time.js";
 import { deed, isOpen, severityOf, status, target, waiting } from "./words.js";
 import { Component, html } from "./vendor/preact-htm.js";
 
+const PATH = 18;
+
 /** The severity as shape, word and colour; nothing when the broker rated nothing. */
 export function Severity({ call }) {
   const severity = severityOf(call);
@@ -32,11 +34,20 @@ function line({ call, selected, fresh, onOpen }) {
   };
   return html`<a class=${`row ${fresh ? "fresh" : ""}`} href=${`/c/${encodeURIComponent(call.id)}`} data-call=${call.id}
       aria-current=${selected ? "true" : null} onClick=${click}>
-    <b><span class="verb"><${Short} text=${deed(call)} limit=${48} /></span>${named && html`<span class="target"><${Short} text=${named[1]} limit=${40} /></span>`}</b>
+    <b><span class="verb"><${Short} text=${deed(call)} limit=${48} /></span>${named && html`<span class="target"><${Short} text=${pathEnd(named[1])} limit=${40} /></span>`}</b>
     <${RowTime} call=${call} />
     <small>${fresh && html`<span class="new">New</span> `}<${Short} text=${call.agent} limit=${32} /> · ${call.server} · <${Why} call=${call} /></small>
     <${Severity} call=${call} />
   </a>`;
+}
+
+// The end of a path tells two files apart, and the list has no room for its beginning.
+function pathEnd(text) {
+  const chars = [...text];
+  if (!text.includes("/") || chars.length <= PATH) return text;
+  const end = chars.slice(-PATH).join("");
+  const at = end.indexOf("/");
+  return `…${at > 0 && at < end.length / 2 ? end.slice(at) : end}`;
 }
 
 function RowTime({ call }) {

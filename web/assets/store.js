@@ -1,7 +1,7 @@
 // What this browser knows: who is signed in, the calls, and whether it is in step with the broker. It never guesses: a
 // change is shown when the broker has said it, not when a button was pressed.
 
-import { getCall, getMe, lacksPageKey, listCalls, Problem, signOut } from "./api.js";
+import { getCall, getMe, lacksPageKey, listCalls, listStops, Problem, signOut } from "./api.js";
 import { follow } from "./live.js";
 import { keepPageKey, pageKey } from "./pagekey.js";
 import { useEffect, useState } from "./vendor/preact-htm.js";
@@ -18,10 +18,13 @@ const state = {
   sync: "loading", // loading | live | offline
   cursor: null, // where the websocket goes on after the first load
   error: null, // the Problem of a first load that failed
+  stops: [], // what is stopped now, by whom and why
   calls: new Map(), // id → call, as last told by the broker
   arrivals: [], // ids in the order in which this page met them: the list keeps that order, so that nothing jumps
   fresh: new Set(), // ids that came while the page was open and were not looked at yet
 };
+const NO_DRAFT = { reason: "", confirming: false };
+const drafts = new Map();
 const listeners = new Set();
 const dirty = new Set();
 let line = null;
@@ -104,6 +107,18 @@ export function seen(id) {
   if (state.fresh.delete(id)) changed();
 }
 
+/** What somebody began to decide, per call and digest: `[draft, change]`. It outlives the card, which a narrower window takes away. */
+export function useDraft({ id, digest }) {
+  const key = `${id} ${digest}`;
+  const [draft, show] = useState(drafts.get(key) ?? NO_DRAFT);
+  const change = (part) => {
+    const next = { ...NO_DRAFT, ...drafts.get(key), ...part };
+    drafts.set(key, next);
+    show(next);
+  };
+  return [draft, change];
+}
+
 /** True while the page may send verbs: signed in, connected and in step. */
 export const inStep = () => state.sync === "live";
 
@@ -116,6 +131,7 @@ function reload() {
 async function loadAll() {
   const open = await listCalls({ state: OPEN_STATES, limit: 200 });
   const settled = await listCalls({ state: SETTLED_STATES, limit: 50 });
+  state.stops = (await listStops()).stops;
   const before = state.calls;
   const waiting = await restOf(open);
   const known = new Map([...settled.calls, ...waiting].map((call) => [call.id, call]));
@@ -146,7 +162,7 @@ function open() {
   return follow({
     cursor: state.cursor,
     probe: getMe,
-    onEntry: (frame) => frame.call && touch(frame.call),
+    onEntry: (frame) => (frame.stream === "stops" ? setTimeout(reloadStops, COALESCE) : frame.call && touch(frame.call)),
     onUp: () => {
       if (first) { first = false; return; }
       resync();
@@ -174,6 +190,15 @@ async function checkSession() {
   } catch (problem) {
     if (problem.status === 401) { meet(problem); changed(); }
   }
+}
+
+async function reloadStops() {
+  try {
+    state.stops = (await listStops()).stops;
+  } catch (problem) {
+    meet(problem);
+  }
+  changed();
 }
 
 function touch(id) {
@@ -212,8 +237,10 @@ function meet(problem) {
   if (problem.status === 401) {
     state.signedOut = true;
     state.me = null;
+    state.stops = [];
     state.calls = new Map();
     state.fresh.clear();
+    drafts.clear();
     state.sync = "loading";
     line?.close();
     line = null;

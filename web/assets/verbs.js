@@ -4,7 +4,7 @@
 import { cancelCall, extendCall, vote, withdrawVote } from "./api.js";
 import { settle, useKeys } from "./keys.js";
 import { Resolve } from "./resolve.js";
-import { inStep, meetLostKey, refresh, useStore } from "./store.js";
+import { inStep, meetLostKey, refresh, useDraft, useStore } from "./store.js";
 import { Short } from "./text.js";
 import { Countdown } from "./time.js";
 import { html, useEffect, useRef, useState } from "./vendor/preact-htm.js";
@@ -13,11 +13,12 @@ import { approveLabel, deed, isGrave, isOpen, needs, resolution, status, target,
 /** The bar for one call and digest; a new digest makes a new bar, so that no reason or confirmation is carried over. */
 export function Verbs({ call, next, onNext }) {
   const { me } = useStore();
-  const [reason, setReason] = useState("");
+  const [{ reason, confirming }, change] = useDraft(call);
+  const setReason = (text) => change({ reason: text });
+  const setConfirming = (open) => change({ confirming: open });
   const [busy, setBusy] = useState(false);
   const [problem, setProblem] = useState(null);
   const [hint, setHint] = useState(null);
-  const [confirming, setConfirming] = useState(false);
   const bar = useRef(null);
 
   async function run(action) {
@@ -70,7 +71,7 @@ function Meta({ call, busy, run, me }) {
 function Vote({ call, reason, setReason, busy, approve, deny, setHint, onConfirm }) {
   const field = useRef(null);
   const go = useRef(null);
-  const no = useRef(null);
+  const denying = useRef(false);
   const critical = call.severity === "critical";
   useKeys({
     a: () => {
@@ -78,13 +79,23 @@ function Vote({ call, reason, setReason, busy, approve, deny, setHint, onConfirm
       else if (call.severity === "low") approve();
       else go.current?.focus();
     },
-    d: () => (isGrave(call) ? no.current?.focus() : deny()),
+    d: () => {
+      if (!isGrave(call)) return deny();
+      denying.current = true;
+      setHint("Enter denies it, with the reason or without; Esc goes back.");
+      field.current?.focus();
+    },
     r: () => field.current?.focus(),
   });
+  // Enter denies only after the key that asked for it: one who came to write a reason has not decided yet.
+  const typed = (event) => {
+    if (event.key === "Escape") { setHint(null); event.target.blur(); }
+    if (event.key === "Enter" && denying.current && !event.isComposing && !event.repeat) deny();
+  };
   return html`<div class="decide">
     <input ref=${field} class="field" placeholder="Reason (the agent sees it)" aria-label="Reason, which the agent sees" maxlength="2000" autocomplete="off"
-      value=${reason} onInput=${(event) => setReason(event.target.value)} onKeyDown=${(event) => event.key === "Escape" && event.target.blur()} />
-    <button type="button" class="btn no" ref=${no} disabled=${busy} onClick=${deny}>Deny<kbd>d</kbd></button>
+      value=${reason} onInput=${(event) => setReason(event.target.value)} onKeyDown=${typed} onBlur=${() => { denying.current = false; }} />
+    <button type="button" class="btn no" disabled=${busy} onClick=${deny}>Deny<kbd>d</kbd></button>
     <button type="button" class="btn go" ref=${go} disabled=${busy} onClick=${critical ? onConfirm : approve}>
       ${critical ? "Review and approve…" : approveLabel(call)}${!isGrave(call) && html`<kbd>a</kbd>`}</button>
   </div>`;

@@ -53,10 +53,10 @@ export function target(call) {
 export function status(call) {
   switch (call.state) {
     case "pending": return progress(call) ?? "Waiting";
-    case "permitted": return "Approved; runs when the agent comes back";
+    case "permitted": return call.waiting === "line" ? "Approved; it is sent now" : "Approved; runs when the agent comes back";
     case "dispatched": return "Approved; running now";
     case "completed": return call.outcome?.is_error ? "Ran; the server answered with an error" : "Ran";
-    case "denied": return call.settled_by ? `Denied by ${call.settled_by}` : "Denied";
+    case "denied": return call.rule === "(stopped)" ? "Stopped" : call.settled_by ? `Denied by ${call.settled_by}` : "Denied";
     case "expired": return "Expired; nothing was run";
     case "cancelled": return call.settled_by ? `Withdrawn by ${call.settled_by}` : "Withdrawn";
     case "failed": return "Not sent: the server could not be reached";
