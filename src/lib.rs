@@ -61,7 +61,7 @@
 //! | 0 | call, mcp, telemetry | the life of a call · the words of the protocol · logs and metrics |
 //! | 1 | risk, ledger | how dangerous a tool is (to come) · how history is chained and proven |
 //! | 2 | policy | what the policy says of a request |
-//! | 3 | card | what a reviewer is shown (to come; `api/timeline` and the pages until then) |
+//! | 3 | card | what a reviewer is shown: hidden characters made visible, what a call sends beside its arguments |
 //! | 4 | store, upstream | where history is kept · the servers behind us |
 //! | 5 | identity | who is who: agents by grants, people by credentials |
 //! | 6 | broker | the one conductor |
