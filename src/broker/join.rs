@@ -5,7 +5,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::{
-    Ask, Inner, Submission, Waiter,
+    Ask, Inner, Outcome, Waiter,
     record::{RecordError, alone},
 };
 use crate::{
@@ -15,11 +15,12 @@ use crate::{
 };
 
 pub(super) enum Joined {
-    Submission(Box<Submission>),
+    /// A place at the call that waits already.
+    Seat(Box<Waiter>),
+    /// The outcome that the agent may not have had.
+    Owed(Box<Outcome>),
     /// A call of its own; `twin` waits already.
-    New {
-        twin: Option<CallId>,
-    },
+    New { twin: Option<CallId> },
 }
 
 impl Inner {
@@ -32,8 +33,7 @@ impl Inner {
         for call in self.store.same(self.fingerprint(ask)).await? {
             if call.state.is_settled() {
                 if self.is_owed(&call) {
-                    let outcome = self.outcome(&call).await;
-                    return Ok(Joined::Submission(Box::new(Submission::Recalled(outcome))));
+                    return Ok(Joined::Owed(Box::new(self.outcome(&call).await)));
                 }
                 continue;
             }
@@ -41,7 +41,7 @@ impl Inner {
             if (!waited_for || self.displace(ask, &call).await)
                 && let Some(waiter) = self.sit_down(ask, &call, waited_for).await?
             {
-                return Ok(Joined::Submission(Box::new(Submission::Waiting(Box::new(waiter)))));
+                return Ok(Joined::Seat(Box::new(waiter)));
             }
             twin = twin.or(Some(call.id));
         }
