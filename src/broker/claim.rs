@@ -179,13 +179,13 @@ impl Inner {
         if !judgement.granted {
             let reason =
                 Reason { rule: "(grant revoked)".into(), text: "the agent's grant was revoked".into() };
-            return self.revoke(call.id, &By::Policy, &reason).await;
+            return self.revoke(call.clone(), &By::Policy, &reason).await;
         }
         let terms = match judgement.evaluation.verdict {
-            Verdict::Deny { reason } => return self.revoke(call.id, &By::Policy, &reason).await,
+            Verdict::Deny { reason } => return self.revoke(call.clone(), &By::Policy, &reason).await,
             Verdict::Hide { rule } => {
                 let reason = Reason { rule, text: "the tool is no longer offered".into() };
-                return self.revoke(call.id, &By::Policy, &reason).await;
+                return self.revoke(call.clone(), &By::Policy, &reason).await;
             }
             Verdict::Review { terms } => terms,
             Verdict::Allow { .. } => match &call.terms {
