@@ -29,10 +29,9 @@ struct Given {
 }
 
 impl Given {
-    /// The peer has closed, or has cancelled, so it may have left without its answer.
+    /// The connection broke, or the agent cancelled, so it may be without its answer.
     fn is_in_doubt(&self) -> bool {
-        let closed = self.peer.as_ref().is_some_and(|peer| !peer.is_there());
-        closed || self.line.as_ref().is_some_and(Line::has_left)
+        self.peer.as_ref().is_some_and(Peer::broke) || self.line.as_ref().is_some_and(Line::has_left)
     }
 }
 
@@ -43,7 +42,7 @@ impl Deliveries {
     }
 }
 
-/// Delivered, when the peer neither closed nor cancelled for a while after it had the answer.
+/// Delivered, when the connection did not break and nobody cancelled for a while after the answer.
 pub(super) fn watch(door: Door, call: CallId, how: HowDelivered, peer: Option<Peer>, line: Option<Line>) {
     let stay = Duration::from_millis(door.inner.settings.delivery_ms);
     let given = Arc::new(Given { how, peer, line });

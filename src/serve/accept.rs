@@ -157,8 +157,9 @@ async fn serve<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
         }
         connection.as_mut().poll(context)
     });
-    if let Err(error) = ended.await {
-        tracing::debug!(%error, "a connection ended with an error");
+    match ended.await {
+        Ok(()) => connected.close(),
+        Err(error) => tracing::debug!(%error, "a connection ended with an error"),
     }
 }
 

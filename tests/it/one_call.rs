@@ -146,6 +146,20 @@ async fn an_agent_that_read_its_answer_and_calls_again_at_once_means_it_again() 
     assert_eq!(first.delivered, Some(HowDelivered::Line));
 }
 
+#[tokio::test]
+async fn a_client_with_a_connection_for_each_call_has_read_what_it_closed_after() {
+    let server = Server::start(Manner::Json).await;
+    let house = House::open(Plan::at(&server.url)).await;
+    let agent = house.agent().initialized("test").await;
+
+    for times in 1..=3 {
+        let answer = agent.post(&call(times, "cancel", json!({}))).await;
+        house.approve(&house.pending().await).await;
+        assert_eq!(text(&answer.response().await), "cancel ran with {}");
+        assert_eq!(server.calls().len(), times);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stop_lets_nothing_slip_through_that_was_on_its_way() {
     let server = Server::start(Manner::Json).await;

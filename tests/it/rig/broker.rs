@@ -185,8 +185,9 @@ async fn listen(door: Door) -> SocketAddr {
             let service = TowerToHyperService::new(router.clone().layer(axum::Extension(peer)));
             tokio::spawn(async move {
                 let http = hyper::server::conn::http1::Builder::new();
-                let _ = http.serve_connection(TokioIo::new(stream), service).await;
-                drop(connected);
+                if http.serve_connection(TokioIo::new(stream), service).await.is_ok() {
+                    connected.close();
+                }
             });
         }
     });
