@@ -1,0 +1,107 @@
+// Runs the suite against the fixture, then against the broker in front of it, and compares check by check.
+//
+//   --requirements V   one requirement set (2025-11-25, 2026-07-28); may be given twice
+//   --suite all        every scenario
+//   --scenario S       one scenario, at the newest version it knows
+//   --gated MS         every tools/call waits for a person; one approves after MS milliseconds
+//   --direct           without the broker
+//   --keep FOLDER      where results and the broker's log stay
+//
+// Exit code 1: a check fails directly, or comes out otherwise through the broker and is not in differences.json.
+
+import { mkdtemp, rm, mkdir } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { parseArgs } from "node:util";
+import { openApprover } from "./approver.mjs";
+import { openBroker } from "./broker.mjs";
+import { compare, count, isExplained, readDifferences } from "./compare.mjs";
+import { openFixture } from "./fixture/http.mjs";
+import { runSuite } from "./suite.mjs";
+import { openDoor } from "./door.mjs";
+
+const ALL_SETS = [["--requirements", "2025-11-25"], ["--requirements", "2026-07-28"], ["--suite", "all"]];
+
+const { values } = parseArgs({
+  options: {
+    requirements: { type: "string", multiple: true, default: [] },
+    suite: { type: "string" }, scenario: { type: "string" }, gated: { type: "string" }, direct: { type: "boolean" }, keep: { type: "string" },
+  },
+});
+const gatedMs = values.gated === undefined ? undefined : Number(values.gated);
+const folder = values.keep ?? await mkdtemp(join(tmpdir(), "countersign-conformance-"));
+await mkdir(folder, { recursive: true });
+const explained = await readDifferences();
+let bad = 0;
+for (const set of chosen()) bad += await runSet(set);
+if (values.keep === undefined) await rm(folder, { recursive: true, force: true });
+console.log(bad === 0 ? "no unexplained difference" : `${bad} scenarios fail, or differ without a reason`);
+process.exitCode = bad === 0 ? 0 : 1;
+
+function chosen() {
+  const sets = values.requirements.map((version) => ["--requirements", version]);
+  if (values.suite) sets.push(["--suite", values.suite]);
+  if (values.scenario) sets.push(["--scenario", values.scenario]);
+  return sets.length > 0 ? sets : ALL_SETS;
+}
+
+async function runSet(set) {
+  const place = join(folder, set[1].replaceAll("/", "-"));
+  const direct = await withFixture((url) => runSuite(set, url, join(place, "direct")));
+  const failing = [...direct].filter(([, checks]) => count(checks).failed > 0);
+  console.log(`\n== ${set.join(" ")}: ${total(direct)} directly`);
+  for (const [name, checks] of failing) console.log(`FAIL  ${name}  ${words(count(checks))}`);
+  if (values.direct) return failing.length;
+  const through = await withFixture((upstream) => throughBroker(set, upstream, place));
+  console.log(`== ${set.join(" ")}: ${total(through)} through the broker${gatedMs === undefined ? "" : `, approved after ${gatedMs} ms`}\n`);
+  return failing.length + printTable(direct, through);
+}
+
+async function withFixture(use) {
+  const server = await openFixture();
+  try {
+    return await use(`http://localhost:${server.address().port}/mcp`);
+  } finally {
+    server.closeAllConnections();
+    server.close();
+  }
+}
+
+async function throughBroker(set, upstream, place) {
+  const broker = await openBroker({ upstream, gated: gatedMs !== undefined, folder: place });
+  const door = await openDoor(broker.url, broker.token);
+  const approver = gatedMs === undefined ? undefined : await openApprover(broker, gatedMs);
+  try {
+    return await runSuite(set, door.url, join(place, "through"));
+  } finally {
+    approver?.close();
+    door.close();
+    await broker.close();
+  }
+}
+
+/** One line for each scenario, and below it each check that differs; how many scenarios differ without a reason. */
+function printTable(direct, through) {
+  let unexplained = 0;
+  for (const { scenario, differing } of compare(direct, through)) {
+    const open = differing.filter((one) => !isExplained(explained, scenario, one, gatedMs));
+    if (open.length > 0) unexplained++;
+    const mark = differing.length === 0 ? "same" : open.length === 0 ? "said" : "DIFF";
+    console.log(`${mark}  ${scenario.padEnd(46)} ${words(count(direct.get(scenario)))} | ${words(count(through.get(scenario)))}`);
+    for (const one of differing) {
+      const reason = isExplained(explained, scenario, one, gatedMs)?.reason ?? one.message ?? "";
+      console.log(`        ${one.check} ${one.status}: ${one.direct} directly, ${one.through} through. ${reason}`);
+    }
+  }
+  return unexplained;
+}
+
+function total(results) {
+  const counts = [...results.values()].map(count);
+  const sum = (key) => counts.reduce((all, one) => all + one[key], 0);
+  return `${results.size} scenarios, ${sum("passed")} checks passed, ${sum("failed")} failed, ${sum("other")} other`;
+}
+
+function words({ passed, failed, other }) {
+  return `${String(passed).padStart(3)} passed ${String(failed).padStart(2)} failed ${String(other).padStart(2)} other`;
+}
