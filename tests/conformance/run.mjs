@@ -4,6 +4,7 @@
 //   --suite all        every scenario
 //   --scenario S       one scenario, at the newest version it knows
 //   --gated MS         every tools/call waits for a person; one approves after MS milliseconds
+//   --client           the client scenarios, with the published TypeScript SDK as the client
 //   --direct           without the broker
 //   --keep FOLDER      where results and the broker's log stay
 //
@@ -17,7 +18,7 @@ import { openApprover } from "./approver.mjs";
 import { openBroker } from "./broker.mjs";
 import { compare, count, isExplained, readDifferences } from "./compare.mjs";
 import { openFixture } from "./fixture/http.mjs";
-import { runSuite } from "./suite.mjs";
+import { runClients, runSuite } from "./suite.mjs";
 import { openDoor } from "./door.mjs";
 
 const ALL_SETS = [["--requirements", "2025-11-25"], ["--requirements", "2026-07-28"], ["--suite", "all"]];
@@ -25,7 +26,7 @@ const ALL_SETS = [["--requirements", "2025-11-25"], ["--requirements", "2026-07-
 const { values } = parseArgs({
   options: {
     requirements: { type: "string", multiple: true, default: [] },
-    suite: { type: "string" }, scenario: { type: "string" }, gated: { type: "string" }, direct: { type: "boolean" }, keep: { type: "string" },
+    suite: { type: "string" }, scenario: { type: "string" }, gated: { type: "string" }, client: { type: "boolean" }, direct: { type: "boolean" }, keep: { type: "string" },
   },
 });
 const gatedMs = values.gated === undefined ? undefined : Number(values.gated);
@@ -33,7 +34,8 @@ const folder = values.keep ?? await mkdtemp(join(tmpdir(), "countersign-conforma
 await mkdir(folder, { recursive: true });
 const explained = await readDifferences();
 let bad = 0;
-for (const set of chosen()) bad += await runSet(set);
+if (values.client) bad += await runAgents();
+else for (const set of chosen()) bad += await runSet(set);
 if (values.keep === undefined) await rm(folder, { recursive: true, force: true });
 console.log(bad === 0 ? "no unexplained difference" : `${bad} scenarios fail, or differ without a reason`);
 process.exitCode = bad === 0 ? 0 : 1;
@@ -55,6 +57,15 @@ async function runSet(set) {
   const through = await withFixture((upstream) => throughBroker(set, upstream, place));
   console.log(`== ${set.join(" ")}: ${total(through)} through the broker${gatedMs === undefined ? "" : `, approved after ${gatedMs} ms`}\n`);
   return failing.length + printTable(direct, through);
+}
+
+/** What the published client cannot do it cannot do through the broker either: only the difference counts. */
+async function runAgents() {
+  const direct = await runClients(join(folder, "clients-direct"), false);
+  console.log(`\n== client scenarios: ${total(direct)} directly`);
+  const through = await runClients(join(folder, "clients-through"), true, gatedMs);
+  console.log(`== client scenarios: ${total(through)} through the broker\n`);
+  return printTable(direct, through);
 }
 
 async function withFixture(use) {
