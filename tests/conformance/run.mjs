@@ -16,7 +16,7 @@ import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { openApprover } from "./approver.mjs";
 import { openBroker } from "./broker.mjs";
-import { compare, count, isExplained, readDifferences } from "./compare.mjs";
+import { compare, count, explanation, readDifferences } from "./compare.mjs";
 import { openFixture } from "./fixture/http.mjs";
 import { runClients, runSuite } from "./suite.mjs";
 import { openDoor } from "./door.mjs";
@@ -95,12 +95,12 @@ async function throughBroker(set, upstream, place) {
 function printTable(direct, through) {
   let unexplained = 0;
   for (const { scenario, differing } of compare(direct, through)) {
-    const open = differing.filter((one) => !isExplained(explained, scenario, one, gatedMs));
+    const open = differing.filter((one) => !explanation(explained, scenario, one, gatedMs));
     if (open.length > 0) unexplained++;
     const mark = differing.length === 0 ? "same" : open.length === 0 ? "said" : "DIFF";
     console.log(`${mark}  ${scenario.padEnd(46)} ${words(count(direct.get(scenario)))} | ${words(count(through.get(scenario)))}`);
     for (const one of differing) {
-      const reason = isExplained(explained, scenario, one, gatedMs)?.reason ?? one.message ?? "";
+      const reason = explanation(explained, scenario, one, gatedMs)?.reason ?? one.message ?? "";
       console.log(`        ${one.check} ${one.status}: ${one.direct} directly, ${one.through} through. ${reason}`);
     }
   }
