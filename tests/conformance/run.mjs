@@ -5,6 +5,7 @@
 //   --scenario S       one scenario, at the newest version it knows
 //   --gated MS         every tools/call waits for a person; one approves after MS milliseconds
 //   --client           the client scenarios, with the published TypeScript SDK as the client
+//   --wire             no suite: answers compared byte by byte
 //   --direct           without the broker
 //   --keep FOLDER      where results and the broker's log stay
 //
@@ -20,13 +21,14 @@ import { compare, count, explanation, readDifferences } from "./compare.mjs";
 import { openFixture } from "./fixture/http.mjs";
 import { runClients, runSuite } from "./suite.mjs";
 import { openDoor } from "./door.mjs";
+import { runWire } from "./wire.mjs";
 
 const ALL_SETS = [["--requirements", "2025-11-25"], ["--requirements", "2026-07-28"], ["--suite", "all"]];
 
 const { values } = parseArgs({
   options: {
     requirements: { type: "string", multiple: true, default: [] },
-    suite: { type: "string" }, scenario: { type: "string" }, gated: { type: "string" }, client: { type: "boolean" }, direct: { type: "boolean" }, keep: { type: "string" },
+    suite: { type: "string" }, scenario: { type: "string" }, gated: { type: "string" }, client: { type: "boolean" }, wire: { type: "boolean" }, direct: { type: "boolean" }, keep: { type: "string" },
   },
 });
 const gatedMs = values.gated === undefined ? undefined : Number(values.gated);
@@ -35,6 +37,7 @@ await mkdir(folder, { recursive: true });
 const explained = await readDifferences();
 let bad = 0;
 if (values.client) bad += await runAgents();
+else if (values.wire) bad += await runWires();
 else for (const set of chosen()) bad += await runSet(set);
 if (values.keep === undefined) await rm(folder, { recursive: true, force: true });
 console.log(bad === 0 ? "no unexplained difference" : `${bad} scenarios fail, or differ without a reason`);
@@ -54,7 +57,8 @@ async function runSet(set) {
   console.log(`\n== ${set.join(" ")}: ${total(direct)} directly`);
   for (const [name, checks] of failing) console.log(`FAIL  ${name}  ${words(count(checks))}`);
   if (values.direct) return failing.length;
-  const through = await withFixture((upstream) => throughBroker(set, upstream, place));
+  const judge = (url) => runSuite(set, url, join(place, "through"));
+  const through = await withFixture((upstream) => throughBroker(upstream, place, judge));
   console.log(`== ${set.join(" ")}: ${total(through)} through the broker${gatedMs === undefined ? "" : `, approved after ${gatedMs} ms`}\n`);
   return failing.length + printTable(direct, through);
 }
@@ -68,6 +72,13 @@ async function runAgents() {
   return printTable(direct, through);
 }
 
+async function runWires() {
+  const look = (url) => runWire(url, gatedMs !== undefined);
+  const direct = await withFixture(look);
+  const through = await withFixture((upstream) => throughBroker(upstream, folder, look));
+  return printTable(direct, through);
+}
+
 async function withFixture(use) {
   const server = await openFixture();
   try {
@@ -78,12 +89,12 @@ async function withFixture(use) {
   }
 }
 
-async function throughBroker(set, upstream, place) {
+async function throughBroker(upstream, place, use) {
   const broker = await openBroker({ upstream, gated: gatedMs !== undefined, folder: place });
   const door = await openDoor(broker.url, broker.token);
   const approver = gatedMs === undefined ? undefined : await openApprover(broker, gatedMs);
   try {
-    return await runSuite(set, door.url, join(place, "through"));
+    return await use(door.url);
   } finally {
     approver?.close();
     door.close();
@@ -114,5 +125,6 @@ function total(results) {
 }
 
 function words({ passed, failed, other }) {
+  if (passed + failed === 0) return `${String(other).padStart(3)} compared`;
   return `${String(passed).padStart(3)} passed ${String(failed).padStart(2)} failed ${String(other).padStart(2)} other`;
 }
