@@ -3,8 +3,9 @@
 import { execFile, spawn } from "node:child_process";
 import { once } from "node:events";
 import { existsSync } from "node:fs";
-import { mkdir, open, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, open, readFile, rm, writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
@@ -16,18 +17,24 @@ const TOKEN = "conformance-agent-token-0123456789abcdef";
 const ALLOW = { version: "1", default: "allow" };
 const GATED = { ...ALLOW, tools: { "*": { action: "require_approval", reason: "Everything is asked about here." } } };
 
+export function findBinary() {
+  const built = ["release", "debug"].map((kind) => join(ROOT, "target", kind, "countersign"));
+  const binary = process.env.COUNTERSIGN_BIN ?? built.find(existsSync);
+  if (!binary) throw new Error("no binary: build it, or name it in COUNTERSIGN_BIN");
+  return binary;
+}
+
 /** Starts it; `folder` gets its files and its log. */
 export async function openBroker({ upstream, gated, folder }) {
-  const binary = process.env.COUNTERSIGN_BIN ?? ["release", "debug"].map((kind) => join(ROOT, "target", kind, "countersign")).find(existsSync);
-  if (!binary) throw new Error("no binary: build it, or name it in COUNTERSIGN_BIN");
+  const binary = findBinary();
   await mkdir(folder, { recursive: true });
   const port = await freePort();
   const url = `http://127.0.0.1:${port}`;
   const config = join(folder, "countersign.toml");
-  const store = join(folder, "countersign.db");
-  for (const suffix of ["", "-wal", "-shm"]) await rm(store + suffix, { force: true });
+  // Beside the store lies a socket, whose path must be short.
+  const store = await mkdtemp(join(tmpdir(), "cs-"));
   await writeFile(join(folder, "policy.json"), JSON.stringify(gated ? GATED : ALLOW, null, 2));
-  await writeFile(config, configText({ port, store, upstream }));
+  await writeFile(config, configText({ port, store: join(store, "countersign.db"), upstream }));
 
   const log = await open(join(folder, "broker.log"), "w");
   const child = spawn(binary, ["serve", "--config", config], { stdio: ["ignore", log.fd, log.fd], env: { ...process.env, CONFORMANCE_TOKEN: TOKEN } });
@@ -50,6 +57,7 @@ export async function openBroker({ upstream, gated, folder }) {
         await once(child, "exit");
       }
       await log.close();
+      await rm(store, { recursive: true, force: true });
     },
   };
 }

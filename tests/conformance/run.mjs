@@ -16,7 +16,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { openApprover } from "./approver.mjs";
-import { openBroker } from "./broker.mjs";
+import { findBinary, openBroker } from "./broker.mjs";
 import { compare, count, explanation, readDifferences } from "./compare.mjs";
 import { openFixture } from "./fixture/http.mjs";
 import { runClients, runSuite } from "./suite.mjs";
@@ -34,6 +34,7 @@ const { values } = parseArgs({
 const gatedMs = values.gated === undefined ? undefined : Number(values.gated);
 const folder = values.keep ?? await mkdtemp(join(tmpdir(), "countersign-conformance-"));
 await mkdir(folder, { recursive: true });
+if (!values.direct) findBinary();
 const explained = await readDifferences();
 let bad = 0;
 if (values.client) bad += await runAgents();

@@ -38,11 +38,17 @@ export async function runClients(folder, through, gatedMs) {
     const gated = gatedMs === undefined ? {} : { CONFORMANCE_GATED: String(gatedMs) };
     const env = through ? { CONFORMANCE_THROUGH: join(place, "brokers"), ...gated } : {};
     await run(["client", "--command", `${process.execPath} ${CLIENT}`, "--scenario", scenario, "--spec-version", version, "-o", place], folder, env);
+    if (through) await refuseWithoutBroker(join(place, "brokers", "failed"));
   }
   for (const version of new Set(CLIENT_SCENARIOS.map(([, version]) => version))) {
     results.push(...await readResults(join(folder, version), ` (${version})`));
   }
   return new Map(results);
+}
+
+async function refuseWithoutBroker(file) {
+  const why = await readFile(file, "utf8").catch(() => undefined);
+  if (why) throw new Error(`the broker did not start: ${why}`);
 }
 
 async function empty(folder) {
