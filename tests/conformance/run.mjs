@@ -2,6 +2,7 @@
 //
 //   --requirements V   one requirement set (2025-11-25, 2026-07-28); may be given twice
 //   --suite all        every scenario
+//   --spec-version V   what applies to an older version, at that version (2025-03-26, 2025-06-18)
 //   --scenario S       one scenario, at the newest version it knows
 //   --gated MS         every tools/call waits for a person; one approves after MS milliseconds
 //   --client           the client scenarios, with the published TypeScript SDK as the client
@@ -28,7 +29,7 @@ const ALL_SETS = [["--requirements", "2025-11-25"], ["--requirements", "2026-07-
 const { values } = parseArgs({
   options: {
     requirements: { type: "string", multiple: true, default: [] },
-    suite: { type: "string" }, scenario: { type: "string" }, gated: { type: "string" }, client: { type: "boolean" }, wire: { type: "boolean" }, direct: { type: "boolean" }, keep: { type: "string" },
+    suite: { type: "string" }, "spec-version": { type: "string" }, scenario: { type: "string" }, gated: { type: "string" }, client: { type: "boolean" }, wire: { type: "boolean" }, direct: { type: "boolean" }, keep: { type: "string" },
   },
 });
 const gatedMs = values.gated === undefined ? undefined : Number(values.gated);
@@ -47,12 +48,13 @@ process.exitCode = bad === 0 ? 0 : 1;
 function chosen() {
   const sets = values.requirements.map((version) => ["--requirements", version]);
   if (values.suite) sets.push(["--suite", values.suite]);
+  if (values["spec-version"]) sets.push(["--suite", "all", "--spec-version", values["spec-version"]]);
   if (values.scenario) sets.push(["--scenario", values.scenario]);
   return sets.length > 0 ? sets : ALL_SETS;
 }
 
 async function runSet(set) {
-  const place = join(folder, set[1].replaceAll("/", "-"));
+  const place = join(folder, set.at(-1).replaceAll("/", "-"));
   const direct = await withFixture((url) => runSuite(set, url, join(place, "direct")));
   const failing = [...direct].filter(([, checks]) => count(checks).failed > 0);
   console.log(`\n== ${set.join(" ")}: ${total(direct)} directly`);
