@@ -55,6 +55,8 @@ async function modern(knock) {
   await call("call, a parameter header that nobody knows", {}, { "mcp-param-new": "x" });
   for (const id of ['"seven"', "9007199254740993", "-0", "7.0", '"\\u0041"']) await call(`call, id ${id}`, {}, {}, { body: raw(id) });
   await call("call, spaces in the message", {}, {}, { body: raw(7, "spaces").replaceAll(",", " ,\t") });
+  // The same call again means the thing again, once its answer was read.
+  for (const time of ["once", "twice"]) await call(`the same call ${time}`, { name: "count", arguments: {} });
   await call("call, unknown tool", { name: "nothing" });
   await call("call, a tool's name with a space", { name: "no thing" });
   await call("call, no name", { name: undefined }, { "mcp-name": undefined });
@@ -104,6 +106,7 @@ async function legacy(knock, version, gated) {
   await ask("level, unknown", "logging/setLevel", { level: "loud" });
   await ask("read, unknown", "resources/read", { uri: "test://nothing" });
   await call("call", "test_simple_text");
+  for (const time of ["once", "twice"]) await ask(`the same call ${time}`, "tools/call", { name: "count", arguments: {} });
   await call("call, no version header", "test_simple_text", { headers: { "mcp-protocol-version": undefined } });
   await call("call, fails", "test_error_handling");
   await call("call, logs", "test_tool_with_logging");
