@@ -47,13 +47,21 @@ impl Deadlines {
     }
 }
 
+impl Deadlines {
+    /// The timer looks around now.
+    pub(super) fn wake(&self) {
+        self.sooner.notify_one();
+    }
+}
+
 impl Inner {
-    /// Applies every deadline that has passed. Returns how many calls changed.
+    /// Applies every deadline that has passed, and what people's coming and going means. Returns how many
+    /// calls changed.
     pub(super) async fn run_due(&self) -> usize {
         let now = self.clock.now();
         // There is a next look within a nap anyway: only what is due before it needs to wake the timer.
         self.deadlines.soonest.store(now.plus(NAP).0, Ordering::SeqCst);
-        let mut changed = 0;
+        let mut changed = self.reconsider().await;
         loop {
             let due = match self.store.due(now, PAGE).await {
                 Ok(due) => due,

@@ -9,8 +9,8 @@ use arc_swap::ArcSwap;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    Broker, Clock, Inner, Rules, Settings, counters, deadlines::Deadlines, lost::Lost, parked::Parked,
-    seats::Seats, segments::segments, stops::Stops,
+    Broker, Clock, Inner, Rules, Settings, counters, deadlines::Deadlines, follows, lost::Lost, parked::Parked,
+    reconsider::Reconsidered, seats::Seats, segments::segments, stops::Stops,
 };
 use crate::{
     call::{Call, Replica, StateName},
@@ -46,6 +46,7 @@ impl Broker {
         let stops = load_stops(&*store).await?;
         let rules = Rules { version: store.version(Stream::Policies).await?, ..Rules::default() };
         let limits = counters::rebuild(&*store, &*clock).await?;
+        follows::forget_old(&*store, clock.now()).await?;
         let inner = Arc::new_cyclic(|me| Inner {
             me: me.clone(),
             stops: ArcSwap::from_pointee(stops),
@@ -54,6 +55,7 @@ impl Broker {
             seats: Seats::default(),
             parked: Parked::default(),
             deadlines: Deadlines::default(),
+            reconsidered: Reconsidered::default(),
             lost: Lost::default(),
             segments: queue,
             metrics,

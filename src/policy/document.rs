@@ -124,6 +124,15 @@ impl Policy {
         self.default == Default::Allow
     }
 
+    /// Does anything in it let a repeat take the place of an agent that waits (`join: grant`)?
+    #[must_use]
+    pub fn joins_by_grant(&self) -> bool {
+        self.tools
+            .all()
+            .chain([&self.tools.everywhere])
+            .any(|section| section.approval.join == Some(Join::Grant))
+    }
+
     /// The highest risk that any matching section states.
     #[must_use]
     pub fn risk(&self, server: &str, tool: &str) -> Option<Risk> {
@@ -216,4 +225,30 @@ pub(super) struct Approval {
     pub quorums: Vec<Quorum>,
     pub expires_after: Option<Duration>,
     pub use_within: Option<Duration>,
+    pub join: Option<Join>,
+}
+
+/// When the same call, made again, joins the one that waits; a later one is stricter.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub enum Join {
+    /// Also while one waits: the newer takes its place.
+    Grant,
+    /// Only a call that nobody waits for.
+    #[default]
+    Detached,
+    /// Each is a call of its own.
+    Never,
+}
+
+impl Join {
+    pub const ALL: [Self; 3] = [Self::Grant, Self::Detached, Self::Never];
+
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Grant => "grant",
+            Self::Detached => "detached",
+            Self::Never => "never",
+        }
+    }
 }
