@@ -64,8 +64,11 @@ impl Inner {
             return None;
         }
         let arguments = std::str::from_utf8(ask.arguments()).ok();
-        let key =
-            self.leg_key([&ask.grant.name, &ask.server, &ask.tool], state.map(|state| state.as_str()), arguments);
+        let key = self.leg_key(
+            [&ask.grant.name, &ask.server, &ask.tool],
+            state.map(|state| state.as_str()),
+            arguments,
+        );
         let row = self.store.get(SPACE, key).await.ok()??;
         let leg: Leg = serde_json::from_slice(&row).ok()?;
         let call = self.store.call(leg.call).await.ok()??;
@@ -101,9 +104,9 @@ fn is_before(call: &Call, ask: &Ask) -> bool {
 /// States that no client comes back for are cleared away.
 pub(super) async fn forget_old(store: &dyn Store, now: Timestamp) -> Result<(), StoreError> {
     let rows = store.list(SPACE).await?;
-    let old = rows.into_iter().filter(|(_, row)| {
-        serde_json::from_slice::<Leg>(row).map_or(true, |leg| now.since(leg.at) > LIFE)
-    });
+    let old = rows
+        .into_iter()
+        .filter(|(_, row)| serde_json::from_slice::<Leg>(row).map_or(true, |leg| now.since(leg.at) > LIFE));
     let puts: Vec<Put> = old.map(|(key, _)| Put { space: SPACE, key, value: None }).collect();
     if puts.is_empty() { Ok(()) } else { store.put(puts).await }
 }

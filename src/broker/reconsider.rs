@@ -51,9 +51,8 @@ impl Inner {
     }
 
     async fn deny_the_hopeless(&self, people: &People) -> Result<usize, StoreError> {
-        let hopeless = |call: &&Call| {
-            call.terms.as_ref().is_some_and(|terms| !can_be_met(terms, &call.request, people))
-        };
+        let hopeless =
+            |call: &&Call| call.terms.as_ref().is_some_and(|terms| !can_be_met(terms, &call.request, people));
         let mut filter = Filter { states: vec![StateName::Pending], limit: 200, ..Filter::default() };
         let mut denied = 0;
         loop {

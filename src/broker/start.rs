@@ -9,8 +9,8 @@ use arc_swap::ArcSwap;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    Broker, Clock, Inner, Rules, Settings, counters, deadlines::Deadlines, follows, lost::Lost, parked::Parked,
-    reconsider::Reconsidered, seats::Seats, segments::segments, stops::Stops,
+    Broker, Clock, Inner, Rules, Settings, counters, deadlines::Deadlines, follows, lost::Lost,
+    parked::Parked, reconsider::Reconsidered, seats::Seats, segments::segments, stops::Stops,
 };
 use crate::{
     call::{Call, Replica, StateName},

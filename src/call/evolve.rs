@@ -136,7 +136,9 @@ fn outcome(event: &Event) -> Option<State> {
         }
         Event::Failed { why, .. } => Some(State::Failed { why: why.clone() }),
         Event::Lost { why, .. } => Some(State::Lost { why: why.clone(), resolved: None, late_answer: false }),
-        Event::Denied { by, reason } => Some(State::Denied { by: by.clone(), reason: reason.clone(), lifted: false }),
+        Event::Denied { by, reason } => {
+            Some(State::Denied { by: by.clone(), reason: reason.clone(), lifted: false })
+        }
         Event::Expired { lapsed } => Some(State::Expired { lapsed: *lapsed }),
         Event::Cancelled { by, reason } => Some(State::Cancelled { by: by.clone(), reason: reason.clone() }),
         Event::Submitted { .. }

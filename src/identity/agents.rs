@@ -1,8 +1,7 @@
 //! Agents: grants of the configuration and of the store, added, rotated, revoked.
 
 use super::{
-    ATTEMPTS, Grant, GrantSettings, Identity, IdentityError, NewSecret, Source, check_name,
-    is_conflict,
+    ATTEMPTS, Grant, GrantSettings, Identity, IdentityError, NewSecret, Source, check_name, is_conflict,
     rows::{self, AgentRow},
     token::{self, TokenKind},
 };

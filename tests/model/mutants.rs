@@ -104,8 +104,18 @@ pub const MUTANTS: &[Mutant] = &[
     wrong("an auditor lifts a denial", "votes", LIFTED, auditor_lifts),
     wrong("the policy's denial is lifted", "rounds", LIFTED, lifts_any_denial),
     wrong("a denial is lifted that answers no longer", "race", LIFTED, lifts_late),
-    wrong("nobody looks when a reviewer leaves", "votes", "2: nobody waits for people who are not there", waits_in_vain),
-    wrong("a failed call keeps what it took", "sent", "what did not run counts against no limit", keeps_what_it_took),
+    wrong(
+        "nobody looks when a reviewer leaves",
+        "votes",
+        "2: nobody waits for people who are not there",
+        waits_in_vain,
+    ),
+    wrong(
+        "a failed call keeps what it took",
+        "sent",
+        "what did not run counts against no limit",
+        keeps_what_it_took,
+    ),
 ];
 
 const LIFTED: Violation = "a person's denial is lifted once, by one who decides";

@@ -163,6 +163,10 @@ impl House {
         self.broker.review(call.id, ann(), Vote::Approve, call.digest, None).await.unwrap();
     }
 
+    pub async fn deny_once(&self, call: &Call) {
+        self.broker.deny_once(call.id, ann(), call.digest, Some("not now".into())).await.unwrap();
+    }
+
     pub async fn deny(&self, call: &Call, reason: &str) {
         let reason = Some(reason.to_owned());
         self.broker.review(call.id, ann(), Vote::Deny, call.digest, reason).await.unwrap();
