@@ -26,9 +26,6 @@ impl Inner {
     /// Looks for the same call (rulings 4 and 6).
     pub(super) async fn join(self: &Arc<Self>, ask: &Ask) -> Result<Joined, StoreError> {
         let mode = self.join_mode(ask);
-        if mode == Join::Never {
-            return Ok(Joined::New { twin: None });
-        }
         let followed = self.followed(ask).await;
         let mut twin = None;
         for call in self.store.same(self.fingerprint(ask)).await? {
@@ -41,6 +38,10 @@ impl Inner {
                     let outcome = self.outcome(&call).await;
                     return Ok(Joined::Submission(Box::new(Submission::Recalled(outcome))));
                 }
+                continue;
+            }
+            if mode == Join::Never {
+                twin = twin.or(Some(call.id));
                 continue;
             }
             let waited_for = self.is_waited_for(&call);

@@ -236,7 +236,8 @@ pub enum Join {
     /// Only a call that nobody waits for.
     #[default]
     Detached,
-    /// Each is a call of its own.
+    /// Each is a call of its own. What a settled one has still to tell (an answer that was missed, a person's
+    /// denial) is told all the same.
     Never,
 }
 

@@ -91,7 +91,14 @@ async fn where_the_policy_says_never_each_repeat_is_a_call_of_its_own() {
     for number in 1..=2 {
         assert!(is_ticket(&agent.ask(&call(number, "cancel", json!({}))).await));
     }
-    assert_eq!(house.calls(&[StateName::Pending]).await.len(), 2);
+    let [second, first] = house.calls(&[StateName::Pending]).await.try_into().unwrap();
+    assert_eq!(second.request.twin, Some(first.id), "the cards link each other");
+    house.deny(&first, "no").await;
+    assert_eq!(
+        text(&agent.ask(&call(3, "cancel", json!({}))).await),
+        "[DENIED by ann] no",
+        "a denial answers"
+    );
 }
 
 #[tokio::test]

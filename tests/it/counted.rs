@@ -64,6 +64,10 @@ async fn what_a_call_took_that_cannot_have_run_is_given_back_on_the_ledger_too()
     let undo = || used("undo|bot", "3600s", "1");
     assert_eq!(on_the_ledger(&house, failed.id).await, (undo(), undo()));
 
+    let again = agent.post(&call(2, "cancel", json!({"number": 0}))).await;
+    house.deny(&house.pending().await, "enough").await;
+    assert_eq!(text(&again.response().await), "[DENIED by ann] enough", "it was not over the limit");
+
     let mut houses = vec![house];
     for number in 1..=2 {
         let before = houses.pop().unwrap();

@@ -6,6 +6,7 @@
 mod alphabet;
 mod asks;
 mod audit;
+mod count;
 mod frozen;
 mod mutants;
 mod world;

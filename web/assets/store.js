@@ -23,7 +23,7 @@ const state = {
   arrivals: [], // ids in the order in which this page met them: the list keeps that order, so that nothing jumps
   fresh: new Set(), // ids that came while the page was open and were not looked at yet
 };
-const NO_DRAFT = { reason: "", confirming: false, once: false };
+const NO_DRAFT = { reason: "", confirming: false };
 const drafts = new Map();
 const listeners = new Set();
 const dirty = new Set();

@@ -13,9 +13,8 @@ import { approveLabel, deed, isGrave, isOpen, needs, resolution, status, target,
 /** The bar for one call and digest; a new digest makes a new bar, so that no reason or confirmation is carried over. */
 export function Verbs({ call, next, onNext }) {
   const { me } = useStore();
-  const [{ reason, confirming, once }, change] = useDraft(call);
+  const [{ reason, confirming }, change] = useDraft(call);
   const setReason = (text) => change({ reason: text });
-  const setOnce = (only) => change({ once: only });
   const setConfirming = (open) => change({ confirming: open });
   const [busy, setBusy] = useState(false);
   const [problem, setProblem] = useState(null);
@@ -39,12 +38,12 @@ export function Verbs({ call, next, onNext }) {
     setBusy(false);
   }
 
-  const deny = () => run(() => vote(call, "deny", reason, once));
+  const deny = () => run(() => vote(call, "deny", reason));
   // What is sent must have been on the page: lists only say that there is more than the arguments.
   const unseen = call.other && typeof call.other_raw !== "string";
   const approve = () => (unseen ? setHint("More than the arguments is sent; wait until it is shown.") : run(() => vote(call, "approve", reason)));
   const mayVote = call.state === "pending" && call.can_vote;
-  const shared = { call, me, reason, setReason, once, setOnce, run, busy: busy || !inStep(), approve, deny, setHint };
+  const shared = { call, me, reason, setReason, run, busy: busy || !inStep(), approve, deny, setHint };
   return html`<footer class=${`verbs ${confirming ? "confirming" : ""}`} ref=${bar} aria-label="Decide">
     ${problem && html`<p class="problem" role="alert">${problem.detail || problem.title}</p>`}
     ${hint && html`<p class="hint" role="status">${hint}</p>`}
@@ -69,7 +68,7 @@ function Meta({ call, busy, run, me }) {
     <span class="code">Code <b class="mono">${call.short_code}</b></span></p>`;
 }
 
-function Vote({ call, reason, setReason, once, setOnce, busy, approve, deny, setHint, onConfirm }) {
+function Vote({ call, reason, setReason, busy, approve, deny, setHint, onConfirm }) {
   const field = useRef(null);
   const go = useRef(null);
   const denying = useRef(false);
@@ -96,7 +95,6 @@ function Vote({ call, reason, setReason, once, setOnce, busy, approve, deny, set
   return html`<div class="decide">
     <input ref=${field} class="field" placeholder="Reason (the agent sees it)" aria-label="Reason, which the agent sees" maxlength="2000" autocomplete="off"
       value=${reason} onInput=${(event) => setReason(event.target.value)} onKeyDown=${typed} onBlur=${() => { denying.current = false; }} />
-    <label class="once" title="Unticked, a denial answers the same call for ten minutes"><input type="checkbox" checked=${once} onChange=${(event) => setOnce(event.target.checked)} /> only this one</label>
     <button type="button" class="btn no" disabled=${busy} onClick=${deny}>Deny<kbd>d</kbd></button>
     <button type="button" class="btn go" ref=${go} disabled=${busy} onClick=${critical ? onConfirm : approve}>
       ${critical ? "Review and approve…" : approveLabel(call)}${!isGrave(call) && html`<kbd>a</kbd>`}</button>
@@ -129,7 +127,7 @@ function Standing({ call, me, busy, run, next, onNext }) {
     <span class="acts">
       ${mine && open && html`<button type="button" class="btn" disabled=${busy} onClick=${() => run(() => withdrawVote(call))}>Withdraw my approval</button>`}
       ${open && me?.role !== "auditor" && html`<button type="button" class="btn" disabled=${busy} onClick=${() => run(() => cancelCall(call, ""))}>Cancel the call</button>`}
-      ${call.answers_until && me?.role !== "auditor" && html`<button type="button" class="btn" title="The same call, made again, is told this denial until then" disabled=${busy} onClick=${() => run(() => liftDenial(call))}>Let it ask again</button>`}
+      ${call.answers_until && me?.role !== "auditor" && html`<button type="button" class="btn" title="Until then, the same call made again is told this denial" disabled=${busy} onClick=${() => run(() => liftDenial(call))}>Let it ask again</button>`}
       ${next && html`<button type="button" class="btn" onClick=${onNext}>Next call<kbd>j</kbd></button>`}</span>
   </div>`;
 }
