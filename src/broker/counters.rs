@@ -1,20 +1,38 @@
 //! What calls took of their limits is on the ledger, so that a restart opens no window anew.
 //!
-//! `dispatched` says what was taken, `failed` what was given back; nothing else is kept. A start reads
-//! those entries again, as far back as a window reaches.
+//! `dispatched` says what was taken, `failed` what was given back; nothing else is kept. With the policies
+//! it is known how far back their windows reach: that far those entries of earlier boots are read, once.
 
-use std::{collections::HashMap, time::Duration};
-
-use super::Clock;
-use crate::{
-    call::{CallId, Event, Timestamp, Used},
-    ledger::{Fact, Stream},
-    policy::{Limits, Taken},
-    store::{Store, StoreError},
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
 };
 
-/// No window is longer: a year, as policies are read.
-const LONGEST_WINDOW: Duration = Duration::from_secs(367 * 24 * 3600);
+use super::{Inner, Rules};
+use crate::{
+    call::{CallId, Event, Timestamp, Used},
+    ledger::{Entry, Fact, Stream},
+    policy::{Limits, Taken},
+    store::StoreError,
+};
+
+/// From when on every use is counted, and the last entry of the boots before.
+#[derive(Debug)]
+pub(super) struct Counted {
+    from: Mutex<Timestamp>,
+    head: u64,
+}
+
+impl Counted {
+    /// This process counts its own uses as they come; of those before it, none yet.
+    pub(super) fn after(head: u64) -> Self {
+        Self { from: Mutex::new(Timestamp(i64::MAX)), head }
+    }
+
+    fn from(&self) -> Timestamp {
+        *self.from.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 /// As it stands in the entry of the claim.
 pub(super) fn used(taken: Option<&Taken>) -> Vec<Used> {
@@ -28,12 +46,30 @@ pub(super) fn used(taken: Option<&Taken>) -> Vec<Used> {
         .collect()
 }
 
-/// Every open window as the ledger tells it.
-pub(super) async fn rebuild(store: &dyn Store, clock: &dyn Clock) -> Result<Limits, StoreError> {
-    let now = clock.now();
-    let since = i64::try_from(LONGEST_WINDOW.as_millis()).unwrap_or(i64::MAX);
+impl Inner {
+    /// Counts what earlier boots took of the windows that these policies look at.
+    pub(super) async fn count_earlier(&self, rules: &Rules) -> Result<(), StoreError> {
+        let Some(longest) = rules.longest_window() else { return Ok(()) };
+        let (now, counted) = (self.clock.now(), self.counted.from());
+        let length = i64::try_from(longest.as_millis()).unwrap_or(i64::MAX);
+        // A slot of a sliding window counts until the whole of it has left.
+        let from = Timestamp(now.0.saturating_sub(length).saturating_sub(length / 32));
+        if from >= counted {
+            return Ok(());
+        }
+        let mut entries = self.store.taken(from, counted).await?;
+        entries.retain(|entry| entry.number <= self.counted.head);
+        let mut limits = self.limits();
+        count(&mut limits, entries);
+        limits.sweep(now);
+        *self.counted.from.lock().unwrap_or_else(PoisonError::into_inner) = from;
+        Ok(())
+    }
+}
+
+fn count(limits: &mut Limits, entries: Vec<Entry>) {
     let mut open: HashMap<CallId, (Timestamp, Vec<Used>)> = HashMap::new();
-    for entry in store.taken(Timestamp(now.0.saturating_sub(since))).await? {
+    for entry in entries {
         let (Stream::Call(call), Fact::Call(event)) = (entry.stream, entry.fact) else { continue };
         if let Event::Dispatched { taken, .. } = event {
             open.insert(call, (entry.at, taken));
@@ -41,7 +77,6 @@ pub(super) async fn rebuild(store: &dyn Store, clock: &dyn Clock) -> Result<Limi
             open.remove(&call);
         }
     }
-    let mut limits = Limits::default();
     for (at, used) in open.into_values().flat_map(|(at, taken)| taken.into_iter().map(move |used| (at, used)))
     {
         match (used.window.parse(), used.amount.parse()) {
@@ -49,6 +84,4 @@ pub(super) async fn rebuild(store: &dyn Store, clock: &dyn Clock) -> Result<Limi
             _ => tracing::warn!(counter = used.counter, "what the ledger says of a limit cannot be counted"),
         }
     }
-    limits.sweep(now);
-    Ok(limits)
 }

@@ -73,6 +73,7 @@ struct Inner {
     rules: ArcSwap<Rules>,
     stops: ArcSwap<stops::Stops>,
     limits: Mutex<Limits>,
+    counted: counters::Counted,
     seats: seats::Seats,
     parked: parked::Parked,
     deadlines: deadlines::Deadlines,

@@ -14,6 +14,8 @@ use crate::{
     store::{Filter, StoreError},
 };
 
+// An approved call needs no look: its claim proves the quorum again, and asks anew or denies it then.
+
 /// Version of the reviewers that every pending call was last held against.
 #[derive(Debug)]
 pub(super) struct Reconsidered(AtomicU64);

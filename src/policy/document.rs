@@ -124,6 +124,14 @@ impl Policy {
         self.default == Default::Allow
     }
 
+    /// The longest window of a limit whose uses must outlive a restart.
+    #[must_use]
+    pub fn longest_window(&self) -> Option<Duration> {
+        let sections = self.tools.all().chain([&self.tools.everywhere]);
+        let limits = sections.flat_map(|section| &section.limits).filter(|limit| limit.is_durable());
+        limits.map(|limit| limit.window.length()).max()
+    }
+
     /// Does anything in it let a repeat take the place of an agent that waits (`join: grant`)?
     #[must_use]
     pub fn joins_by_grant(&self) -> bool {
@@ -217,6 +225,13 @@ pub(super) struct Limit {
     pub increment_from: Option<Path>,
     pub on_limit_review: bool,
     pub text: Option<String>,
+}
+
+impl Limit {
+    /// Longer than a minute, or of amounts: the call is on the disk before it runs.
+    pub fn is_durable(&self) -> bool {
+        self.window.length() > Window::MINUTE.length() || self.increment_from.is_some()
+    }
 }
 
 /// How a review of this section's tools must go, as far as it says.

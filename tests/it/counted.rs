@@ -84,3 +84,20 @@ async fn what_a_call_took_that_cannot_have_run_is_given_back_on_the_ledger_too()
         houses.push(house);
     }
 }
+
+#[tokio::test]
+async fn a_policy_that_comes_later_counts_what_was_taken_before_once() {
+    let server = Server::start(Manner::Json).await;
+    let house = House::open(plan(&server)).await;
+    house.agent().initialized("test").await.ask(&call(1, "look", json!({"n": 2.5}))).await;
+    house.until(|call| call.state.name() == StateName::Completed).await;
+
+    let restarted = House::open_in(house.copied(), Plan::at(&server.url)).await;
+    let agent = restarted.agent().initialized("test").await;
+    restarted.rule(LIMITED).await;
+    let over = agent.ask(&call(2, "look", json!({"n": 1}))).await;
+    assert!(text(&over).contains("limit"), "{over}");
+    restarted.rule(LIMITED).await;
+    let fits = agent.ask(&call(3, "look", json!({"n": 0.5}))).await;
+    assert_eq!(text(&fits), r#"look ran with {"n":0.5}"#);
+}

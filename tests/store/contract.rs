@@ -267,7 +267,8 @@ async fn what_was_taken_of_limits_is_found_by_its_moment(store: &Opened) {
     append(3, 3, dispatched(Vec::new())).await;
     append(3, 4, failed(Vec::new())).await;
     let given_back = append(2, 5, failed(used())).await;
-    assert_eq!(store.taken(moment(2)).await.unwrap(), [taken, given_back]);
+    append(4, 6, dispatched(used())).await;
+    assert_eq!(store.taken(moment(2), moment(6)).await.unwrap(), [taken, given_back]);
 }
 
 async fn the_next_boot_knows_the_last(store: &Opened) {

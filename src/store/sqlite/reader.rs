@@ -148,13 +148,13 @@ pub fn stream(connection: &Connection, stream: &Stream) -> Read<Vec<Entry>> {
 
 /// What was taken of limits decides what may run: as `stream`, each must be the one in its place. An index
 /// of the entries' own bytes finds them, however long the ledger is.
-pub fn taken(connection: &Connection, since: Timestamp) -> Read<Vec<Entry>> {
+pub fn taken(connection: &Connection, from: Timestamp, to: Timestamp) -> Read<Vec<Entry>> {
     let mut statement = connection.prepare_cached(
         "SELECT e.bytes, e.number, e.version, e.hash, after.bytes, e.stream
          FROM entries e INDEXED BY entries_of_limits LEFT JOIN entries after ON after.number = e.number + 1
-         WHERE e.limits AND e.at >= ?1 ORDER BY e.at, e.number",
+         WHERE e.limits AND e.at >= ?1 AND e.at < ?2 ORDER BY e.at, e.number",
     )?;
-    in_place(&mut statement.query([since.0])?)
+    in_place(&mut statement.query([from.0, to.0])?)
 }
 
 fn in_place(rows: &mut Rows<'_>) -> Read<Vec<Entry>> {
