@@ -61,7 +61,7 @@ impl Inner {
         let now = self.clock.now();
         // There is a next look within a nap anyway: only what is due before it needs to wake the timer.
         self.deadlines.soonest.store(now.plus(NAP).0, Ordering::SeqCst);
-        let mut changed = self.reconsider().await;
+        let mut changed = 0;
         loop {
             let due = match self.store.due(now, PAGE).await {
                 Ok(due) => due,
@@ -77,6 +77,7 @@ impl Inner {
                 break;
             }
         }
+        changed += self.reconsider().await;
         self.look_ahead(now).await;
         changed
     }

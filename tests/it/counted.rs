@@ -94,10 +94,27 @@ async fn a_policy_that_comes_later_counts_what_was_taken_before_once() {
 
     let restarted = House::open_in(house.copied(), Plan::at(&server.url)).await;
     let agent = restarted.agent().initialized("test").await;
-    restarted.rule(LIMITED).await;
+    restarted.rule(LIMITED).await.unwrap();
     let over = agent.ask(&call(2, "look", json!({"n": 1}))).await;
     assert!(text(&over).contains("limit"), "{over}");
-    restarted.rule(LIMITED).await;
+    restarted.rule(LIMITED).await.unwrap();
     let fits = agent.ask(&call(3, "look", json!({"n": 0.5}))).await;
     assert_eq!(text(&fits), r#"look ran with {"n":0.5}"#);
+}
+
+#[tokio::test]
+async fn a_use_that_was_made_smaller_in_the_file_lets_no_limit_into_force() {
+    let server = Server::start(Manner::Json).await;
+    let house = House::open(plan(&server)).await;
+    house.agent().initialized("test").await.ask(&call(1, "look", json!({"n": 2.5}))).await;
+    house.until(|call| call.state.name() == StateName::Completed).await;
+    let copy = house.copied();
+    let sql = "UPDATE entries SET bytes = CAST(replace(CAST(bytes AS TEXT), '\"2.5\"', '\"0.5\"') AS BLOB) \
+               WHERE bytes LIKE '%\"taken\"%'";
+    let vandal = rusqlite::Connection::open(copy.path().join("countersign.db")).unwrap();
+    assert_eq!(vandal.execute(sql, []).unwrap(), 1);
+    drop(vandal);
+    let restarted = House::open_in(copy, Plan::at(&server.url)).await;
+    let refused = restarted.rule(LIMITED).await.unwrap_err().to_string();
+    assert!(refused.contains("it was changed"), "{refused}");
 }

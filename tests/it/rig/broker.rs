@@ -9,7 +9,7 @@ use countersign::{
     identity::{GrantSettings, Identity},
     policy::Policy,
     store::{
-        Filter, Store,
+        Filter, Store, StoreError,
         sqlite::{OpenOptions, Sqlite},
     },
     upstream::{ServerSettings, UpstreamSettings, Upstreams},
@@ -84,7 +84,7 @@ impl House {
             metrics: countersign::telemetry::Metrics::new(),
         };
         let broker = Broker::start(parts).await.unwrap();
-        put_in_force(&broker, plan.policy, names).await;
+        put_in_force(&broker, plan.policy, names).await.unwrap();
         let now = broker.clock().now();
         let grant = GrantSettings { servers: vec!["*".into()], ..GrantSettings::default() };
         let token = match broker.identity().add_agent("bot", grant, "test", now).await {
@@ -117,8 +117,8 @@ impl House {
     }
 
     /// Another policy for the server, from here on.
-    pub async fn rule(&self, policy: &str) {
-        put_in_force(&self.broker, policy, vec!["rig".to_owned()]).await;
+    pub async fn rule(&self, policy: &str) -> Result<(), StoreError> {
+        put_in_force(&self.broker, policy, vec!["rig".to_owned()]).await
     }
 
     /// An agent of a grant of its own.
@@ -176,10 +176,10 @@ impl House {
     }
 }
 
-async fn put_in_force(broker: &Broker, policy: &str, servers: Vec<String>) {
+async fn put_in_force(broker: &Broker, policy: &str, servers: Vec<String>) -> Result<(), StoreError> {
     let policy = Arc::new(Policy::parse("rig.json", policy).unwrap());
     let by_server = servers.into_iter().map(|name| (name, vec![policy.clone()])).collect();
-    broker.set_rules(Rules { by_server, ..Rules::default() }, Vec::new()).await.unwrap();
+    broker.set_rules(Rules { by_server, ..Rules::default() }, Vec::new()).await
 }
 
 pub fn ann() -> Person {
