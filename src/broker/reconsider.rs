@@ -79,6 +79,7 @@ impl Inner {
             )) => false,
             Err(error) => {
                 tracing::warn!(call.id = %id, ?error, "a call that nobody can let go could not be denied");
+                self.reconsidered.0.store(u64::MAX, Ordering::SeqCst);
                 false
             }
         }
