@@ -219,7 +219,7 @@ impl Inner {
                 guard(Stream::Stops, seen.stops),
             ],
             Command::Submit { .. } => vec![people, guard(Stream::Stops, seen.stops)],
-            Command::Vote { .. } | Command::Repark { .. } => vec![people],
+            Command::Vote { .. } | Command::Repark { .. } | Command::Reconsider { .. } => vec![people],
             Command::Attach { .. }
             | Command::Detach { .. }
             | Command::WithdrawVote { .. }
@@ -232,7 +232,8 @@ impl Inner {
             | Command::Tick { .. }
             | Command::Deliver { .. }
             | Command::Resolve { .. }
-            | Command::AnswerLate { .. } => Vec::new(),
+            | Command::AnswerLate { .. }
+            | Command::Lift { .. } => Vec::new(),
         }
     }
 
@@ -284,6 +285,7 @@ fn newcomer(command: &Command) -> Option<Attachment> {
         | Command::WithdrawVote { .. }
         | Command::Extend { .. }
         | Command::Repark { .. }
+        | Command::Reconsider { .. }
         | Command::Revoke { .. }
         | Command::Claim { .. }
         | Command::Complete { .. }
@@ -293,7 +295,8 @@ fn newcomer(command: &Command) -> Option<Attachment> {
         | Command::Tick { .. }
         | Command::Deliver { .. }
         | Command::Resolve { .. }
-        | Command::AnswerLate { .. } => None,
+        | Command::AnswerLate { .. }
+        | Command::Lift { .. } => None,
     }
 }
 

@@ -206,7 +206,8 @@ impl Inner {
         let ask = &parcel.ask;
         let id = self.new_id();
         let policy = self.rules.load().digest(&ask.grant.name, &ask.server);
-        let request = Request { twin, ..parcel.request(policy) };
+        let follows = self.followed(ask).await;
+        let request = Request { twin, follows, ..parcel.request(policy) };
         let digest = self.digest(parcel, rule_of(verdict), &request.policy, 0);
         let key = self.fingerprint(ask);
         self.parked.weigh(id, ask.body.len());
