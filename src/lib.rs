@@ -61,7 +61,7 @@
 //! | 0 | call, mcp, telemetry | the life of a call · the words of the protocol · logs and metrics |
 //! | 1 | risk, ledger | how dangerous a tool is (to come) · how history is chained and proven |
 //! | 2 | policy | what the policy says of a request |
-//! | 3 | card | what a reviewer is shown: hidden characters made visible, what a call sends beside its arguments |
+//! | 3 | card, oauth | what a reviewer is shown: hidden characters made visible, what a call sends beside its arguments · access tokens, of agents and for servers |
 //! | 4 | store, upstream | where history is kept · the servers behind us |
 //! | 5 | identity | who is who: agents by grants, people by credentials |
 //! | 6 | broker | the one conductor |
@@ -102,6 +102,8 @@
 //! | what counts as "not sent" | `upstream/reply.rs` |
 //! | a table, a query | `store/sqlite/schema.rs`, `query.rs`; the contract in `tests/store` |
 //! | a route for people | `api/router.rs`; the OpenAPI document follows, `tests/api` compares |
+//! | whose access tokens open what | `oauth/resource.rs`, `downstream/access.rs` |
+//! | how the broker signs in at a server | `oauth/login.rs`, `oauth/introduce.rs`; renewal: `oauth/account.rs` |
 //! | a setting | the settings of its module, its default in `config/default.toml` |
 //! | a command | `cli/` |
 //! | a page | `web/`: no build step, values enter as text |
@@ -127,6 +129,7 @@ pub mod identity;
 pub mod ledger;
 pub mod mcp;
 pub mod notify;
+pub mod oauth;
 pub mod policy;
 pub mod serve;
 pub mod store;

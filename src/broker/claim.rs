@@ -134,10 +134,8 @@ impl Inner {
             self.clock.now(),
         );
         let directory = self.identity.directory();
-        let granted = directory
-            .grants
-            .values()
-            .any(|grant| grant.name == request.agent && grant.reaches(&request.server));
+        let granted =
+            directory.agents.get(&request.agent).is_some_and(|grant| grant.reaches(&request.server));
         Judgement {
             evaluation: rules.judge(&facts),
             policy: rules.digest(&request.agent, &request.server),

@@ -16,7 +16,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use tokio::time::timeout;
 
-use super::{Door, Peer, answer, batch, gate, relay, session::Session};
+use super::{Door, Peer, access, answer, batch, gate, relay, session::Session};
 use crate::{
     identity::Grant,
     mcp::{Frame, Version, header as mcp_header},
@@ -78,7 +78,11 @@ impl Door {
         B::Error: Into<BoxError>,
     {
         let (parts, body) = request.into_parts();
-        let visit = match admit(self.clone(), server, parts.headers, peer) {
+        let grant = match who(self, server, &parts.headers).await {
+            Ok(grant) => grant,
+            Err(refusal) => return *refusal,
+        };
+        let visit = match admit(self.clone(), server, grant, parts.headers, peer) {
             Ok(visit) => visit,
             Err(refusal) => return *refusal,
         };
@@ -98,15 +102,24 @@ impl Door {
     }
 }
 
-/// Host, Origin, token, server, session: in this order.
-fn admit(door: Door, server: &str, headers: HeaderMap, peer: Option<Peer>) -> Result<Visit, Box<Response>> {
-    check_site(&door, &headers)?;
-    let Some(grant) = bearer(&headers).and_then(|token| door.inner.broker.identity().grant(token)) else {
-        let text = "no valid token: send `Authorization: Bearer <agent's token>`";
-        let mut refusal = answer::refuse(StatusCode::UNAUTHORIZED, text);
-        refusal.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-        return Err(refusal.into());
-    };
+/// Host, Origin, token: in this order. Only what is no grant's token may be an access token.
+async fn who(door: &Door, server: &str, headers: &HeaderMap) -> Result<Arc<Grant>, Box<Response>> {
+    check_site(door, headers)?;
+    let token = bearer(headers);
+    match token.and_then(|token| door.inner.broker.identity().grant(token)) {
+        Some(grant) => Ok(grant),
+        None => Box::pin(access::grant(door, server, token)).await,
+    }
+}
+
+/// Server, headers, session: in this order.
+fn admit(
+    door: Door,
+    server: &str,
+    grant: Arc<Grant>,
+    headers: HeaderMap,
+    peer: Option<Peer>,
+) -> Result<Visit, Box<Response>> {
     let found = door.inner.broker.upstreams().server(server).filter(|_| grant.reaches(server));
     let Some(server) = found else {
         let text = format!("there is no server {server:?} for this token");
@@ -117,7 +130,7 @@ fn admit(door: Door, server: &str, headers: HeaderMap, peer: Option<Peer>) -> Re
     Ok(Visit { door, grant, server, session, headers, peer })
 }
 
-fn check_site(door: &Door, headers: &HeaderMap) -> Result<(), Box<Response>> {
+pub(super) fn check_site(door: &Door, headers: &HeaderMap) -> Result<(), Box<Response>> {
     let settings = &door.inner.settings;
     if !text(headers, header::HOST.as_str()).is_some_and(|host| settings.accepts_host(host)) {
         return Err(answer::refuse(StatusCode::FORBIDDEN, "this Host is not allowed").into());

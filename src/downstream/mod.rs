@@ -3,6 +3,7 @@
 //! Reads down: `http` (who knocks) → `gate` (what they want) → `relay` (what passes unasked), or
 //! `wait` (what a person decides) → `answer` (what the agent is told).
 
+mod access;
 mod answer;
 mod batch;
 mod beats;
@@ -30,6 +31,7 @@ use std::{
 };
 
 pub use self::http::routes;
+pub use access::well_known;
 pub use peer::{Connected, Peer, Watched};
 pub use settings::{DoorSettings, Patience, Until};
 pub use stdio::{StdioError, StdioSettings, join, stdio};

@@ -8,6 +8,7 @@ use std::{path::PathBuf, time::Duration};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::sign_in;
 use crate::{
     broker::Broker,
     call::{Person, Role},
@@ -51,6 +52,14 @@ pub enum Order {
     Reviewers,
     SignInLink {
         reviewer: Option<String>,
+    },
+    /// Begin to sign in at a server; only a running broker can end it.
+    ServerLogin {
+        server: String,
+    },
+    /// How far that sign-in is.
+    ServerLoginStage {
+        login: String,
     },
     Stop {
         scope: StopScope,
@@ -111,6 +120,8 @@ impl Desk {
                 Ok(json!({ "reviewers": people.0.iter().map(person).collect::<Vec<_>>() }))
             }
             Order::SignInLink { reviewer } => self.sign_in_link(reviewer).await,
+            Order::ServerLogin { server } => sign_in::begin(&self.broker, &server).await,
+            Order::ServerLoginStage { login } => Ok(sign_in::stage(&self.broker, &login)),
             Order::Stop { scope, reason, by } => {
                 self.broker.stop(scope, &by, &reason).await?;
                 Ok(json!({ "stopped": true }))

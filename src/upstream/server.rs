@@ -15,6 +15,7 @@ use super::{
     ServerSettings, SettingsError, UpstreamSettings,
     http::{Http, Wrong},
 };
+use crate::oauth::{Account, Accounts};
 
 /// A server of the registry.
 #[derive(Debug)]
@@ -48,16 +49,23 @@ impl Server {
         name: String,
         settings: ServerSettings,
         limits: Arc<UpstreamSettings>,
+        accounts: Option<&Accounts>,
     ) -> Result<Self, SettingsError> {
         if !is_name(&name) {
             return Err(SettingsError::Name(name));
         }
         let http = match (&settings.command, &settings.url) {
             (Some(command), None) if !command.is_empty() => None,
-            (None, Some(url)) => match Http::new(url, &settings, limits.clone()) {
+            (None, Some(url)) => match Http::new(
+                url,
+                &settings,
+                limits.clone(),
+                accounts.and_then(|accounts| account(accounts, &name, &settings)),
+            ) {
                 Ok(http) => Some(http),
                 Err(Wrong::Url(why)) => return Err(SettingsError::Url(name, why)),
                 Err(Wrong::Header(header)) => return Err(SettingsError::Header(name, header)),
+                Err(Wrong::Both) => return Err(SettingsError::Both(name)),
             },
             _ => return Err(SettingsError::Kind(name)),
         };
@@ -95,6 +103,12 @@ impl Server {
 
     pub(super) fn limits(&self) -> &UpstreamSettings {
         &self.limits
+    }
+
+    /// The broker's sign-in at it, if it wants one.
+    #[must_use]
+    pub fn account(&self) -> Option<&Account> {
+        self.http.as_ref()?.account()
     }
 
     pub(super) fn http(&self) -> Option<&Http> {
@@ -159,6 +173,12 @@ impl Children {
             self.living.remove(grant);
         }
     }
+}
+
+/// The broker's sign-in at a server that wants one.
+fn account(accounts: &Accounts, name: &str, settings: &ServerSettings) -> Option<Account> {
+    let (oauth, url) = (settings.oauth.clone()?, settings.url.as_ref()?);
+    Some(accounts.account(name, url.parse().ok()?, oauth))
 }
 
 /// `[a-z0-9_-]{1,24}`, never `__`: the name is part of tool names and of paths.

@@ -4,6 +4,8 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use serde::Deserialize;
 
+use crate::oauth::ClientSettings;
+
 /// How to reach one server: a command (stdio) or a URL (streamable HTTP); exactly one of them.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -17,6 +19,9 @@ pub struct ServerSettings {
     pub url: Option<String>,
     /// Sent with each request; secrets already resolved.
     pub headers: BTreeMap<String, String>,
+    /// The broker signs in at it.
+    #[serde(skip)]
+    pub oauth: Option<ClientSettings>,
 }
 
 /// Limits and times of the upstream side.
@@ -80,4 +85,6 @@ pub enum SettingsError {
     Url(String, String),
     #[error("server {0:?}: header {1:?} is not a valid header")]
     Header(String, String),
+    #[error("server {0:?} has both an Authorization header and `oauth`: leave one out")]
+    Both(String),
 }
