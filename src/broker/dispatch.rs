@@ -190,8 +190,8 @@ impl Inner {
             match arrivals.next().await {
                 Arrival::Message(message) => agent.tell(Part::Message(message)).await,
                 Arrival::Response { message, is_error } => return self.complete(id, message, is_error).await,
-                Arrival::Refused(why) => return self.fail(id, why).await,
-                Arrival::Lost(why) => return self.lose(id, why).await,
+                Arrival::Refused(why, said) => return self.fail(id, why).await.in_words_of(said),
+                Arrival::Lost(why, said) => return self.lose(id, why).await.in_words_of(said),
             }
         }
     }

@@ -16,7 +16,7 @@ use super::{
     answer::{self, Asker, code},
     http::Visit,
     lines::Leave,
-    modern, relay, reply, wait,
+    listen, modern, relay, reply, wait,
 };
 use crate::{
     broker::{Ask, Live, Rules, Submission},
@@ -35,6 +35,8 @@ pub(super) enum Errand {
     },
     Initialize(Passthrough, Bytes, ClientInfo),
     ListTools(Passthrough, Asker),
+    /// `subscriptions/listen`: a stream without an end of its own.
+    Subscribe(Passthrough, Asker),
     /// `notifications/cancelled` for the request with this id, as written.
     Cancel(Passthrough, Box<str>),
     Relay(Passthrough, Option<Asker>),
@@ -63,6 +65,13 @@ pub(super) fn sort(visit: &Visit, message: &Message<'_>, body: &Bytes) -> Result
     let version = modern::version(visit.said_version(), &meta);
     if message.id().is_some_and(|id| id.as_str().len() > LONGEST_ID) {
         let why = Malformed::Envelope { why: "an `id` of more than 1024 bytes", id: None };
+        return Err(answer::malformed(&why).into());
+    }
+    if let Message::Request(request) = message
+        && !request.is_2_0
+    {
+        let id = Some(request.id.as_str().to_owned());
+        let why = Malformed::Envelope { why: "`jsonrpc` must be \"2.0\"", id };
         return Err(answer::malformed(&why).into());
     }
     let asker = message.id().map(|id| Asker { id: owned(id), modern: version.is_modern() });
@@ -107,6 +116,7 @@ pub(super) async fn run(visit: Visit, errand: Errand, body: Bytes) -> Response {
             Box::pin(relay::initialize(visit, pass, body, id, client)).await
         }
         Errand::ListTools(pass, asker) => Box::pin(relay::list_tools(visit, pass, body, asker)).await,
+        Errand::Subscribe(pass, asker) => Box::pin(listen::subscribe(visit, pass, body, asker)).await,
         Errand::Cancel(pass, id) => match cancel(&visit, &id) {
             Leave::Heard => StatusCode::ACCEPTED.into_response(),
             Leave::PassOn => Box::pin(relay::message(visit, pass, body, None)).await,
@@ -252,6 +262,9 @@ fn passing(
         (Class::Protocol, None) if method == "notifications/cancelled" => {
             let id = message.params().and_then(|params| params.get("requestId"));
             Ok(Errand::Cancel(pass, id.map_or("", Json::as_str).into()))
+        }
+        (Class::Protocol, Some(asker)) if method == "subscriptions/listen" => {
+            Ok(Errand::Subscribe(pass, asker))
         }
         (Class::Protocol, asker) => Ok(Errand::Relay(pass, asker)),
         (Class::List, Some(asker)) if method == "tools/list" => Ok(Errand::ListTools(pass, asker)),

@@ -10,6 +10,7 @@ mod delivery;
 mod gate;
 mod http;
 mod lines;
+mod listen;
 mod modern;
 mod peer;
 mod relay;

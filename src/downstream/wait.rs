@@ -167,11 +167,21 @@ impl Wait {
         if let Stage::Answered(call) = self.stage {
             self.watch(call);
         }
+        if let End::HttpError(said) = &outcome.end {
+            // No header has left yet: it passes as the server sent it.
+            return reply::respond(said.status, said.headers.clone(), Body::from(said.body.clone()));
+        }
         answer::json_with(StatusCode::OK, body)
     }
 
     fn tell(&mut self, outcome: &Outcome) -> Bytes {
         self.stage = Stage::Answered(to_deliver(outcome));
+        if let (End::HttpError(said), Some(session)) = (&outcome.end, &self._awake.0)
+            && said.status == StatusCode::NOT_FOUND
+        {
+            // The server no longer knows the session: its client must initialize again.
+            self.door.inner.sessions.forget(self.link.server().name(), &session.id);
+        }
         answer::tell(outcome, &self.asker, self.door.inner.broker.clock().now())
     }
 
