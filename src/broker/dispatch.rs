@@ -79,13 +79,14 @@ impl Broker {
         let (sender, parts) = mpsc::channel(PARTS);
         let inner = Arc::clone(&self.inner);
         let under_way = UnderWay::of(&inner);
+        let attachment = waiter.attachment;
         self.inner.tasks.spawn(async move {
             let agent = Agent(sender);
             let part = inner.send(waiter, &link, &live, &agent).await;
             drop(under_way);
             agent.tell(part).await;
         });
-        Exchange { parts }
+        Exchange { attachment, parts }
     }
 }
 

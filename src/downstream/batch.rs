@@ -48,7 +48,11 @@ pub(super) fn split(
     let element = |message: &Message<'_>| {
         let own = message.raw().span_in(body).map(|span| body.slice(span)).unwrap_or_default();
         let answers = matches!(message, Message::Request(_));
-        Element { errand: gate::sort(visit, message, &own), body: own, answers }
+        let mut errand = gate::sort(visit, message, &own);
+        if let Ok(Errand::Call(wanted)) = &mut errand {
+            wanted.alone = false;
+        }
+        Element { errand, body: own, answers }
     };
     Ok(messages.iter().map(element).collect())
 }

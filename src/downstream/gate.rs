@@ -16,7 +16,8 @@ use super::{
     answer::{self, Asker, code},
     http::Visit,
     lines::Leave,
-    listen, modern, relay, reply, wait,
+    listen, modern, relay, reply,
+    wait::{self, Thread},
 };
 use crate::{
     broker::{Ask, Live, Rules, Submission},
@@ -50,6 +51,8 @@ pub(super) struct Wanted {
     pub asker: Asker,
     pub client: ClientInfo,
     pub live: Live,
+    /// The response is this call's own: its stream can be resumed.
+    pub alone: bool,
 }
 
 type Refusal = Box<Response>;
@@ -158,6 +161,7 @@ fn call(visit: &Visit, message: &Message<'_>, body: &Bytes, asker: Asker) -> Res
         client: client_of(visit, &call.meta),
         live: live(&call.meta, &asker),
         asker,
+        alone: true,
     })))
 }
 
@@ -166,7 +170,7 @@ async fn submit(visit: Visit, wanted: Wanted, body: Bytes) -> Response {
     if door.closing.is_cancelled() {
         return answer::draining(&wanted.asker.id);
     }
-    let Wanted { tool, arguments, input_responses, asker, client, mut live } = wanted;
+    let Wanted { tool, arguments, input_responses, asker, client, mut live, alone } = wanted;
     let patience = door.settings.patience(&client, live.progress_token.is_some());
     let ask = Ask {
         grant: visit.grant.clone(),
@@ -198,7 +202,8 @@ async fn submit(visit: Visit, wanted: Wanted, body: Bytes) -> Response {
         Submission::Waiting(waiter) => {
             live.headers = modern::headers_of_call(&visit.headers, &name, asker.modern);
             drop((body, name));
-            Box::pin(wait::hold(visit, waiter, asker, live, patience)).await
+            let thread = Thread::of(&visit, &asker).filter(|_| alone);
+            Box::pin(wait::hold(visit, waiter, asker, live, (patience, thread))).await
         }
     }
 }

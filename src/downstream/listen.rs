@@ -21,6 +21,7 @@ use super::{
     http::Visit,
     relay::{relay, send, unreachable},
     reply, tools,
+    wait::{Mark, resume},
 };
 use crate::{
     mcp::{Passthrough, answer::end_of_subscription},
@@ -31,6 +32,10 @@ use crate::{
 pub(super) async fn listen(visit: Visit) -> Response {
     if let Some(reason) = visit.door.inner.broker.stopped(&visit.grant, visit.server.name()) {
         return answer::refuse(StatusCode::FORBIDDEN, &answer::stopped(&reason));
+    }
+    match (Mark::of(&visit), visit.session.clone()) {
+        (Some(mark), Some(session)) => return resume(visit, session, mark).await,
+        (Some(_), None) | (None, _) => {}
     }
     let end = end(&visit);
     let (parts, body) = open_stream(visit).await.into_parts();

@@ -11,6 +11,7 @@ mod http_errors;
 mod one_call;
 mod pipes;
 mod refusals;
+mod resumption;
 mod streams;
 mod tampering;
 mod waiting;

@@ -126,11 +126,13 @@ async fn a_list_is_sieved_whatever_status_and_form_it_comes_in() {
     ] {
         let server = Server::start(Manner::Json).await;
         let house = House::open(Plan::at(&server.url)).await;
+        // A 404 ends a session.
         let agent = house.agent().initialized("test").await;
+        let other = house.agent().initialized("test").await;
         server.answers("tools/list", Script::new(status, kind, body));
         server.answers("GET", Script::new(status, kind, body));
         let list = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list"});
-        for answer in [agent.send("GET", "").await, agent.post(&list).await] {
+        for answer in [agent.send("GET", "").await, other.post(&list).await] {
             let said = answer.status;
             let text = String::from_utf8(answer.bytes().await.into()).unwrap();
             assert!(!text.contains("secret"), "{status} {kind}: {text}");

@@ -15,6 +15,7 @@ use axum::{
 };
 use futures_util::{StreamExt as _, stream};
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 
 /// How the server speaks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -44,14 +45,19 @@ pub struct Script {
     pub body: String,
     /// The body never ends.
     pub open: bool,
+    /// It answers when it is told to.
+    pub after: Option<Arc<Notify>>,
 }
 
 impl Script {
     pub fn new(status: u16, kind: &'static str, body: &str) -> Self {
-        Self { status, headers: vec![("content-type", kind)], body: body.into(), open: false }
+        Self { status, headers: vec![("content-type", kind)], body: body.into(), open: false, after: None }
     }
 
-    fn respond(self, id: &Value) -> Response {
+    async fn respond(self, id: &Value) -> Response {
+        if let Some(after) = &self.after {
+            after.notified().await;
+        }
         let mut builder = Response::builder().status(self.status);
         for (name, value) in self.headers {
             builder = builder.header(name, value);
@@ -100,7 +106,7 @@ async fn answer(State(server): State<Server>, method: Method, headers: HeaderMap
     server.headers.lock().unwrap().push(headers);
     let script = |method: &str| server.scripts.lock().unwrap().get(method).cloned();
     if let Some(script) = script(method.as_str()).filter(|_| method != Method::POST) {
-        return script.respond(&Value::Null);
+        return script.respond(&Value::Null).await;
     }
     if method == Method::GET && server.manner == Manner::Stream {
         // A resumed stream repeats an answer.
@@ -117,7 +123,7 @@ async fn answer(State(server): State<Server>, method: Method, headers: HeaderMap
         return StatusCode::ACCEPTED.into_response();
     };
     if let Some(script) = script(message["method"].as_str().unwrap()) {
-        return script.respond(id);
+        return script.respond(id).await;
     }
     let result = match message["method"].as_str().unwrap() {
         "initialize" => json!({"protocolVersion": "2025-06-18", "capabilities": {"tools": {}},
