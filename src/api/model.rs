@@ -172,7 +172,10 @@ pub(super) fn arguments(message: &[u8]) -> Option<Box<RawValue>> {
         arguments: Option<&'a RawValue>,
     }
     let message: Message<'_> = serde_json::from_slice(message).ok()?;
-    message.params.arguments.map_or_else(|| RawValue::from_string("{}".to_owned()).ok(), |raw| Some(raw.to_owned()))
+    message
+        .params
+        .arguments
+        .map_or_else(|| RawValue::from_string("{}".to_owned()).ok(), |raw| Some(raw.to_owned()))
 }
 
 /// Who ended a call, in one word.

@@ -54,14 +54,16 @@ pub(super) async fn subscribe(visit: Visit, pass: Passthrough, body: Bytes, aske
         return response;
     }
     let (parts, body) = response.into_parts();
-    let told = Told { body: body.into_data_stream(), end: Box::pin(end), tail: Tail::default(), over: false, asker };
+    let told =
+        Told { body: body.into_data_stream(), end: Box::pin(end), tail: Tail::default(), over: false, asker };
     Response::from_parts(parts, Body::from_stream(told))
 }
 
 /// A drain, or a stop of this agent or server.
 fn end(visit: &Visit) -> impl Future<Output = ()> + Send + 'static {
     let closing = visit.door.inner.closing.clone();
-    let (broker, grant, server) = (visit.door.inner.broker.clone(), visit.grant.clone(), visit.server.clone());
+    let (broker, grant, server) =
+        (visit.door.inner.broker.clone(), visit.grant.clone(), visit.server.clone());
     async move {
         tokio::select! {
             () = closing.cancelled() => {}

@@ -118,11 +118,21 @@ pub(super) async fn end(visit: Visit) -> Response {
     }
 }
 
-pub(super) async fn send(visit: &Visit, pass: Passthrough, link: &Link, body: Bytes) -> Result<Reply, SendError> {
+pub(super) async fn send(
+    visit: &Visit,
+    pass: Passthrough,
+    link: &Link,
+    body: Bytes,
+) -> Result<Reply, SendError> {
     relay(visit, pass, link, Outbound::post(body).with_headers_of(&visit.headers)).await
 }
 
-pub(super) async fn relay(visit: &Visit, pass: Passthrough, link: &Link, out: Outbound) -> Result<Reply, SendError> {
+pub(super) async fn relay(
+    visit: &Visit,
+    pass: Passthrough,
+    link: &Link,
+    out: Outbound,
+) -> Result<Reply, SendError> {
     visit.door.inner.broker.relay(pass, link, out).await
 }
 

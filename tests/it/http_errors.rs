@@ -57,10 +57,10 @@ async fn an_http_error_before_any_header_left_passes_untouched() {
         house.approve(&house.pending().await).await;
     });
     assert_eq!(answer.status, 429);
-    assert_eq!((&answer.headers["retry-after"], &answer.headers["content-type"]), (
-        &"7".parse().unwrap(),
-        &"text/plain".parse().unwrap()
-    ));
+    assert_eq!(
+        (&answer.headers["retry-after"], &answer.headers["content-type"]),
+        (&"7".parse().unwrap(), &"text/plain".parse().unwrap())
+    );
     assert!(!answer.headers.contains_key("set-cookie"));
     assert_eq!(answer.bytes().await, "slow down");
 }

@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 use countersign::ledger::StopScope;
 use serde_json::{Value, json};
 
-use crate::rig::{Answer, House, Manner, Plan, Script, Server, Told, call, call_with_token, mirrored, modern};
+use crate::rig::{
+    Answer, House, Manner, Plan, Script, Server, Told, call, call_with_token, mirrored, modern,
+};
 
 const EVENT: &str = "data: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/message\",\"params\":{}}\n\n";
 
@@ -137,7 +139,10 @@ async fn a_list_is_sieved_whatever_status_and_form_it_comes_in() {
             let text = String::from_utf8(answer.bytes().await.into()).unwrap();
             assert!(!text.contains("secret"), "{status} {kind}: {text}");
             // What a listening stream cannot be is refused; everything else passes with its status.
-            assert!(said == 502 || (said == status && text.contains("look")), "{status} {kind}: {said} {text}");
+            assert!(
+                said == 502 || (said == status && text.contains("look")),
+                "{status} {kind}: {said} {text}"
+            );
         }
     }
 }

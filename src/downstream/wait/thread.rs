@@ -126,7 +126,8 @@ impl Wait {
 
     /// The last word on this connection, when it is due: come back.
     pub(super) fn pause(&mut self) -> Option<Bytes> {
-        let thread = self.thread.as_mut().filter(|thread| thread.pause.is_some_and(|at| at <= Instant::now()))?;
+        let thread =
+            self.thread.as_mut().filter(|thread| thread.pause.is_some_and(|at| at <= Instant::now()))?;
         thread.pauses = true;
         let (id, _) = thread.name(&self.asker.id);
         Some(sse::priming(&id, Some(RETRY)).into())
@@ -247,7 +248,9 @@ mod tests {
             assert!(id.bytes().all(|b| b.is_ascii_graphic()), "{id}");
             assert_eq!(Mark::parse(&id), Some(Mark { number: 255, request: request.into() }));
         }
-        for theirs in ["", "7", "countersign-", "countersign-ff-1", "countersign-ff-x-Nw", "countersign-gg-1-Nw"] {
+        for theirs in
+            ["", "7", "countersign-", "countersign-ff-1", "countersign-ff-x-Nw", "countersign-gg-1-Nw"]
+        {
             assert_eq!(Mark::parse(theirs), None, "{theirs}");
         }
     }

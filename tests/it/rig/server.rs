@@ -75,7 +75,8 @@ impl Server {
     pub async fn start(manner: Manner) -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/mcp", listener.local_addr().unwrap());
-        let server = Self { url, manner, seen: Arc::default(), headers: Arc::default(), scripts: Arc::default() };
+        let server =
+            Self { url, manner, seen: Arc::default(), headers: Arc::default(), scripts: Arc::default() };
         let router = Router::new().route("/mcp", any(answer)).with_state(server.clone());
         tokio::spawn(async move { axum::serve(listener, router).await });
         server
