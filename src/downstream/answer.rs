@@ -91,13 +91,21 @@ fn readdress(message: &Bytes, asker: &Asker) -> Bytes {
 
 /// A server's HTTP error where a stream has begun, or a bridge cannot show a status: a JSON-RPC error,
 /// with the body in `data`.
-fn http_error(said: &HttpError, brief: Option<&Brief>, call: Option<&str>, asker: &Asker) -> Bytes {
+pub(super) fn http_error(
+    said: &HttpError,
+    brief: Option<&Brief>,
+    call: Option<&str>,
+    asker: &Asker,
+) -> Bytes {
     let status = said.status.as_u16();
-    let words = if brief.is_some_and(|brief| brief.state == StateName::Lost) {
-        "the call was sent, and whether it was run is not known; it will not be sent again. Look at the \
+    let state = brief.map(|brief| brief.state);
+    let words = if state == Some(StateName::Lost) {
+        "; the call was sent, and whether it was run is not known; it will not be sent again. Look at the \
          state of what it changes before you repeat it"
+    } else if state == Some(StateName::Failed) {
+        "; the call was not run"
     } else {
-        "the call was not run"
+        ""
     };
     let body = match strict::check(&said.body, &Limits::of_servers(usize::MAX)) {
         Ok(json) => json.as_str().to_owned(),
@@ -105,7 +113,7 @@ fn http_error(said: &HttpError, brief: Option<&Brief>, call: Option<&str>, asker
     };
     let call = call.map(|call| format!(",\"countersign/call\":{call}")).unwrap_or_default();
     let data = format!("{{\"status\":{status},\"body\":{body}{call}}}");
-    let message = format!("the server answered HTTP {status}; {words}");
+    let message = format!("the server answered HTTP {status}{words}");
     mcp::answer::error(asker.id(), code::INTERNAL, &message, Some(&data)).into()
 }
 

@@ -34,6 +34,7 @@ pub use self::http::routes;
 pub use peer::{Connected, Peer};
 pub use settings::{DoorSettings, Patience, Until};
 pub use stdio::{StdioError, StdioSettings, join, stdio};
+use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{broker::Broker, mcp::Limits};
@@ -53,6 +54,8 @@ struct Inner {
     /// Who is watched for having their answer.
     deliveries: TaskTracker,
     calls_without_id: AtomicU64,
+    /// How many streams broke and may be taken up again.
+    away: watch::Sender<usize>,
 }
 
 impl Door {
@@ -69,6 +72,7 @@ impl Door {
                 closing: CancellationToken::new(),
                 deliveries: TaskTracker::new(),
                 calls_without_id: AtomicU64::new(0),
+                away: watch::Sender::default(),
             }),
         }
     }
@@ -98,6 +102,12 @@ impl Door {
     #[must_use]
     pub fn calls_without_id(&self) -> u64 {
         self.inner.calls_without_id.load(Ordering::Relaxed)
+    }
+
+    /// How many agents are away: their streams broke, and they may take them up again.
+    #[must_use]
+    pub fn away(&self) -> watch::Receiver<usize> {
+        self.inner.away.subscribe()
     }
 
     fn limits(&self) -> Limits {

@@ -141,7 +141,12 @@ async fn begin(mut wait: Box<Wait>) -> Response {
     let grace = Instant::now() + wait.door.inner.settings.grace();
     loop {
         let found = match timeout_at(grace, wait.find()).await {
-            Ok(Found::Beat) | Err(_) => {
+            // No sign of life before the headers.
+            Ok(Found::Beat) => {
+                wait.beats.given();
+                continue;
+            }
+            Err(_) => {
                 let first = wait.first();
                 return stream(wait, first);
             }

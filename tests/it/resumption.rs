@@ -14,7 +14,6 @@ use crate::rig::{Agent, Answer, House, Manner, Plan, Script, Server, Told, call,
 
 const NEW: &str = "2025-11-25";
 const OLD: &str = "2025-06-18";
-const MOMENT: Duration = Duration::from_millis(250);
 
 async fn agent(house: &House, version: &str) -> Agent {
     house.agent().initialized("test").await.with("mcp-protocol-version", version)
@@ -51,7 +50,7 @@ async fn a_stream_that_broke_goes_on_and_its_agent_never_left() {
         let last = named(&mut first).await;
         let pending = house.pending().await;
         drop(first);
-        tokio::time::sleep(MOMENT).await;
+        house.away(1).await;
         assert!(house.pending().await.waiter.is_some(), "it may come back");
 
         let mut second = agent.resume(Some(&last)).await;
@@ -91,11 +90,13 @@ async fn nothing_runs_for_an_agent_that_is_away() {
     let mut first = agent.post(&call(1, "cancel", json!({}))).await;
     let last = named(&mut first).await;
     drop(first);
-    tokio::time::sleep(MOMENT).await;
+    house.away(1).await;
     house.approve(&house.pending().await).await;
-    tokio::time::sleep(MOMENT).await;
+    house.until(|call| call.state.name() == StateName::Permitted).await;
+    // Others are served meanwhile.
+    assert_eq!(text(&agent.ask(&call(2, "look", json!({}))).await), "look ran with {}");
     assert_eq!(house.calls(&[StateName::Permitted]).await.len(), 1);
-    assert!(server.calls().is_empty());
+    assert_eq!(server.calls().len(), 1);
     let response = agent.resume(Some(&last)).await.response().await;
     assert_eq!(text(&response), "cancel ran with {}");
 }
@@ -127,7 +128,7 @@ async fn the_same_call_again_takes_the_place_of_one_who_is_away() {
     let mut first = agent.post(&call(1, "cancel", json!({}))).await;
     let last = named(&mut first).await;
     drop(first);
-    tokio::time::sleep(MOMENT).await;
+    house.away(1).await;
     let mut again = agent.post(&call(2, "cancel", json!({}))).await;
     named(&mut again).await;
     assert_eq!(house.calls(&[]).await.len(), 1, "one card");
@@ -152,7 +153,7 @@ async fn a_stream_that_breaks_while_the_call_runs_goes_on_too() {
     house.approve(&house.pending().await).await;
     let running = house.until(|call| call.state.name() == StateName::Dispatched).await;
     drop(first);
-    tokio::time::sleep(MOMENT).await;
+    house.away(1).await;
     let second = agent.resume(Some(&last)).await;
     work.notify_one();
     let response = second.response().await;
@@ -173,7 +174,7 @@ async fn an_answer_that_was_on_its_way_when_the_connection_broke_is_said_again()
     house.approve(&house.pending().await).await;
     house.until(|call| call.state.name() == StateName::Completed).await;
     drop(first);
-    tokio::time::sleep(2 * MOMENT).await;
+    house.away(1).await;
     let mut second = agent.resume(Some(&last)).await;
     let Some(Told::Message(response)) = second.told().await else { panic!("the answer") };
     assert_eq!((&response["id"], text(&response)), (&json!(3), "cancel ran with {}"));
@@ -221,7 +222,7 @@ async fn an_agent_that_is_away_can_cancel() {
     let mut first = agent.post(&call(5, "cancel", json!({}))).await;
     named(&mut first).await;
     drop(first);
-    tokio::time::sleep(MOMENT).await;
+    house.away(1).await;
     let cancel = json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 5}});
     assert_eq!(agent.post(&cancel).await.status, 202);
     let pending = house.until(|call| call.waiter.is_none()).await;
@@ -258,7 +259,7 @@ async fn a_drain_does_not_wait_for_those_who_are_away() {
     let mut first = agent.post(&call(1, "cancel", json!({}))).await;
     named(&mut first).await;
     drop(first);
-    tokio::time::sleep(MOMENT).await;
+    house.away(1).await;
     tokio::time::timeout(Duration::from_secs(3), house.door.drain()).await.expect("at once");
     house.until(|call| call.waiter.is_none()).await;
 }

@@ -18,6 +18,7 @@ use super::{Wait, stream};
 use crate::{
     call::{CallId, HowDelivered},
     downstream::{
+        Door,
         answer::{self, Asker},
         http::{Visit, text},
         lines::{Heir, Stir},
@@ -220,8 +221,25 @@ async fn linger(wait: Box<Wait>, call: CallId) {
     }
 }
 
+/// Counts an agent that is away, for as long as it is.
+struct Away(Door);
+
+impl Away {
+    fn of(wait: &Wait) -> Self {
+        wait.step_away(true);
+        wait.door.inner.away.send_modify(|away| *away += 1);
+        Self(wait.door.clone())
+    }
+}
+
+impl Drop for Away {
+    fn drop(&mut self) {
+        self.0.inner.away.send_modify(|away| *away -= 1);
+    }
+}
+
 async fn keep(mut wait: Box<Wait>) {
-    wait.step_away(true);
+    let _away = Away::of(&wait);
     let grace = Duration::from_millis(wait.door.inner.settings.resume_grace_ms);
     let closing = wait.door.inner.closing.clone();
     let stir = tokio::select! {
