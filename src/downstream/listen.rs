@@ -33,9 +33,8 @@ pub(super) async fn listen(visit: Visit) -> Response {
     if let Some(reason) = visit.door.inner.broker.stopped(&visit.grant, visit.server.name()) {
         return answer::refuse(StatusCode::FORBIDDEN, &answer::stopped(&reason));
     }
-    match (Mark::of(&visit), visit.session.clone()) {
-        (Some(mark), Some(session)) => return resume(visit, session, mark).await,
-        (Some(_), None) | (None, _) => {}
+    if let (Some(mark), Some(session)) = (Mark::of(&visit), visit.session.clone()) {
+        return resume(visit, session, mark).await;
     }
     let end = end(&visit);
     let (parts, body) = open_stream(visit).await.into_parts();

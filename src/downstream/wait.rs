@@ -211,7 +211,7 @@ impl Wait {
         }
         let found = match self.find().await {
             Found::Wanted(heir) => return Next::Wanted(heir),
-            found => found,
+            found @ (Found::Moved(_) | Found::Left | Found::Enough | Found::Beat) => found,
         };
         match self.act(found).await {
             News::Message(message) => Next::Part(self.pass_on(&message)),

@@ -31,7 +31,7 @@ async fn named(answer: &mut Answer) -> String {
 async fn left(house: &House, call: &Call) -> Vec<DetachReason> {
     let view = house.broker.view(call.id).await.unwrap().unwrap();
     let why = view.timeline.iter().filter_map(|step| match &step.entry.fact {
-        Fact::Call(Event::Detached { why, .. }) => Some(why.clone()),
+        Fact::Call(Event::Detached { why, .. }) => Some(*why),
         _ => None,
     });
     assert_eq!(view.timeline[0].entry.stream, Stream::Call(call.id));
