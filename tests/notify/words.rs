@@ -251,6 +251,8 @@ async fn an_approvers_comment_is_told_with_who_approved() {
     let (house, receiver) = (House::open().await, Receiver::start().await);
     let _notify = house.notify(vec![slack(&receiver)]).await;
     let id = house.park(&json!({})).await;
+    // What is settled before it was told is not told.
+    receiver.received(1).await;
     let digest = house.call(id).await.digest;
     let comment = Some("looked at it".to_owned());
     house.broker.review(id, super::rig::ann(), Vote::Approve, digest, comment).await.unwrap();
