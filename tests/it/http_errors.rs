@@ -50,6 +50,7 @@ async fn an_http_error_before_any_header_left_passes_untouched() {
     server.answers("tools/call", script);
     let mut plan = Plan::at(&server.url);
     plan.door.grace_ms = 60_000;
+    plan.door.heartbeat_ms = 1;
     let house = House::open(plan).await;
     let agent = house.agent().initialized("test").await;
     let request = call(1, "cancel", json!({}));
