@@ -105,6 +105,7 @@ impl Broker {
             | Event::Failed { .. }
             | Event::Lost { .. }
             | Event::Expired { .. }
+            | Event::Lifted { .. }
             | Event::Delivered { .. }
             | Event::Resolved { .. }
             | Event::LateAnswer { .. } => return Ok(None),

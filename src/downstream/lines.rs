@@ -120,6 +120,11 @@ impl Line {
         }
     }
 
+    /// Another look at the same request, which gives nothing up.
+    pub(super) fn also(&self) -> Self {
+        Self { place: Arc::clone(&self.place), key: None, lines: self.lines.clone() }
+    }
+
     /// Its stream has this number from here on.
     pub(super) fn opens(&self, stream: u32) {
         self.place.stream.store(stream, Ordering::SeqCst);

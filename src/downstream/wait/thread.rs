@@ -16,10 +16,11 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::{Wait, stream};
 use crate::{
-    call::{CallId, HowDelivered},
+    call::HowDelivered,
     downstream::{
-        Door,
+        Door, Peer,
         answer::{self, Asker},
+        delivery::watch,
         http::{Visit, text},
         lines::{Heir, Stir},
         reply,
@@ -179,7 +180,7 @@ fn gone() -> Response {
 /// The connection has gone. What cannot be resumed is dropped, which leaves the call.
 pub(super) fn broke(wait: Box<Wait>) {
     if wait.can_resume() {
-        let tasks = wait.door.inner.deliveries.clone();
+        let tasks = wait.door.inner.deliveries.tasks.clone();
         tasks.spawn(keep(wait));
     }
 }
@@ -192,18 +193,20 @@ pub(super) fn hand_over(wait: Box<Wait>, heir: Heir) {
     }
 }
 
-/// Everything was said: was it heard?
+/// Everything was said. Who closes the connection has heard it; who lost it may take the stream up again.
 pub(super) fn ended(mut wait: Box<Wait>) {
     let Stage::Answered(Some(call)) = wait.stage else { return };
     if wait.can_resume() {
-        let tasks = wait.door.inner.deliveries.clone();
-        tasks.spawn(linger(wait, call));
+        let line = wait.line.also();
+        watch(wait.door.clone(), call, HowDelivered::Line, wait.peer.clone(), Some(line));
+        let tasks = wait.door.inner.deliveries.tasks.clone();
+        tasks.spawn(linger(wait));
     } else {
         wait.watch(Some(call));
     }
 }
 
-async fn linger(wait: Box<Wait>, call: CallId) {
+async fn linger(wait: Box<Wait>) {
     let stay = Duration::from_millis(wait.door.inner.settings.delivery_ms);
     tokio::select! {
         stir = wait.line.stirred(false) => {
@@ -214,10 +217,8 @@ async fn linger(wait: Box<Wait>, call: CallId) {
         }
         () = sleep(stay) => {}
     }
-    if wait.peer.as_ref().is_some_and(|peer| !peer.is_there()) {
+    if wait.peer.as_ref().is_some_and(Peer::broke) {
         broke(wait);
-    } else if !wait.line.has_left() {
-        wait.door.inner.broker.delivered(call, HowDelivered::Line).await;
     }
 }
 

@@ -166,6 +166,7 @@ fn place(event: &Event, version: u64) -> (PayloadKind, u64) {
         | Event::Lost { .. }
         | Event::Expired { .. }
         | Event::Delivered { .. }
-        | Event::Resolved { .. } => (PayloadKind::Text, version),
+        | Event::Resolved { .. }
+        | Event::Lifted { .. } => (PayloadKind::Text, version),
     }
 }
