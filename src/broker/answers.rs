@@ -2,27 +2,29 @@
 
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt as _;
-use http::header::CONTENT_TYPE;
+use http::{HeaderMap, StatusCode, header::CONTENT_TYPE};
 use http_body_util::BodyExt as _;
 
-use super::compose::json;
+use super::{HttpError, compose::json};
 use crate::{
     mcp::{Json, Message, sse::Splitter},
     upstream::{BytesBody, Messages, Reply, ReplyBody, cannot_have_run},
 };
 
-/// Longest piece of an upstream's refusal that is quoted.
+/// Longest piece of an upstream's refusal that is quoted on the ledger.
 const QUOTE: usize = 300;
+/// Longest body of an HTTP error that is passed on to the agent.
+const LONGEST_ERROR: usize = 1 << 20;
 
 pub(super) enum Arrival {
     /// On its way to the agent: a notification or a request.
     Message(Bytes),
     /// The upstream's whole response.
     Response { message: Bytes, is_error: bool },
-    /// It refused before any effect.
-    Refused(String),
-    /// It was sent, and no response came.
-    Lost(String),
+    /// It refused before any effect; in its own words, if it was an HTTP error.
+    Refused(String, Option<Box<HttpError>>),
+    /// It was sent, and no response came; likewise.
+    Lost(String, Option<Box<HttpError>>),
 }
 
 pub(super) struct Arrivals {
@@ -42,7 +44,8 @@ enum Source {
     Messages(Messages),
     /// Not the status that a response comes with.
     Status {
-        code: http::StatusCode,
+        status: StatusCode,
+        headers: HeaderMap,
         body: Option<BytesBody>,
     },
     Over,
@@ -52,18 +55,19 @@ impl Arrivals {
     pub(super) fn of(reply: Reply, id: Bytes, cap: usize) -> Self {
         let Reply { status, headers, body } = reply;
         let kind = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let is_events = kind.starts_with("text/event-stream");
         let source = match body {
             ReplyBody::Messages(messages) => Source::Messages(messages),
             ReplyBody::Bytes(body) if status.as_u16() != 200 => {
-                Source::Status { code: status, body: Some(body) }
+                Source::Status { status, headers, body: Some(body) }
             }
-            ReplyBody::Bytes(body) if kind.starts_with("text/event-stream") => Source::Events {
+            ReplyBody::Bytes(body) if is_events => Source::Events {
                 body,
                 splitter: Splitter::new(cap),
                 ready: std::collections::VecDeque::new(),
             },
             ReplyBody::Bytes(body) => Source::Json(body),
-            ReplyBody::Empty => Source::Status { code: status, body: None },
+            ReplyBody::Empty => Source::Status { status, headers, body: None },
         };
         Self { source, id, cap }
     }
@@ -71,17 +75,17 @@ impl Arrivals {
     pub(super) async fn next(&mut self) -> Arrival {
         match std::mem::replace(&mut self.source, Source::Over) {
             Source::Json(body) => self.json(body).await,
-            Source::Status { code, body } => status(code, body).await,
+            Source::Status { status, headers, body } => refusal(status, headers, body).await,
             Source::Messages(mut messages) => match messages.next().await {
                 Some(Ok(message)) => {
                     self.source = Source::Messages(messages);
                     self.sort(message)
                 }
-                Some(Err(error)) => Arrival::Lost(error.to_string()),
-                None => Arrival::Lost("the server ended without an answer".into()),
+                Some(Err(error)) => lost(&error.to_string()),
+                None => lost("the server ended without an answer"),
             },
             Source::Events { body, splitter, ready } => self.events(body, splitter, ready).await,
-            Source::Over => Arrival::Lost("the server ended without an answer".into()),
+            Source::Over => lost("the server ended without an answer"),
         }
     }
 
@@ -103,12 +107,10 @@ impl Arrivals {
     async fn json(&self, body: BytesBody) -> Arrival {
         match body.collect().await {
             Ok(message) => match self.sort(message) {
-                Arrival::Message(_) => {
-                    Arrival::Lost("the server's answer is not an answer to this call".into())
-                }
-                arrival @ (Arrival::Response { .. } | Arrival::Refused(_) | Arrival::Lost(_)) => arrival,
+                Arrival::Message(_) => lost("the server's answer is not an answer to this call"),
+                arrival @ (Arrival::Response { .. } | Arrival::Refused(..) | Arrival::Lost(..)) => arrival,
             },
-            Err(error) => Arrival::Lost(error.to_string()),
+            Err(error) => lost(&error.to_string()),
         }
     }
 
@@ -125,8 +127,8 @@ impl Arrivals {
             }
             let frame = match body.frame().await {
                 Some(Ok(frame)) => frame,
-                Some(Err(error)) => return Arrival::Lost(error.to_string()),
-                None => return Arrival::Lost("the server's stream ended without an answer".into()),
+                Some(Err(error)) => return lost(&error.to_string()),
+                None => return lost("the server's stream ended without an answer"),
             };
             let Some(chunk) = frame.data_ref() else { continue };
             match splitter.push(chunk) {
@@ -135,9 +137,7 @@ impl Arrivals {
                         events.into_iter().filter_map(|event| event.data).filter(|data| !data.is_empty());
                     ready.extend(data.map(Bytes::from));
                 }
-                Err(error) => {
-                    return Arrival::Lost(format!("the server sent {error} (at most {})", self.cap));
-                }
+                Err(error) => return lost(&format!("the server sent {error} (at most {})", self.cap)),
             }
         }
     }
@@ -149,19 +149,30 @@ fn is_error(response: Json<'_>) -> bool {
         || response.at(&["result", "isError"]).is_some_and(|value| value.as_str() == "true")
 }
 
-async fn status(code: http::StatusCode, body: Option<BytesBody>) -> Arrival {
-    let mut quote = BytesMut::new();
-    if let Some(mut body) = body {
-        while let Some(Ok(frame)) = body.frame().await {
-            if let Some(chunk) = frame.data_ref() {
-                quote.extend_from_slice(&chunk[..chunk.len().min(QUOTE)]);
-            }
-            if quote.len() >= QUOTE {
-                break;
-            }
+fn lost(why: &str) -> Arrival {
+    Arrival::Lost(why.to_owned(), None)
+}
+
+async fn refusal(status: StatusCode, headers: HeaderMap, body: Option<BytesBody>) -> Arrival {
+    let (body, whole) = match body {
+        Some(body) => beginning(body).await,
+        None => (Bytes::new(), true),
+    };
+    let quote = String::from_utf8_lossy(&body[..body.len().min(QUOTE)]);
+    let why = format!("the server answered HTTP {}: {quote}", status.as_u16());
+    let said = (whole && !status.is_success()).then(|| Box::new(HttpError { status, headers, body }));
+    if cannot_have_run(status) { Arrival::Refused(why, said) } else { Arrival::Lost(why, said) }
+}
+
+/// As much of a body as is passed on, and whether that is all of it.
+async fn beginning(mut body: BytesBody) -> (Bytes, bool) {
+    let mut read = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(frame) = frame else { return (read.freeze(), false) };
+        read.extend_from_slice(frame.data_ref().map_or(&[], |chunk| chunk));
+        if read.len() > LONGEST_ERROR {
+            return (read.freeze(), false);
         }
     }
-    quote.truncate(QUOTE);
-    let why = format!("the server answered HTTP {}: {}", code.as_u16(), String::from_utf8_lossy(&quote));
-    if cannot_have_run(code) { Arrival::Refused(why) } else { Arrival::Lost(why) }
+    (read.freeze(), true)
 }

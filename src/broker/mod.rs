@@ -37,11 +37,12 @@ use std::sync::{
 };
 
 use arc_swap::ArcSwap;
+use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use ask::{Allowed, Ask, Live, Submission};
 pub use clock::{Clock, SystemClock, TestClock};
-pub use outcome::{Brief, End, Outcome, Rejection};
+pub use outcome::{Brief, End, HttpError, Outcome, Rejection};
 pub use read::{CallView, Step};
 pub use rules::{GrantRules, Rules};
 pub use segments::Recording;
@@ -72,6 +73,8 @@ struct Inner {
     fingerprint_key: [u8; 32],
     rules: ArcSwap<Rules>,
     stops: ArcSwap<stops::Stops>,
+    /// Wakes the streams that a stop ends.
+    stops_moved: watch::Sender<()>,
     limits: Mutex<Limits>,
     counted: counters::Counted,
     seats: seats::Seats,

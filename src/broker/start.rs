@@ -50,6 +50,7 @@ impl Broker {
         let inner = Arc::new_cyclic(|me| Inner {
             me: me.clone(),
             stops: ArcSwap::from_pointee(stops),
+            stops_moved: tokio::sync::watch::Sender::default(),
             rules: ArcSwap::from_pointee(rules),
             limits: Mutex::default(),
             counted,

@@ -102,6 +102,15 @@ impl Broker {
         self.inner.stopped(&grant.name, server).map(|reason| reason.text)
     }
 
+    /// Resolves when this agent may not use this server any more; cancel-safe.
+    pub async fn until_stopped(&self, grant: &Grant, server: &str) {
+        let mut moved = self.inner.stops_moved.subscribe();
+        while self.stopped(grant, server).is_none() {
+            // The sender lives as long as the broker, so an error cannot come.
+            let _ = moved.changed().await;
+        }
+    }
+
     /// Denies what waits of a grant that was revoked.
     ///
     /// # Errors
@@ -143,6 +152,7 @@ impl Inner {
                     let mut next = Stops::clone(&stops);
                     next.apply(event);
                     self.stops.store(Arc::new(next));
+                    self.stops_moved.send_replace(());
                     return Ok(());
                 }
                 Err(StoreError::Conflict(_)) => tokio::task::yield_now().await,

@@ -13,7 +13,7 @@ use http::{HeaderValue, StatusCode, header};
 use serde_json::json;
 
 use crate::{
-    broker::{Brief, End, Outcome},
+    broker::{Brief, End, HttpError, Outcome},
     call::{StateName, Timestamp},
     mcp::{
         self, Malformed,
@@ -53,6 +53,9 @@ pub(super) fn tell(outcome: &Outcome, asker: &Asker, now: Timestamp) -> Bytes {
         return readdress(message, asker);
     }
     let call = outcome.call.as_ref().map(|brief| describe(brief, &outcome.end, now));
+    if let End::HttpError(said) = &outcome.end {
+        return http_error(said, outcome.call.as_ref(), call.as_deref(), asker);
+    }
     let text = words(&outcome.end, outcome.call.as_ref());
     let answer = ToolText { text: &text, is_error: true, call: call.as_deref(), modern: asker.modern };
     mcp::answer::tool(asker.id(), answer).into()
@@ -86,10 +89,38 @@ fn readdress(message: &Bytes, asker: &Asker) -> Bytes {
     edits.apply().into()
 }
 
+/// A server's HTTP error where a stream has begun, or a bridge cannot show a status: a JSON-RPC error,
+/// with the body in `data`.
+pub(super) fn http_error(
+    said: &HttpError,
+    brief: Option<&Brief>,
+    call: Option<&str>,
+    asker: &Asker,
+) -> Bytes {
+    let status = said.status.as_u16();
+    let state = brief.map(|brief| brief.state);
+    let words = if state == Some(StateName::Lost) {
+        "; the call was sent, and whether it was run is not known; it will not be sent again. Look at the \
+         state of what it changes before you repeat it"
+    } else if state == Some(StateName::Failed) {
+        "; the call was not run"
+    } else {
+        ""
+    };
+    let body = match strict::check(&said.body, &Limits::of_servers(usize::MAX)) {
+        Ok(json) => json.as_str().to_owned(),
+        Err(_) => json!(String::from_utf8_lossy(&said.body)).to_string(),
+    };
+    let call = call.map(|call| format!(",\"countersign/call\":{call}")).unwrap_or_default();
+    let data = format!("{{\"status\":{status},\"body\":{body}{call}}}");
+    let message = format!("the server answered HTTP {status}{words}");
+    mcp::answer::error(asker.id(), code::INTERNAL, &message, Some(&data)).into()
+}
+
 fn words(end: &End, call: Option<&Brief>) -> String {
     match end {
         // `tell` passes the server's answer through.
-        End::Completed { .. } => String::new(),
+        End::Completed { .. } | End::HttpError(_) => String::new(),
         End::CompletedNotKept { bytes } => format!(
             "[DONE] The call was run and the server answered, but its answer of {bytes} bytes was too \
              large to keep until you came back for it. Do not repeat the call; read the result another way."
@@ -180,7 +211,8 @@ fn retry_after(end: &End, now: Timestamp) -> Option<Duration> {
         | End::WithdrawnBy { .. }
         | End::Cancelled
         | End::Failed { .. }
-        | End::Lost { .. } => None,
+        | End::Lost { .. }
+        | End::HttpError(_) => None,
     }
 }
 

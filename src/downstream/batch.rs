@@ -11,18 +11,22 @@ use futures_util::{StreamExt as _, stream};
 use http::{HeaderMap, StatusCode, header};
 
 use super::{
-    answer,
+    answer::{self, Asker},
     gate::{self, Errand},
     http::Visit,
     modern, reply,
 };
-use crate::mcp::{Malformed, Message, Meta};
+use crate::{
+    broker::HttpError,
+    mcp::{Malformed, Message, Meta},
+};
 
 /// One element: what it asks for and its bytes, or its answer already.
 pub(super) struct Element {
     errand: Result<Errand, Box<Response>>,
     body: Bytes,
-    answers: bool,
+    /// Who is answered, if anyone.
+    asker: Option<Asker>,
 }
 
 /// Most elements of one batch: each may hold a place.
@@ -47,15 +51,25 @@ pub(super) fn split(
     }
     let element = |message: &Message<'_>| {
         let own = message.raw().span_in(body).map(|span| body.slice(span)).unwrap_or_default();
-        let answers = matches!(message, Message::Request(_));
-        Element { errand: gate::sort(visit, message, &own), body: own, answers }
+        let asker = match message {
+            Message::Request(request) => {
+                Some(Asker { id: Bytes::copy_from_slice(request.id.as_str().as_bytes()), modern: false })
+            }
+            Message::Notification(_) | Message::Response(_) => None,
+        };
+        let mut errand = gate::sort(visit, message, &own);
+        if let Ok(Errand::Call(wanted)) = &mut errand {
+            wanted.alone = false;
+        }
+        Element { errand, body: own, asker }
     };
     Ok(messages.iter().map(element).collect())
 }
 
 /// All answers as events, each as soon as it is there; 202 when nothing asks for one.
 pub(super) async fn answer(visit: Visit, elements: Vec<Element>) -> Response {
-    let (asking, telling): (Vec<_>, Vec<_>) = elements.into_iter().partition(|element| element.answers);
+    let (asking, telling): (Vec<_>, Vec<_>) =
+        elements.into_iter().partition(|element| element.asker.is_some());
     for element in telling {
         if let Ok(errand) = element.errand {
             gate::run(visit.clone(), errand, element.body).await;
@@ -80,7 +94,14 @@ async fn as_events(visit: Visit, element: Element) -> stream::BoxStream<'static,
     if kind.is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream")) {
         return response.into_body().into_data_stream().boxed();
     }
+    let (status, headers) = (response.status(), response.headers().clone());
     let whole = to_bytes(response.into_body(), usize::MAX).await;
-    let event = whole.map(|whole| reply::event(&whole));
+    let event = whole.map(|body| match element.asker {
+        // Its status cannot be shown here.
+        Some(asker) if !status.is_success() && !reply::is_response(&body) => {
+            reply::event(&answer::http_error(&HttpError { status, headers, body }, None, None, &asker))
+        }
+        Some(_) | None => reply::event(&body),
+    });
     stream::once(std::future::ready(event)).boxed()
 }

@@ -86,6 +86,7 @@ pub(super) fn to_deliver(outcome: &Outcome) -> Option<CallId> {
         | End::WithdrawnBy { .. }
         | End::Cancelled
         | End::Failed { .. }
-        | End::Lost { .. } => Some(call.id),
+        | End::Lost { .. }
+        | End::HttpError(_) => Some(call.id),
     }
 }

@@ -17,7 +17,8 @@ use super::{
     delivery::recall,
     http::Visit,
     lines::Leave,
-    modern, relay, reply, wait,
+    listen, modern, relay, reply,
+    wait::{self, Thread},
 };
 use crate::{
     broker::{Ask, Live, Rules, Submission},
@@ -36,6 +37,8 @@ pub(super) enum Errand {
     },
     Initialize(Passthrough, Bytes, ClientInfo),
     ListTools(Passthrough, Asker),
+    /// `subscriptions/listen`: a stream without an end of its own.
+    Subscribe(Passthrough, Asker),
     /// `notifications/cancelled` for the request with this id, as written.
     Cancel(Passthrough, Box<str>),
     Relay(Passthrough, Option<Asker>),
@@ -49,6 +52,8 @@ pub(super) struct Wanted {
     pub asker: Asker,
     pub client: ClientInfo,
     pub live: Live,
+    /// The response is this call's own: its stream can be resumed.
+    pub alone: bool,
 }
 
 type Refusal = Box<Response>;
@@ -64,6 +69,13 @@ pub(super) fn sort(visit: &Visit, message: &Message<'_>, body: &Bytes) -> Result
     let version = modern::version(visit.said_version(), &meta);
     if message.id().is_some_and(|id| id.as_str().len() > LONGEST_ID) {
         let why = Malformed::Envelope { why: "an `id` of more than 1024 bytes", id: None };
+        return Err(answer::malformed(&why).into());
+    }
+    if let Message::Request(request) = message
+        && !request.is_2_0
+    {
+        let id = Some(request.id.as_str().to_owned());
+        let why = Malformed::Envelope { why: "`jsonrpc` must be \"2.0\"", id };
         return Err(answer::malformed(&why).into());
     }
     let asker = message.id().map(|id| Asker { id: owned(id), modern: version.is_modern() });
@@ -108,6 +120,7 @@ pub(super) async fn run(visit: Visit, errand: Errand, body: Bytes) -> Response {
             Box::pin(relay::initialize(visit, pass, body, id, client)).await
         }
         Errand::ListTools(pass, asker) => Box::pin(relay::list_tools(visit, pass, body, asker)).await,
+        Errand::Subscribe(pass, asker) => Box::pin(listen::subscribe(visit, pass, body, asker)).await,
         Errand::Cancel(pass, id) => match cancel(&visit, &id) {
             Leave::Heard => StatusCode::ACCEPTED.into_response(),
             Leave::PassOn => Box::pin(relay::message(visit, pass, body, None)).await,
@@ -149,6 +162,7 @@ fn call(visit: &Visit, message: &Message<'_>, body: &Bytes, asker: Asker) -> Res
         client: client_of(visit, &call.meta),
         live: live(&call.meta, &asker),
         asker,
+        alone: true,
     })))
 }
 
@@ -157,7 +171,7 @@ async fn submit(visit: Visit, wanted: Wanted, body: Bytes) -> Response {
     if door.closing.is_cancelled() {
         return answer::draining(&wanted.asker.id);
     }
-    let Wanted { tool, arguments, input_responses, asker, client, mut live } = wanted;
+    let Wanted { tool, arguments, input_responses, asker, client, mut live, alone } = wanted;
     let patience = door.settings.patience(&client, live.progress_token.is_some());
     let ask = Ask {
         grant: visit.grant.clone(),
@@ -193,7 +207,8 @@ async fn submit(visit: Visit, wanted: Wanted, body: Bytes) -> Response {
         Submission::Waiting(waiter) => {
             live.headers = modern::headers_of_call(&visit.headers, &name, asker.modern);
             drop((body, name));
-            Box::pin(wait::hold(visit, waiter, asker, live, patience)).await
+            let thread = Thread::of(&visit, &asker).filter(|_| alone);
+            Box::pin(wait::hold(visit, waiter, asker, live, (patience, thread))).await
         }
     }
 }
@@ -257,6 +272,9 @@ fn passing(
         (Class::Protocol, None) if method == "notifications/cancelled" => {
             let id = message.params().and_then(|params| params.get("requestId"));
             Ok(Errand::Cancel(pass, id.map_or("", Json::as_str).into()))
+        }
+        (Class::Protocol, Some(asker)) if method == "subscriptions/listen" => {
+            Ok(Errand::Subscribe(pass, asker))
         }
         (Class::Protocol, asker) => Ok(Errand::Relay(pass, asker)),
         (Class::List, Some(asker)) if method == "tools/list" => Ok(Errand::ListTools(pass, asker)),

@@ -16,7 +16,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use tokio::time::timeout;
 
-use super::{Door, Peer, answer, batch, gate, relay, session::Session};
+use super::{Door, Peer, answer, batch, gate, listen, relay, session::Session};
 use crate::{
     identity::Grant,
     mcp::{Frame, Version, header as mcp_header},
@@ -87,7 +87,7 @@ impl Door {
                 Ok(body) => post(visit, body).await,
                 Err(refusal) => *refusal,
             },
-            Method::GET => Box::pin(relay::listen(visit)).await,
+            Method::GET => Box::pin(listen::listen(visit)).await,
             Method::DELETE => Box::pin(relay::end(visit)).await,
             _ => {
                 let mut refusal = answer::refuse(StatusCode::METHOD_NOT_ALLOWED, "use POST, GET or DELETE");

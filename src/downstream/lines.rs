@@ -1,4 +1,5 @@
-//! Where `notifications/cancelled` finds the request it means, while that request waits here.
+//! Where `notifications/cancelled` finds the request it means, and a resumed stream the one it goes on with,
+//! while that request waits here.
 //!
 //! Only requests of a session have a line here: without one, two clients of the same grant may use the same id.
 
@@ -6,11 +7,13 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, Mutex, PoisonError, Weak,
-        atomic::{AtomicU8, Ordering},
+        atomic::{AtomicU8, AtomicU32, Ordering},
     },
 };
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
+
+use super::wait::Wait;
 
 type Key = (Arc<str>, Box<str>);
 
@@ -29,7 +32,22 @@ pub(super) struct Line {
 #[derive(Debug, Default)]
 struct Place {
     phase: AtomicU8,
-    left: Notify,
+    /// The number of its stream; 0: none that can be resumed.
+    stream: AtomicU32,
+    stirred: Notify,
+    heir: Mutex<Option<Heir>>,
+}
+
+/// Who takes the stream up again, and waits to be given it.
+pub(super) type Heir = oneshot::Sender<Box<Wait>>;
+
+/// What reaches a waiting request from beside its own connection.
+#[derive(Debug)]
+pub(super) enum Stir {
+    /// The agent cancelled.
+    Left,
+    /// The agent takes its stream up again, on another connection.
+    Wanted(Heir),
 }
 
 /// What a cancel means for the one who waits there.
@@ -61,8 +79,25 @@ impl Lines {
         let place = self.lock().get(&(session.clone(), Box::from(id))).and_then(Weak::upgrade);
         let Some(place) = place else { return Leave::PassOn };
         let was = place.phase.swap(LEFT, Ordering::SeqCst);
-        place.left.notify_one();
+        place.stirred.notify_one();
         if was == SENT { Leave::PassOn } else { Leave::Heard }
+    }
+
+    /// Asks whoever holds that stream of this request for it; `None`: nobody does.
+    pub(super) fn ask(
+        &self,
+        session: &Arc<str>,
+        id: &str,
+        stream: u32,
+    ) -> Option<oneshot::Receiver<Box<Wait>>> {
+        let place = self.lock().get(&(session.clone(), Box::from(id))).and_then(Weak::upgrade)?;
+        if stream == 0 || place.stream.load(Ordering::SeqCst) != stream {
+            return None;
+        }
+        let (heir, wait) = oneshot::channel();
+        *place.heir.lock().unwrap_or_else(PoisonError::into_inner) = Some(heir);
+        place.stirred.notify_one();
+        Some(wait)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Key, Weak<Place>>> {
@@ -71,11 +106,28 @@ impl Lines {
 }
 
 impl Line {
-    /// Resolves when the agent cancelled; cancel-safe.
-    pub(super) async fn left(&self) {
-        while !self.has_left() {
-            self.place.left.notified().await;
+    /// Resolves when the agent cancelled (if that is heard now) or takes its stream up again; cancel-safe.
+    pub(super) async fn stirred(&self, hears_cancel: bool) -> Stir {
+        loop {
+            if hears_cancel && self.has_left() {
+                return Stir::Left;
+            }
+            let heir = self.place.heir.lock().unwrap_or_else(PoisonError::into_inner).take();
+            if let Some(heir) = heir {
+                return Stir::Wanted(heir);
+            }
+            self.place.stirred.notified().await;
         }
+    }
+
+    /// Another look at the same request, which gives nothing up.
+    pub(super) fn also(&self) -> Self {
+        Self { place: Arc::clone(&self.place), key: None, lines: self.lines.clone() }
+    }
+
+    /// Its stream has this number from here on.
+    pub(super) fn opens(&self, stream: u32) {
+        self.place.stream.store(stream, Ordering::SeqCst);
     }
 
     pub(super) fn has_left(&self) -> bool {
@@ -117,6 +169,21 @@ mod tests {
         assert!(mine.has_left());
         assert!(!other.has_left());
         assert_eq!(lines.cancel(&"s2".into(), "2"), Leave::PassOn);
+    }
+
+    #[tokio::test]
+    async fn a_stream_is_asked_for_by_its_session_request_and_number() {
+        let (lines, session): (Lines, Arc<str>) = (Lines::default(), "s1".into());
+        let line = lines.take(Some(&session), "1");
+        assert!(lines.ask(&session, "1", 0).is_none(), "it has no stream yet");
+        line.opens(7);
+        assert!(lines.ask(&session, "1", 8).is_none());
+        assert!(lines.ask(&session, "2", 7).is_none());
+        assert!(lines.ask(&"s2".into(), "1", 7).is_none());
+        assert!(lines.ask(&session, "1", 7).is_some());
+        assert!(matches!(line.stirred(true).await, Stir::Wanted(_)));
+        lines.cancel(&session, "1");
+        assert!(matches!(line.stirred(true).await, Stir::Left));
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod delivery;
 mod gate;
 mod http;
 mod lines;
+mod listen;
 mod modern;
 mod peer;
 mod relay;
@@ -33,6 +34,7 @@ pub use self::http::routes;
 pub use peer::{Connected, Peer, Watched};
 pub use settings::{DoorSettings, Patience, Until};
 pub use stdio::{StdioError, StdioSettings, join, stdio};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::{broker::Broker, mcp::Limits};
@@ -52,6 +54,8 @@ struct Inner {
     /// Who is watched for having their answer.
     deliveries: delivery::Deliveries,
     calls_without_id: AtomicU64,
+    /// How many streams broke and may be taken up again.
+    away: watch::Sender<usize>,
 }
 
 impl Door {
@@ -68,6 +72,7 @@ impl Door {
                 closing: CancellationToken::new(),
                 deliveries: delivery::Deliveries::default(),
                 calls_without_id: AtomicU64::new(0),
+                away: watch::Sender::default(),
             }),
         }
     }
@@ -97,6 +102,12 @@ impl Door {
     #[must_use]
     pub fn calls_without_id(&self) -> u64 {
         self.inner.calls_without_id.load(Ordering::Relaxed)
+    }
+
+    /// How many agents are away: their streams broke, and they may take them up again.
+    #[must_use]
+    pub fn away(&self) -> watch::Receiver<usize> {
+        self.inner.away.subscribe()
     }
 
     fn limits(&self) -> Limits {

@@ -32,11 +32,7 @@ pub(super) async fn pass_on(
     asker: Option<&Asker>,
     mut recording: Option<Recording>,
 ) -> Response {
-    if reply.status == StatusCode::NOT_FOUND
-        && let Some(session) = &visit.session
-    {
-        visit.door.inner.sessions.forget(visit.server.name(), &session.id);
-    }
+    note_gone(visit, reply.status);
     match reply.body {
         ReplyBody::Empty => respond(reply.status, reply.headers, Body::empty()),
         ReplyBody::Bytes(body) => {
@@ -58,6 +54,15 @@ pub(super) async fn pass_on(
             });
             Box::pin(spell(messages, (reply.status, reply.headers), asker.cloned(), grace)).await
         }
+    }
+}
+
+/// A server that answers 404 no longer knows the session; its client must initialize again.
+pub(super) fn note_gone(visit: &Visit, status: StatusCode) {
+    if status == StatusCode::NOT_FOUND
+        && let Some(session) = &visit.session
+    {
+        visit.door.inner.sessions.forget(visit.server.name(), &session.id);
     }
 }
 

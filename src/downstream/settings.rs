@@ -28,6 +28,10 @@ pub struct DoorSettings {
     pub heartbeat_ms: u64,
     /// A peer that stays this long after its answer has it, ms.
     pub delivery_ms: u64,
+    /// How long a legacy stream that broke may be taken up again, ms; then its agent has left.
+    pub resume_grace_ms: u64,
+    /// A waiting stream is closed after this, for its client to come back with GET (2025-11-25), s; 0: never.
+    pub poll_after_s: u64,
     /// Legacy sessions at a time; one grant may have half of them.
     pub max_sessions: usize,
     /// A legacy session without a message ends after this, s.
@@ -73,6 +77,8 @@ impl Default for DoorSettings {
             start_grace_ms: 30_000,
             heartbeat_ms: 12_000,
             delivery_ms: 2_000,
+            resume_grace_ms: 30_000,
+            poll_after_s: 0,
             max_sessions: 20_000,
             session_idle_s: 3_600,
             patience: patience.map(|(name, patience)| (name.to_owned(), patience)).into(),

@@ -47,26 +47,26 @@ impl Sieve {
         hides.then_some(Self { rules, grant, server, modern })
     }
 
-    /// The reply on its way down, sieved.
-    pub(super) async fn pass_on(self, visit: &Visit, reply: Reply, asker: Asker) -> Response {
+    /// The reply on its way down, sieved whatever its status: a client may read the body of an error too.
+    pub(super) async fn pass_on(self, visit: &Visit, reply: Reply, asker: Option<Asker>) -> Response {
         let Reply { status, mut headers, body } = reply;
-        if !status.is_success() {
-            return reply::pass_on(visit, Reply { status, headers, body }, Some(&asker), None).await;
-        }
+        reply::note_gone(visit, status);
         headers.remove(header::CONTENT_LENGTH);
         match body {
             ReplyBody::Empty => reply::respond(status, headers, Body::empty()),
             ReplyBody::Messages(messages) => {
                 let grace = visit.door.inner.settings.start_grace();
                 let sieved = messages.map(move |message| self.message(&message?));
-                reply::spell(sieved, (status, headers), Some(asker), grace).await
+                reply::spell(sieved, (status, headers), asker, grace).await
             }
             ReplyBody::Bytes(body) => {
-                match body.collect().await.and_then(|whole| self.whole(&headers, &whole)) {
+                let sieved = body.collect().await.and_then(|whole| match self.whole(&headers, &whole) {
+                    Err(_) if !status.is_success() && cannot_list(&headers, &whole) => Ok(whole),
+                    sieved => sieved,
+                });
+                match sieved {
                     Ok(sieved) => reply::respond(status, headers, Body::from(sieved)),
-                    Err(why) => {
-                        answer::json_with(StatusCode::BAD_GATEWAY, reply::broken(&asker, &why).into())
-                    }
+                    Err(why) => refuse(status, asker.as_ref(), &why),
                 }
             }
         }
@@ -157,6 +157,21 @@ impl Sieve {
             }
         }
         Ok((!edits.is_empty()).then(|| edits.apply()))
+    }
+}
+
+/// A text without the word cannot hold a list of tools: an error page, most likely, which says what is wrong.
+fn cannot_list(headers: &HeaderMap, body: &[u8]) -> bool {
+    let has = |word: &[u8]| body.windows(word.len()).any(|part| part.eq_ignore_ascii_case(word));
+    !is_encoded(headers) && !has(b"tools") && !has(br"\u")
+}
+
+/// In the place of what cannot be read. The status of an error stays: it says what a client does next.
+fn refuse(status: StatusCode, asker: Option<&Asker>, why: &BrokenReply) -> Response {
+    let status = if status.is_success() { StatusCode::BAD_GATEWAY } else { status };
+    match asker {
+        Some(asker) => answer::json_with(status, reply::broken(asker, why).into()),
+        None => answer::refuse(status, &why.to_string()),
     }
 }
 

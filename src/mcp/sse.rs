@@ -114,9 +114,18 @@ impl Splitter {
 /// One event with an optional id; `data` may have line ends.
 #[must_use]
 pub fn write(id: Option<&str>, data: &str) -> Vec<u8> {
+    write_with(id, None, data)
+}
+
+/// The same, saying how long a client waits before it comes back.
+#[must_use]
+pub fn write_with(id: Option<&str>, retry_ms: Option<u64>, data: &str) -> Vec<u8> {
     let mut out = Vec::with_capacity(data.len() + 32);
     if let Some(id) = id {
         field(&mut out, "id", id);
+    }
+    if let Some(retry) = retry_ms {
+        field(&mut out, "retry", &retry.to_string());
     }
     for line in data.split('\n') {
         field(&mut out, "data", line.strip_suffix('\r').unwrap_or(line));
@@ -137,14 +146,7 @@ pub fn comment(text: &str) -> Vec<u8> {
 /// An event with an id and empty data, and how long to wait before coming back (polling, ≥ 2025-11-25).
 #[must_use]
 pub fn priming(id: &str, retry_ms: Option<u64>) -> Vec<u8> {
-    let mut out = Vec::new();
-    field(&mut out, "id", id);
-    if let Some(retry) = retry_ms {
-        field(&mut out, "retry", &retry.to_string());
-    }
-    field(&mut out, "data", "");
-    out.push(b'\n');
-    out
+    write_with(Some(id), retry_ms, "")
 }
 
 /// A carriage return inside a value would end the line for the client: it becomes a space.

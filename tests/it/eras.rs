@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::rig::{House, Manner, Plan, Server, call, mirrored, modern, text};
+use crate::rig::{House, Manner, Plan, Script, Server, Told, call, mirrored, modern, text};
 
 #[tokio::test]
 async fn a_modern_call_waits_without_a_session_and_its_answer_is_complete() {
@@ -46,6 +46,28 @@ async fn a_modern_list_that_hides_a_tool_is_private_and_short_lived() {
     assert_eq!(list["result"]["cacheScope"], "private");
     assert_eq!(list["result"]["ttlMs"], 30_000);
     assert_eq!(list["result"]["tools"].as_array().unwrap().len(), 3);
+}
+
+#[tokio::test]
+async fn an_http_error_within_a_batch_is_an_error_of_its_call() {
+    let server = Server::start(Manner::Json).await;
+    let house = House::open(Plan::at(&server.url)).await;
+    let agent = house.agent().initialized("test").await.with("mcp-protocol-version", "2025-03-26");
+    server.answers("tools/call", Script::new(503, "text/plain", "busy"));
+    let batch = json!([call(1, "cancel", json!({})), call(2, "look", json!({}))]);
+    let mut answer = agent.post(&batch).await;
+    house.approve(&house.pending().await).await;
+    let mut told = Vec::new();
+    while let Some(one) = answer.told().await {
+        if let Told::Message(message) = one {
+            told.push(message);
+        }
+    }
+    told.sort_by_key(|message| message["id"].as_u64());
+    for (message, id) in told.iter().zip([1, 2]) {
+        assert_eq!((&message["id"], &message["error"]["data"]["body"]), (&json!(id), &json!("busy")));
+    }
+    assert_eq!(told.len(), 2);
 }
 
 #[tokio::test]

@@ -42,6 +42,12 @@ impl Lock {
             .map_err(|error| unusable(&path, &error))?;
         Ok(Self(file))
     }
+
+    /// Does a process own this store now?
+    pub fn is_held(store: &Path) -> bool {
+        let Ok(file) = File::open(beside(store, "lock")) else { return false };
+        flock(&file, FlockOperation::NonBlockingLockShared).is_err()
+    }
 }
 
 /// Creates the database's file so that nobody else can read it; one that exists keeps its mode.

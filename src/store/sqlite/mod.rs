@@ -53,6 +53,12 @@ pub struct Sqlite {
 }
 
 impl Sqlite {
+    /// Does a process own the store at `path` now? Nothing is opened.
+    #[must_use]
+    pub fn is_owned(path: &Path) -> bool {
+        files::Lock::is_held(path)
+    }
+
     /// Opens the store at `path`, making it and its key where there is none. Blocking.
     ///
     /// # Errors

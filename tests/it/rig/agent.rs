@@ -30,6 +30,8 @@ pub struct Answer {
     body: Incoming,
     splitter: Splitter,
     ready: std::collections::VecDeque<Told>,
+    /// Of the last event that had one.
+    pub last_id: Option<String>,
     connection: JoinHandle<()>,
     /// Without it the connection would end with the answer.
     _sender: http1::SendRequest<Full<Bytes>>,
@@ -87,9 +89,15 @@ impl Agent {
             body,
             splitter: Splitter::new(1 << 20),
             ready: std::collections::VecDeque::new(),
+            last_id: None,
             connection,
             _sender: sender,
         }
+    }
+
+    /// Takes up a stream whose last event had this id.
+    pub async fn resume(&self, last: Option<&str>) -> Answer {
+        self.clone().with("last-event-id", last.expect("an id")).send("GET", "").await
     }
 
     pub async fn post(&self, message: &Value) -> Answer {
@@ -152,7 +160,8 @@ impl Answer {
             let part = tokio::time::timeout(PATIENCE, self.body.frame()).await.expect("more of the stream");
             let part = part?.unwrap().into_data().unwrap();
             for event in self.splitter.push(&part).unwrap() {
-                let told = match event.data {
+                self.last_id = event.id.or(self.last_id.take());
+                let told = match event.data.filter(|data| !data.is_empty()) {
                     Some(data) => Told::Message(serde_json::from_str(&data).unwrap()),
                     None => Told::Comment,
                 };

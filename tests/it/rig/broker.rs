@@ -158,6 +158,13 @@ impl House {
         self.until(|call| call.state.name() == StateName::Pending).await
     }
 
+    /// So many agents are away from their streams, as soon as it is so.
+    pub async fn away(&self, number: usize) {
+        let mut away = self.door.away();
+        let found = away.wait_for(|away| *away == number);
+        tokio::time::timeout(Duration::from_secs(10), found).await.expect("within 10 s").unwrap();
+    }
+
     pub async fn delivered(&self, how: HowDelivered) -> Call {
         self.until(|call| call.delivered == Some(how)).await
     }
