@@ -8,3 +8,5 @@ mod crash;
 mod sample;
 #[path = "store/sqlite.rs"]
 mod sqlite;
+#[path = "store/start.rs"]
+mod start;

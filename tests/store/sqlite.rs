@@ -3,9 +3,10 @@
 use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, sync::Arc};
 
 use countersign::{
-    ledger::{Head, Stream, commitment, leaf_hash, read_key},
+    call::Event,
+    ledger::{BrokerEvent, Fact, Head, Stream, commitment, leaf_hash, read_key},
     store::{
-        Put, Store as _, StoreError,
+        Batch, Put, Store as _, StoreError,
         sqlite::{OpenOptions, ReadOnly, Sqlite},
     },
 };
@@ -13,7 +14,7 @@ use tempfile::TempDir;
 
 use crate::{
     contract,
-    sample::{call, moment, payload, submit},
+    sample::{call, moment, on, payload, submit, voted, write},
 };
 
 fn open(folder: &Path) -> Sqlite {
@@ -186,6 +187,16 @@ async fn a_changed_row_beside_the_entries_is_named_by_verification() {
     store.append(batch).await.unwrap();
     store.append_segment(moment(1), vec![b"one".to_vec()], moment(0), moment(1)).await.unwrap();
     store.append(submit(&call(2))).await.unwrap();
+    let started = BrokerEvent::Started { replica: "r".into(), epoch: 1, version: "1".into() };
+    let boot = on(Stream::Broker, None, vec![Fact::Broker(started)]);
+    store.append(Batch { writes: vec![boot], ..Batch::default() }).await.unwrap();
+    // The fifth entry, and the row that follows from it.
+    let mut second = call(2);
+    let vote = voted("ann", second.digest, moment(3));
+    let Fact::Call(Event::Voted { review }) = &vote else { panic!("{vote:?}") };
+    second.reviews.push(review.clone());
+    second.version = 2;
+    store.append(write(&second, Some(1), vec![vote])).await.unwrap();
     store.drain().await.unwrap();
     let (key, path) = (store.verifying_key(), store.path().to_owned());
     drop(store);
@@ -201,15 +212,30 @@ async fn a_changed_row_beside_the_entries_is_named_by_verification() {
         ("UPDATE payloads SET bytes = x'5b5d'", 1),
         ("UPDATE payloads SET salt = x'00'", 1),
         ("INSERT INTO payloads SELECT call, 2, 9, 0, salt, x'31' FROM payloads", 1),
-        ("INSERT INTO payloads VALUES (x'00', 0, 0, 0, x'00', x'00')", 3),
+        ("INSERT INTO payloads VALUES (x'00', 0, 0, 0, x'00', x'00')", 5),
         ("UPDATE segments SET leaves = x'00'", 2),
         ("UPDATE segments SET leaves = x''", 2),
-        ("UPDATE calls SET state = 1 WHERE rowid = 2", 3),
+        ("UPDATE calls SET state = 1 WHERE rowid = 2", 5),
         ("UPDATE calls SET snapshot = x'7b7d' WHERE rowid = 1", 1),
         (
             "UPDATE calls SET snapshot = CAST(replace(CAST(snapshot AS TEXT), 'agent-2', 'agent-3') AS BLOB) WHERE rowid = 2",
-            3,
+            5,
         ),
+        ("UPDATE calls SET shape = 1 WHERE rowid = 2", 5),
+        ("UPDATE calls SET short_code = 'AAAAAA' WHERE rowid = 1", 1),
+        ("UPDATE calls SET requested_at = 1 WHERE rowid = 1", 1),
+        (
+            "INSERT INTO calls SELECT x'00', state, shape, 1, 1, short_code, NULL, snapshot FROM calls LIMIT 1",
+            5,
+        ),
+        ("UPDATE shapes SET tool = 'ls' WHERE shape = 1", 1),
+        ("DELETE FROM shapes WHERE shape = 2", 5),
+        ("INSERT INTO shapes VALUES (9, 's', 't', 'a')", 5),
+        ("DELETE FROM votes", 5),
+        ("UPDATE votes SET reviewer = 'bob'", 5),
+        ("INSERT INTO votes VALUES ('bob', x'00')", 5),
+        ("UPDATE kv SET value = CAST('{\"epoch\":0,\"drained\":true}' AS BLOB) WHERE key = 'boot'", 4),
+        ("DELETE FROM kv WHERE key = 'boot'", 4),
         ("DELETE FROM calls WHERE rowid = 1", 1),
         ("UPDATE entries SET hash = zeroblob(32) WHERE number = 2", 2),
         ("UPDATE entries SET at = at + 1 WHERE number = 3", 3),

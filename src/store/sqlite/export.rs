@@ -6,8 +6,9 @@ use ed25519_dalek::VerifyingKey;
 use rusqlite::Connection;
 
 use super::{
+    audit,
     reader::{self, Read, Readers, Unread},
-    rows, schema,
+    schema,
 };
 use crate::{
     call::{Commitment, Event},
@@ -65,21 +66,10 @@ impl ReadOnly {
     /// # Errors
     /// What reading failed with; what was found to be changed is in the report.
     pub fn verify(&self, key: Option<VerifyingKey>, since: Option<Head>) -> Result<Report, StoreError> {
-        let mut verifier = Verifier::new(key, since);
         self.0.run(|connection| {
             let moment = connection.unchecked_transaction()?;
-            walk(&moment, true, &mut |line| {
-                verifier.take(line);
-                Ok(())
-            })?;
-            if !verifier.is_bad()
-                && let Some(bad) = rows::first_changed(&moment)?
-            {
-                verifier.found(bad);
-            }
-            Ok(())
-        })?;
-        Ok(verifier.finish())
+            audit::verify(&moment, Verifier::new(key, since))
+        })
     }
 
     /// The last signed head in the file.
@@ -149,7 +139,7 @@ fn behind(proof: Commitment, place: (PayloadKind, u64), payloads: &[Payload]) ->
 }
 
 /// Where the payload of an event lies.
-fn place(event: &Event, version: u64) -> (PayloadKind, u64) {
+pub(super) fn place(event: &Event, version: u64) -> (PayloadKind, u64) {
     match event {
         Event::Submitted { .. } => (PayloadKind::Params, 0),
         Event::Completed { .. } | Event::LateAnswer { .. } => (PayloadKind::Answer, 0),

@@ -141,12 +141,18 @@ pub fn put_segment(connection: &Connection, number: u64, leaves: &[u8]) -> Writt
 /// Which boot this is stands beside the entries that say so: the broker's stream grows with every batch
 /// of allowed calls and is not read to start.
 pub fn put_boot(connection: &Connection, event: &BrokerEvent) -> Written {
-    let boot = match event {
-        BrokerEvent::Started { epoch, .. } => Boot { epoch: *epoch, drained: false },
-        BrokerEvent::Drained { epoch } => Boot { epoch: *epoch, drained: true },
-        BrokerEvent::UncleanStart { .. } | BrokerEvent::AllowedCalls(_) => return Ok(()),
-    };
-    put(connection, BOOT.0, BOOT.1, Some(&serde_json::to_vec(&boot)?))
+    match boot_of(event) {
+        Some(boot) => put(connection, BOOT.0, BOOT.1, Some(&serde_json::to_vec(&boot)?)),
+        None => Ok(()),
+    }
+}
+
+pub fn boot_of(event: &BrokerEvent) -> Option<Boot> {
+    match event {
+        BrokerEvent::Started { epoch, .. } => Some(Boot { epoch: *epoch, drained: false }),
+        BrokerEvent::Drained { epoch } => Some(Boot { epoch: *epoch, drained: true }),
+        BrokerEvent::UncleanStart { .. } | BrokerEvent::AllowedCalls(_) => None,
+    }
 }
 
 /// `None` deletes.

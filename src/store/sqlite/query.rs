@@ -40,6 +40,13 @@ pub fn same(connection: &Connection, fingerprint: Fingerprint) -> Read<Vec<Call>
     rows.map(|row| read(&row?)).collect()
 }
 
+/// At least as many calls as there are, without counting.
+pub fn most_calls(connection: &Connection) -> Result<u64, StoreError> {
+    connection
+        .query_row("SELECT ifnull(max(rowid), 0) FROM calls", [], |row| row.get(0))
+        .map_err(super::schema::opening)
+}
+
 pub fn due(connection: &Connection, until: Timestamp, limit: usize) -> Read<Vec<CallId>> {
     let mut statement =
         connection.prepare_cached("SELECT id FROM calls WHERE deadline <= ?1 ORDER BY deadline LIMIT ?2")?;
