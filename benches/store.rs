@@ -137,6 +137,7 @@ async fn large(entries: u64, pending: u64, kept: Option<PathBuf>) {
     ask(&store, "a word of few arguments", text("quicksilver")).await;
     ask(&store, "a word of all arguments", text("ordinary clean")).await;
     ask(&store, "one argument's value", text(&format!("batch-{:08}", entries / 40))).await;
+    first_times(&store).await;
     let id = history::id(entries / 30);
     time("one call", async { usize::from(store.call(id).await.expect("a call").is_some()) }).await;
     time("its stream", async { store.stream(Stream::Call(id)).await.expect("entries").len() }).await;
@@ -151,6 +152,25 @@ async fn large(entries: u64, pending: u64, kept: Option<PathBuf>) {
     println!("{:>24}: {:?} of CPU, {} MiB at most", "verify", cpu() - before, most_memory() >> 10);
     drop(store);
     time("open", async { usize::from(open_at(&path).is_open()) }).await;
+}
+
+/// What parking costs in looks for the same call: ten thousand calls at once, each made for the first time;
+/// then as many that are known.
+async fn first_times(store: &Arc<Sqlite>) {
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    for (what, from) in [("10,000 first times", 1 << 40), ("10,000 known keys", 0)] {
+        let before = cpu();
+        time(what, async {
+            let looks = (from..from + 10_000).map(|n| store.same(Fingerprint(history::digest(n).0)));
+            futures_util::future::join_all(looks)
+                .await
+                .into_iter()
+                .map(|same| same.expect("calls").len())
+                .sum()
+        })
+        .await;
+        println!("{what:>24}: {:?} of CPU", cpu() - before);
+    }
 }
 
 async fn ask(store: &Sqlite, what: &str, filter: Filter) {

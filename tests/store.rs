@@ -10,3 +10,5 @@ mod sample;
 mod sqlite;
 #[path = "store/start.rs"]
 mod start;
+#[path = "store/words.rs"]
+mod words;

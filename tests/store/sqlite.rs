@@ -211,8 +211,8 @@ async fn a_changed_row_beside_the_entries_is_named_by_verification() {
     for (sql, number) in [
         ("UPDATE payloads SET bytes = x'5b5d'", 1),
         ("UPDATE payloads SET salt = x'00'", 1),
-        ("INSERT INTO payloads SELECT call, 2, 9, 0, salt, x'31' FROM payloads", 1),
-        ("INSERT INTO payloads VALUES (x'00', 0, 0, 0, x'00', x'00')", 5),
+        ("INSERT INTO payloads SELECT call, 2, 9, 0, salt, x'31', NULL FROM payloads", 1),
+        ("INSERT INTO payloads VALUES (x'00', 0, 0, 0, x'00', x'00', NULL)", 5),
         ("UPDATE segments SET leaves = x'00'", 2),
         ("UPDATE segments SET leaves = x''", 2),
         ("UPDATE calls SET state = 1 WHERE rowid = 2", 5),

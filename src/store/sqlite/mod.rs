@@ -11,6 +11,7 @@ mod reader;
 mod schema;
 mod shared;
 mod tail;
+mod words;
 mod writer;
 
 pub use export::ReadOnly;

@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-use super::writer::Broken;
+use super::{words, writer::Broken};
 use crate::{
     call::{Call, CallId, Fingerprint, StateName, Timestamp},
     ledger::{BrokerEvent, Stream},
@@ -117,16 +117,19 @@ pub fn put_fingerprint(connection: &Connection, call: CallId, fingerprint: Finge
 }
 
 pub fn put_payload(connection: &Connection, payload: &Payload) -> Written {
+    let words = words::put(connection, payload)?;
     connection
         .prepare_cached(
-            "INSERT OR REPLACE INTO payloads (call, kind, part, salt, bytes) VALUES (?1, ?2, ?3, ?4, ?5)",
+            "INSERT OR REPLACE INTO payloads (call, kind, part, salt, bytes, words)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
         )?
         .execute(params![
             payload.call.0.as_bytes(),
             kind_number(payload.kind),
             payload.part,
             payload.salt,
-            payload.bytes
+            payload.bytes,
+            words
         ])?;
     Ok(())
 }

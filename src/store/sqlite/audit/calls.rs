@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use rusqlite::{Connection, OptionalExtension as _, params};
+use rusqlite::{Connection, OptionalExtension as _};
 
 use crate::{
     call::{Call, CallId, Commitment, Event, evolve},
@@ -12,6 +12,7 @@ use crate::{
         sqlite::{
             export::place as place_of,
             projection::state_number,
+            query::has_voted,
             reader::{self, Read},
         },
     },
@@ -113,7 +114,7 @@ impl<'a> Calls<'a> {
         if let Event::Voted { review } = event
             && open.voters.insert(review.reviewer.name.clone())
         {
-            if !is_listed(self.moment, &review.reviewer.name, id)? {
+            if !has_voted(self.moment, &review.reviewer.name, id)? {
                 return Ok(Some("the vote is not among the reviewer's"));
             }
             self.votes += 1;
@@ -221,11 +222,4 @@ fn beside(moment: &Connection, id: CallId) -> Read<Vec<Beside>> {
         claimed: false,
     });
     Ok(beside.collect())
-}
-
-fn is_listed(moment: &Connection, reviewer: &str, id: CallId) -> Read<bool> {
-    let found = moment
-        .prepare_cached("SELECT 1 FROM votes WHERE reviewer = ?1 AND call = ?2")?
-        .exists(params![reviewer, id.0.as_bytes()])?;
-    Ok(found)
 }
