@@ -132,6 +132,27 @@ fn an_export_verifies_and_one_flipped_byte_ends_with_four() {
 }
 
 #[test]
+fn a_store_changed_behind_the_brokers_back_is_named_and_not_served() {
+    let home = Home::new();
+    home.run(&["reviewers", "add", "zoe"]).ends(0);
+    home.run(&["reviewers", "add", "bob"]).ends(0);
+    let store = rusqlite::Connection::open(home.path().join("countersign.db")).unwrap();
+    let zoe: Vec<u8> =
+        store.query_row("SELECT value FROM kv WHERE key = 'zoe'", [], |row| row.get(0)).unwrap();
+    store.execute("DELETE FROM kv WHERE key = 'zoe'", []).unwrap();
+    let bad = home.run(&["audit", "verify"]).ends(4);
+    assert!(bad.out().contains("not intact: entry 1: there is no row of reviewer zoe"), "{}", bad.out());
+    store.execute("INSERT INTO kv VALUES ('reviewer', 'zoe', ?1)", [zoe]).unwrap();
+    home.run(&["audit", "verify"]).ends(0);
+    store.execute_batch("DELETE FROM entries WHERE number = 2; DELETE FROM heads WHERE size = 2").unwrap();
+    drop(store);
+    let bad = home.run(&["audit", "verify"]).ends(4);
+    assert!(bad.out().contains("not intact: entry 2: cut off"), "{}", bad.out());
+    let refused = home.run(&["serve", "--listen", "127.0.0.1:0"]).ends(1);
+    assert!(refused.err().contains("countersign audit verify"), "{}", refused.err());
+}
+
+#[test]
 fn a_broker_without_server_and_reviewer_says_how_to_add_the_first() {
     let home = Home::new();
     let broker = home.start(&["serve", "--listen", "127.0.0.1:0"]);

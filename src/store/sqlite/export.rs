@@ -6,15 +6,15 @@ use ed25519_dalek::VerifyingKey;
 use rusqlite::Connection;
 
 use super::{
-    audit,
+    audit, files,
     reader::{self, Read, Readers, Unread},
     schema,
 };
 use crate::{
     call::{Commitment, Event},
     ledger::{
-        BrokerEvent, Fact, Head, Malformed, Report, Stream, Verifier, commitment, commitments, export::Line,
-        read_fact,
+        BrokerEvent, Entry, Fact, Head, Malformed, Report, Stream, Verifier, commitment, commitments,
+        export::Line, read_fact,
     },
     store::{Payload, PayloadKind, StoreError},
 };
@@ -72,6 +72,29 @@ impl ReadOnly {
         })
     }
 
+    /// These streams and these spaces of small values, all of one moment, in the order asked for.
+    ///
+    /// # Errors
+    /// As every read; `Damaged` for a stream that was changed.
+    pub fn together(&self, streams: &[Stream], spaces: &[&str]) -> Result<Together, StoreError> {
+        self.0.run(|connection| {
+            let moment = connection.unchecked_transaction()?;
+            let streams =
+                streams.iter().map(|stream| reader::stream(&moment, stream)).collect::<Read<_>>()?;
+            let spaces = spaces.iter().map(|space| reader::list(&moment, space)).collect::<Read<_>>()?;
+            Ok((streams, spaces))
+        })
+    }
+
+    /// The head in the file beside the store, which an older copy of the store does not have; `None` where
+    /// there is none.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn kept_head(&self) -> Result<Option<String>, StoreError> {
+        files::kept_head(self.0.path())
+    }
+
     /// The last signed head in the file.
     ///
     /// # Errors
@@ -81,6 +104,9 @@ impl ReadOnly {
         Ok(head.map(|(_, note)| note))
     }
 }
+
+/// Entries of streams, and keys and values of spaces.
+pub type Together = (Vec<Vec<Entry>>, Vec<Vec<(String, Vec<u8>)>>);
 
 type Sink<'a> = &'a mut dyn FnMut(Line) -> Read<()>;
 

@@ -14,7 +14,7 @@ mod tail;
 mod words;
 mod writer;
 
-pub use export::ReadOnly;
+pub use export::{ReadOnly, Together};
 pub use options::OpenOptions;
 
 use std::{

@@ -61,6 +61,10 @@ impl Readers {
         Self { path: path.to_owned(), idle: Mutex::default(), turns: Arc::new(Semaphore::new(CONNECTIONS)) }
     }
 
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Runs `query` on one of the connections, off the async threads.
     pub async fn read<T: Send + 'static>(
         self: &Arc<Self>,
