@@ -106,3 +106,33 @@ impl Prints {
         Ok(true)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use sha2::{Digest as _, Sha256};
+
+    use super::*;
+
+    fn print(n: u64) -> Fingerprint {
+        Fingerprint(Sha256::digest(n.to_be_bytes()).into())
+    }
+
+    #[test]
+    fn absence_means_something_once_all_keys_of_before_are_read() {
+        let before = Connection::open_in_memory().unwrap();
+        before.execute_batch("CREATE TABLE calls (fingerprint TEXT)").unwrap();
+        for n in 0..1000 {
+            before.execute("INSERT INTO calls VALUES (?1)", [print(n).to_text()]).unwrap();
+        }
+        let prints = Prints::new(1000);
+        prints.note(print(1000));
+        assert!(prints.may_have(print(5000)), "nobody knows yet");
+        assert!(prints.read_all(&before).unwrap());
+        prints.whole.store(true, Ordering::Release);
+        assert!((0..=1000).all(|n| prints.may_have(print(n))));
+        let wrong = (1001..101_001).filter(|n| prints.may_have(print(*n))).count();
+        assert!(wrong < 10, "{wrong} of 100,000 new keys cost a read");
+        prints.end();
+        assert!(!prints.read_all(&before).unwrap(), "told to end");
+    }
+}
