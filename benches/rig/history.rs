@@ -10,11 +10,14 @@ use countersign::{
     ledger::{Fact, Stream, commitment},
     store::{Batch, Payload, PayloadKind, Store as _, Write, sqlite::Sqlite},
 };
+use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
 /// Calls that live at the same time.
 const TOGETHER: u64 = 250;
 const START: i64 = 1_790_000_000_000;
+/// Ten years: what waits here waits whenever it is asked.
+const LONG: u64 = 315_360_000_000;
 const SALT: [u8; 32] = [7; 32];
 
 /// The digest of the `n`th call.
@@ -22,6 +25,11 @@ pub fn digest(n: u64) -> Digest {
     let mut digest = [0; 32];
     digest[..8].copy_from_slice(&n.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes());
     Digest(digest)
+}
+
+/// Its join key, which looks like chance as real ones do.
+pub fn print(n: u64) -> Fingerprint {
+    Fingerprint(Sha256::digest(n.to_be_bytes()).into())
 }
 
 /// The id of the `n`th call, sortable by its moment as real ones are.
@@ -70,7 +78,7 @@ async fn append(store: &Sqlite, calls: &[u64], lives: &mut [Option<Call>], stage
             *life = Some(evolve(id(*n), life.take(), event, batch.at).expect("an event that follows"));
         }
         let call = life.clone().expect("a call");
-        let deadline = (!call.state.is_settled()).then(|| at(n + 1_000_000_000));
+        let deadline = (!call.state.is_settled()).then(|| at(n + LONG));
         let write = Write {
             stream: Stream::Call(id(*n)),
             expected: Some(expected),
@@ -79,7 +87,7 @@ async fn append(store: &Sqlite, calls: &[u64], lives: &mut [Option<Call>], stage
             deadline,
         };
         if expected == 0 {
-            let fingerprint = Some((id(*n), Fingerprint(digest(*n).0)));
+            let fingerprint = Some((id(*n), print(*n)));
             first.push(Batch { writes: vec![write], payloads, fingerprint, ..empty.clone() });
             continue;
         }
@@ -194,6 +202,6 @@ fn submitted(n: u64) -> Event {
         digest: digest(n),
         rule: "/tools/tool/require_approval/0".into(),
         terms: Some(Terms::standard(Reason { rule: "/tools/tool".into(), text: "it stops runs".into() })),
-        expires_at: at(n + 900_000_000),
+        expires_at: at(n + LONG),
     }
 }
