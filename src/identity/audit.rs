@@ -43,18 +43,18 @@ struct Agent {
 fn changed_agent(entries: &[Entry], rows: &[Row]) -> Option<Bad> {
     let mut said: Said<Agent> = Said::new();
     for entry in entries {
-        match &entry.fact {
-            Fact::Agent(AgentEvent::AgentAdded { agent, owner, servers, token, .. }) => {
+        let Fact::Agent(event) = &entry.fact else { continue };
+        match event {
+            AgentEvent::AgentAdded { agent, owner, servers, token, .. } => {
                 let new = Agent { token: token.clone(), owner: owner.clone(), servers: servers.clone() };
                 said.insert(agent.clone(), (entry.number, new));
             }
-            Fact::Agent(AgentEvent::AgentRotated { agent, token, .. }) => {
+            AgentEvent::AgentRotated { agent, token, .. } => {
                 if let Some((number, agent)) = said.get_mut(agent) {
                     (*number, agent.token) = (entry.number, token.clone());
                 }
             }
-            Fact::Agent(AgentEvent::AgentRevoked { agent, .. }) => drop(said.remove(agent)),
-            _ => {}
+            AgentEvent::AgentRevoked { agent, .. } => drop(said.remove(agent)),
         }
     }
     differs("agent", said, rows, last(entries), |said: &Agent, row: &AgentRow| {
@@ -72,15 +72,15 @@ fn changed_agent(entries: &[Entry], rows: &[Row]) -> Option<Bad> {
 fn changed_person(entries: &[Entry], rows: &[Row], sessions: &[Row]) -> Option<Bad> {
     let (mut said, mut signed_in): (Said<Person>, HashSet<(&str, &str)>) = Default::default();
     for entry in entries {
-        match &entry.fact {
-            Fact::Reviewer(ReviewerEvent::ReviewerAdded { person, .. }) => {
+        let Fact::Reviewer(event) = &entry.fact else { continue };
+        match event {
+            ReviewerEvent::ReviewerAdded { person, .. } => {
                 said.insert(person.name.clone(), (entry.number, person.clone()));
             }
-            Fact::Reviewer(ReviewerEvent::ReviewerRevoked { reviewer, .. }) => drop(said.remove(reviewer)),
-            Fact::Reviewer(ReviewerEvent::SignedIn { reviewer, token }) => {
+            ReviewerEvent::ReviewerRevoked { reviewer, .. } => drop(said.remove(reviewer)),
+            ReviewerEvent::SignedIn { reviewer, token } => {
                 signed_in.insert((reviewer, token));
             }
-            _ => {}
         }
     }
     let forged = sessions.iter().any(|(key, value)| {
