@@ -144,12 +144,17 @@ impl<'a> Calls<'a> {
             Some(payloads) => payloads,
             none => none.insert(beside(self.moment, id)?),
         };
-        let proven = payloads.iter().position(|payload| payload.proof == proof);
-        let there = proven.or_else(|| payloads.iter().position(|other| (other.kind, other.part) == place));
-        let Some(payload) = there.and_then(|index| payloads.get_mut(index)) else { return Ok(()) };
-        verifier.payload(id, payload.proof);
-        self.payloads += u64::from(!payload.claimed);
-        payload.claimed = true;
+        let mut proven = payloads.iter_mut().filter(|payload| payload.proof == proof).peekable();
+        if proven.peek().is_some() {
+            verifier.payload(id, proof);
+            // The same words may lie there twice: a denying vote and the denial have one proof.
+            for payload in proven {
+                self.payloads += u64::from(!payload.claimed);
+                payload.claimed = true;
+            }
+        } else if let Some(other) = payloads.iter().find(|other| (other.kind, other.part) == place) {
+            verifier.payload(id, other.proof);
+        }
         Ok(())
     }
 
