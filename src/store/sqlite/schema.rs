@@ -1,7 +1,7 @@
 //! The tables, and how a file of an earlier version becomes one of this.
 //!
 //! `entries` is the truth; `calls`, `votes` and `shapes` are projections of it, written in the same
-//! transaction. A migration is never edited once released.
+//! transaction, and `audit/` holds them against it. `words` follows the payloads. A migration is never edited once released.
 
 use rusqlite::{Connection, TransactionBehavior};
 
