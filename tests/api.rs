@@ -6,6 +6,8 @@ mod guards;
 mod live;
 #[path = "api/openapi.rs"]
 mod openapi;
+#[path = "api/repeats.rs"]
+mod repeats;
 #[path = "api/reviews.rs"]
 mod reviews;
 #[path = "api/rig.rs"]

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use countersign::{
     call::{Person, Role, Timestamp},
-    identity::{ABSOLUTE, Access, GrantSettings, IDLE, Identity, IdentityError, Join, LINK_TTL, audit},
+    identity::{ABSOLUTE, Access, GrantSettings, IDLE, Identity, IdentityError, LINK_TTL, audit},
     ledger::{AgentEvent, Fact, ReviewerEvent, Stream},
     store::{
         Store,
@@ -226,12 +226,10 @@ async fn a_bad_configuration_changes_nothing() {
     let w = world().await;
     let good = "a-configured-token-1";
     w.identity.set_config(&[configured("ci", good)], NOW).await.unwrap();
-    let joined = GrantSettings { shared: true, join: Join::Grant, ..servers(&["a"]) };
     for bad in [
         vec![configured("CI", good)],
         vec![configured("ci", "short")],
         vec![configured("ci", good), configured("other", good)],
-        vec![("ci".to_owned(), joined)],
     ] {
         assert!(w.identity.set_config(&bad, NOW).await.is_err(), "{bad:?}");
         assert!(w.identity.grant(good).is_some());

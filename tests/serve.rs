@@ -4,7 +4,10 @@
 
 use std::{fs, path::Path, time::Duration};
 
-use countersign::{config::Config, serve};
+use countersign::{
+    config::{Config, Policies},
+    serve,
+};
 use serde_json::Value;
 
 fn config(folder: &Path, more: &str) -> Config {
@@ -67,6 +70,28 @@ async fn a_wrong_policy_keeps_the_old_one_and_says_where_it_is_wrong() {
     fs::write(&policy, r#"{"version":"1","default":"allow"}"#).expect("written");
     until(|| async { (running.broker.rules().digest("anyone", "none") != before).then_some(()) }).await;
     running.drain().await;
+}
+
+#[test]
+fn a_shared_grant_takes_no_policy_by_which_one_agent_takes_anothers_place() {
+    let folder = tempfile::tempdir().expect("a folder");
+    fs::write(
+        folder.path().join("policy.json"),
+        r#"{"version":"1","default":"deny","tools":{"t":{"action":"require_approval","approval":{"join":"grant"}}}}"#,
+    )
+    .expect("written");
+    let text = |shared: bool| {
+        format!(
+            "store = \"sqlite:store.db\"\n[servers.none]\nurl = \"http://127.0.0.1:9/mcp\"\npolicy = \"policy.json\"\n\
+             [grants.many]\nservers = [\"*\"]\nshared = {shared}\n"
+        )
+    };
+    let path = folder.path().join("countersign.toml");
+    fs::write(&path, text(false)).expect("written");
+    Policies::load(&Config::load(&path).expect("right")).expect("one agent, so it may");
+    fs::write(&path, text(true)).expect("written");
+    let refused = Policies::load(&Config::load(&path).expect("right")).expect_err("refused").to_string();
+    assert!(refused.contains("grants.many is shared") && refused.contains("join: grant"), "{refused}");
 }
 
 /// Awaits a condition; the deadline only bounds a failure.

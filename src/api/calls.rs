@@ -134,8 +134,8 @@ pub(super) fn model(api: &ApiParts, call: &Call, params: Option<&Bytes>, viewer:
     let rules = api.broker.rules();
     let policies = rules.of(&request.agent, &request.server);
     let risk = policies.iter().filter_map(|policy| policy.risk(&request.server, &request.tool)).max();
-    let now = api.broker.clock().now();
-    CallModel::new(call, params, &View { viewer, people: &directory.people, now, risk })
+    let (now, redelivery) = (api.broker.clock().now(), api.broker.settings().redelivery);
+    CallModel::new(call, params, &View { viewer, people: &directory.people, now, redelivery, risk })
 }
 
 fn detail(api: &ApiParts, view: &CallView, viewer: &Person) -> CallDetail {

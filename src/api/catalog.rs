@@ -10,7 +10,7 @@ use crate::{
     broker::GrantRules,
     call::{Timestamp, Verdict},
     identity::Source,
-    policy::{Evaluation, Facts, Policy},
+    policy::{Evaluation, Facts, Policy, joins},
     upstream::Server,
 };
 
@@ -111,6 +111,8 @@ pub(super) struct Explanation {
     verdict: &'static str,
     rule: String,
     reason: String,
+    /// When the same call, made again, joins the one that waits: `grant`, `detached` or `never`.
+    join: &'static str,
     /// Every rule that matched, in order.
     trace: Vec<String>,
 }
@@ -206,14 +208,16 @@ pub(super) async fn explain(
         session: ask.session.as_deref(),
         now: ask.now.unwrap_or_else(|| api.broker.clock().now()),
     };
-    let Evaluation { verdict, trace, .. } = api.broker.rules().judge(&facts);
+    let rules = api.broker.rules();
+    let join = joins(&rules.of(&ask.agent, &ask.server), &ask.server, &ask.tool).as_str();
+    let Evaluation { verdict, trace, .. } = rules.judge(&facts);
     let (verdict, rule, reason) = match verdict {
         Verdict::Allow { rule } => ("allow", rule, String::new()),
         Verdict::Review { terms } => ("require_approval", terms.reason.rule, terms.reason.text),
         Verdict::Deny { reason } => ("deny", reason.rule, reason.text),
         Verdict::Hide { rule } => ("hide", rule, String::new()),
     };
-    Json(Explanation { verdict, rule, reason, trace })
+    Json(Explanation { verdict, rule, reason, join, trace })
 }
 
 fn sorted<'a>(names: impl Iterator<Item = &'a String>) -> Vec<String> {

@@ -242,6 +242,7 @@ impl Follower {
             | Event::Cancelled { .. }
             | Event::Delivered { .. }
             | Event::Resolved { .. }
+            | Event::Lifted { .. }
             | Event::LateAnswer { .. } => self.reviewed.get(id).copied(),
         };
         let reviewed = match known {

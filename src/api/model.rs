@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 
 use crate::call::{
     AttachKind, By, Call, CallId, ClientInfo, Command, Digest, Era, People, Person, Refusal, Resolution,
-    State, StateName, Timestamp, Vote, decide, tally,
+    State, StateName, Timestamp, Vote, decide, denial_answers, tally,
 };
 use crate::{card::sent_beside, policy::Risk};
 
@@ -68,6 +68,10 @@ pub(super) struct CallModel {
     pub settled_at: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub settled_by: Option<String>,
+    /// The same call, made again before then, is told this person's denial; `lift` ends that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub answers_until: Option<Timestamp>,
     /// What a person found out about a lost call: `done` or `not_done`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resolved: Option<&'static str>,
@@ -96,6 +100,9 @@ pub(super) struct ReviewModel {
     pub reason: Option<String>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub self_approved: bool,
+    /// A denial that answers no repeat of the call.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub once: bool,
 }
 
 /// How many approvals are needed, of which group, and how many there are.
@@ -112,6 +119,8 @@ pub(super) struct View<'a> {
     pub viewer: &'a Person,
     pub people: &'a People,
     pub now: Timestamp,
+    /// How long a denial answers the same call.
+    pub redelivery: std::time::Duration,
     pub risk: Option<Risk>,
 }
 
@@ -152,6 +161,7 @@ impl CallModel {
             quorums: quorums(call, view.people),
             settled_at: call.settled_at,
             settled_by: settled_by(&call.state),
+            answers_until: answers_until(call, view),
             resolved: resolved(&call.state),
             can_vote: refusal.is_none(),
             can_vote_why: refusal.map(why_not),
@@ -199,6 +209,11 @@ fn settled_by(state: &State) -> Option<String> {
         | State::Failed { .. }
         | State::Lost { .. } => None,
     }
+}
+
+fn answers_until(call: &Call, view: &View<'_>) -> Option<Timestamp> {
+    let until = call.settled_at?.plus(view.redelivery);
+    denial_answers(call, view.redelivery, view.now).then_some(until)
 }
 
 fn resolved(state: &State) -> Option<&'static str> {
@@ -274,6 +289,7 @@ fn review(review: &crate::call::Review) -> ReviewModel {
         at: review.at,
         reason: None,
         self_approved: review.self_approved,
+        once: review.once,
     }
 }
 
@@ -296,6 +312,7 @@ fn voting(call: &Call, view: &View<'_>) -> Result<(), Refusal> {
         vote: Vote::Approve,
         digest: call.digest,
         reason: None,
+        once: false,
         people: view.people.clone(),
     };
     decide(Some(call), &command, view.now).map(|_| ())
@@ -322,6 +339,7 @@ fn why_not(refusal: Refusal) -> String {
         | Refusal::TooLong { .. }
         | Refusal::AlreadyDelivered
         | Refusal::AlreadyResolved
+        | Refusal::AlreadyLifted
         | Refusal::Exists(_)
         | Refusal::Nothing => "It cannot be voted on now.".to_owned(),
     }

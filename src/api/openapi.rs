@@ -26,6 +26,7 @@ use super::{calls, catalog, history, live, login, operations, stops, verbs};
         calls::show,
         verbs::review,
         verbs::withdraw,
+        verbs::lift,
         verbs::cancel,
         verbs::extend,
         verbs::resolve,

@@ -197,6 +197,11 @@ fn refused(refusal: Refusal) -> Problem {
             "Somebody has said already what became of it",
             "The first word stands on the ledger.",
         ),
+        Refusal::AlreadyLifted => Problem::conflict(
+            "lifted",
+            "Somebody has lifted the denial already",
+            "The same call, made again, asks people again.",
+        ),
         Refusal::QuorumGone => Problem::conflict(
             "quorum",
             "Votes that counted no longer do",

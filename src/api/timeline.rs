@@ -84,6 +84,7 @@ fn of(event: &Event) -> StepModel {
             vote: Some(vote(review.vote)),
             ..blank
         },
+        Event::Lifted { by } => StepModel { by: Some(by.name.clone()), ..blank },
         Event::VoteWithdrawn { reviewer } => StepModel { by: Some(reviewer.name.clone()), ..blank },
         Event::Extended { by, expires_at } => {
             StepModel { by: Some(by.name.clone()), expires_at: Some(*expires_at), ..blank }

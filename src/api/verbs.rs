@@ -27,6 +27,10 @@ pub(super) struct ReviewAsk {
     #[schema(value_type = String)]
     digest: Digest,
     reason: Option<String>,
+    /// With a denial: it answers this call only. The same call, made again, asks people again, instead of
+    /// being answered by this denial for a while.
+    #[serde(default)]
+    once: bool,
     /// Refused: this version cannot change arguments.
     #[schema(value_type = Option<Object>)]
     arguments: Option<Box<RawValue>>,
@@ -42,6 +46,11 @@ pub(super) struct CancelAsk {
 #[derive(Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct WithdrawAsk {}
+
+/// Nothing to say: `{}`.
+#[derive(Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct LiftAsk {}
 
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -83,7 +92,33 @@ pub(super) async fn review(
         )
         .about(id));
     }
-    let done = api.broker.review(id, person.clone(), ask.vote, ask.digest, ask.reason).await;
+    let done = match (ask.vote, ask.once) {
+        (Vote::Deny, true) => api.broker.deny_once(id, person.clone(), ask.digest, ask.reason).await,
+        (Vote::Approve, true) => {
+            let words = "`once` goes with a denial: an approval lets a call run once anyway.";
+            return Err(Problem::unprocessable(words).about(id));
+        }
+        (vote, false) => api.broker.review(id, person.clone(), vote, ask.digest, ask.reason).await,
+    };
+    answer(&api, id, done, &person).await
+}
+
+/// Ends a person's denial answering the same call made again: the next one asks people again.
+#[utoipa::path(post, path = "/api/v1/calls/{id}/lift", tag = "calls", params(("id" = String, Path)),
+    request_body = LiftAsk, responses(
+    (status = 200, body = CallModel),
+    (status = 401, body = Problem, content_type = "application/problem+json"),
+    (status = 403, body = Problem, content_type = "application/problem+json"),
+    (status = 404, body = Problem, content_type = "application/problem+json"),
+    (status = 409, body = Problem, content_type = "application/problem+json"),
+))]
+pub(super) async fn lift(
+    State(api): State<ApiParts>,
+    Decider(person): Decider,
+    Named(id): Named,
+    Body(LiftAsk {}): Body<LiftAsk>,
+) -> Answer {
+    let done = api.broker.lift(id, person.clone()).await;
     answer(&api, id, done, &person).await
 }
 

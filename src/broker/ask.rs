@@ -55,8 +55,8 @@ pub enum Submission {
     /// Answer this; it is told for the first time.
     Settled(Outcome),
     /// Answer this: the same call's outcome, which the agent has not had yet (or a person's fresh denial).
-    /// Report its delivery as `HowDelivered::Recall`.
-    Recalled(Outcome),
+    /// Report its delivery as `HowDelivered::Recall`. The ask comes back, for an agent that had it after all.
+    Recalled(Outcome, Box<Ask>),
     /// A person decides (or a permit must be durable first).
     Waiting(Box<Waiter>),
 }

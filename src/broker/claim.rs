@@ -6,7 +6,7 @@ use super::{
     End, Inner, Outcome, Waiter,
     compose::json,
     counters,
-    record::{Beside, RecordError, Recorded, alone},
+    record::{RecordError, Recorded, alone},
     rules::facts,
     submit::no_stricter,
 };
@@ -24,7 +24,8 @@ const TRIES: usize = 8;
 
 pub(super) enum Claimed {
     /// The waiter keeps its place while the call is under way.
-    Permit(Permit, Box<Waiter>),
+    /// What it took of its limits goes back if it cannot have run.
+    Permit(Permit, Box<Waiter>, Taken),
     /// Asked again on a new round; wait on.
     Reparked(Box<Waiter>),
     Settled(Outcome),
@@ -49,20 +50,18 @@ impl Inner {
                 Err(hit) => return self.full(waiter, hit).await,
             };
             let claim = self.try_claim(&waiter, &call, &judgement, taken.as_ref()).await;
-            if let (Err(_), Some(taken)) = (&claim, taken) {
-                self.limits().give_back(taken);
+            let permit = claim.as_ref().ok().and_then(|done| done.entries.iter().find_map(Permit::of));
+            let taken = taken.unwrap_or_default();
+            if let Some(permit) = permit {
+                waiter.spend();
+                return Claimed::Permit(permit, Box::new(waiter), taken);
             }
+            self.limits().give_back(taken);
             match claim {
+                // Stopped meanwhile: denied instead.
                 Ok(recorded) => {
                     waiter.spend();
-                    return match recorded.entries.iter().find_map(Permit::of) {
-                        Some(permit) => Claimed::Permit(permit, Box::new(waiter)),
-                        // Stopped meanwhile: denied instead.
-                        None => {
-                            self.give_back(id).await;
-                            Claimed::Settled(self.outcome(&recorded.call).await)
-                        }
-                    };
+                    return Claimed::Settled(self.outcome(&recorded.call).await);
                 }
                 Err(RecordError::Refused(Refusal::PolicyChanged | Refusal::QuorumGone)) => {
                     if let Err(error) = self.tighten(&call, judgement, stored).await {
@@ -113,12 +112,10 @@ impl Inner {
                     digest,
                     lease: self.settings.lease,
                     authority: Authority { people: directory.people.clone(), policy_unchanged: unchanged },
+                    taken: counters::used(taken),
                 },
             },
-            |_, _| Beside {
-                puts: taken.and_then(|taken| counters::kept(call.id, taken)).into_iter().collect(),
-                ..Beside::default()
-            },
+            alone,
         )
         .await
     }
@@ -179,13 +176,13 @@ impl Inner {
         if !judgement.granted {
             let reason =
                 Reason { rule: "(grant revoked)".into(), text: "the agent's grant was revoked".into() };
-            return self.revoke(call.id, &By::Policy, &reason).await;
+            return self.revoke(call.clone(), &By::Policy, &reason).await;
         }
         let terms = match judgement.evaluation.verdict {
-            Verdict::Deny { reason } => return self.revoke(call.id, &By::Policy, &reason).await,
+            Verdict::Deny { reason } => return self.revoke(call.clone(), &By::Policy, &reason).await,
             Verdict::Hide { rule } => {
                 let reason = Reason { rule, text: "the tool is no longer offered".into() };
-                return self.revoke(call.id, &By::Policy, &reason).await;
+                return self.revoke(call.clone(), &By::Policy, &reason).await;
             }
             Verdict::Review { terms } => terms,
             Verdict::Allow { .. } => match &call.terms {

@@ -1,88 +1,87 @@
-//! What calls took of their limits, kept beside the ledger, so that a restart opens no window anew.
+//! What calls took of their limits is on the ledger, so that a restart opens no window anew.
+//!
+//! `dispatched` says what was taken, `failed` what was given back; nothing else is kept. With the policies
+//! it is known how far back their windows reach: that far those entries of earlier boots are read, once.
 
-use std::time::Duration;
-
-use serde::{Deserialize, Serialize};
-
-use super::{Clock, Inner};
-use crate::{
-    call::{CallId, Timestamp},
-    policy::{Limits, Taken, Use},
-    store::{Put, Store, StoreError},
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
 };
 
-const SPACE: &str = "counter";
+use super::{Inner, Rules};
+use crate::{
+    call::{CallId, Event, Timestamp, Used},
+    ledger::{Entry, Fact, Stream},
+    policy::{Limits, Taken},
+    store::StoreError,
+};
 
-/// No window is longer than a day.
-const LONGEST_WINDOW: Duration = Duration::from_secs(25 * 3600);
-
-#[derive(Serialize, Deserialize)]
-struct Kept {
-    counter: String,
-    window: String,
-    amount: f64,
-    at: Timestamp,
+/// From when on every use is counted, and the last entry of the boots before.
+#[derive(Debug)]
+pub(super) struct Counted {
+    from: Mutex<Timestamp>,
+    head: u64,
 }
 
-impl Kept {
-    fn of(used: &Use) -> Self {
-        Self {
+impl Counted {
+    /// This process counts its own uses as they come; of those before it, none yet.
+    pub(super) fn after(head: u64) -> Self {
+        Self { from: Mutex::new(Timestamp(i64::MAX)), head }
+    }
+
+    fn from(&self) -> Timestamp {
+        *self.from.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// As it stands in the entry of the claim.
+pub(super) fn used(taken: Option<&Taken>) -> Vec<Used> {
+    let uses = taken.map(|taken| taken.uses.as_slice()).unwrap_or_default();
+    uses.iter()
+        .map(|used| Used {
             counter: used.counter.clone(),
             window: used.window.to_string(),
-            amount: used.amount,
-            at: used.at,
-        }
-    }
-}
-
-/// The row that goes into the transaction of the claim.
-pub(super) fn kept(call: CallId, taken: &Taken) -> Option<Put> {
-    if taken.uses.is_empty() {
-        return None;
-    }
-    let uses: Vec<Kept> = taken.uses.iter().map(Kept::of).collect();
-    let value = serde_json::to_vec(&uses).ok()?;
-    Some(Put { space: SPACE, key: call.to_string(), value: Some(value) })
-}
-
-/// A call that did not run counts no longer.
-pub(super) fn forgotten(call: CallId) -> Put {
-    Put { space: SPACE, key: call.to_string(), value: None }
-}
-
-/// Every open window as the claims left it; closed ones are cleared away.
-pub(super) async fn rebuild(store: &dyn Store, clock: &dyn Clock) -> Result<Limits, StoreError> {
-    let mut limits = Limits::default();
-    let mut closed = Vec::new();
-    let now = clock.now();
-    for (key, value) in store.list(SPACE).await? {
-        let uses: Vec<Kept> = serde_json::from_slice(&value).unwrap_or_default();
-        if uses.iter().all(|used| now.since(used.at) > LONGEST_WINDOW) {
-            closed.push(Put { space: SPACE, key, value: None });
-            continue;
-        }
-        for used in uses {
-            match used.window.parse() {
-                Ok(window) => limits.rebuild(&used.counter, window, used.amount, used.at),
-                Err(_) => tracing::warn!(counter = used.counter, "a kept limit has an unknown window"),
-            }
-        }
-    }
-    if !closed.is_empty() {
-        store.put(closed).await?;
-    }
-    Ok(limits)
+            amount: used.amount.to_string(),
+        })
+        .collect()
 }
 
 impl Inner {
-    /// What a call took, by its row; given back when the call cannot have run.
-    pub(super) async fn give_back(&self, call: CallId) {
-        let Ok(Some(value)) = self.store.get(SPACE, call.to_string()).await else { return };
-        let uses: Vec<Kept> = serde_json::from_slice(&value).unwrap_or_default();
-        let uses = uses.into_iter().filter_map(|used| {
-            let window = used.window.parse().ok()?;
-            Some(Use { counter: used.counter, window, amount: used.amount, at: used.at })
-        });
-        self.limits().give_back(Taken { uses: uses.collect() });
+    /// Counts what earlier boots took of the windows that these policies look at.
+    pub(super) async fn count_earlier(&self, rules: &Rules) -> Result<(), StoreError> {
+        let Some(longest) = rules.longest_window() else { return Ok(()) };
+        let (now, counted) = (self.clock.now(), self.counted.from());
+        let length = i64::try_from(longest.as_millis()).unwrap_or(i64::MAX);
+        // A slot of a sliding window counts until the whole of it has left.
+        let from = Timestamp(now.0.saturating_sub(length).saturating_sub(length / 32));
+        if from >= counted {
+            return Ok(());
+        }
+        let mut entries = self.store.taken(from, counted).await?;
+        entries.retain(|entry| entry.number <= self.counted.head);
+        let mut limits = self.limits();
+        count(&mut limits, entries);
+        limits.sweep(now);
+        *self.counted.from.lock().unwrap_or_else(PoisonError::into_inner) = from;
+        Ok(())
+    }
+}
+
+fn count(limits: &mut Limits, entries: Vec<Entry>) {
+    let mut open: HashMap<CallId, (Timestamp, Vec<Used>)> = HashMap::new();
+    for entry in entries {
+        let (Stream::Call(call), Fact::Call(event)) = (entry.stream, entry.fact) else { continue };
+        if let Event::Dispatched { taken, .. } = event {
+            open.insert(call, (entry.at, taken));
+        } else {
+            open.remove(&call);
+        }
+    }
+    for (at, used) in open.into_values().flat_map(|(at, taken)| taken.into_iter().map(move |used| (at, used)))
+    {
+        match (used.window.parse(), used.amount.parse()) {
+            (Ok(window), Ok(amount)) => limits.rebuild(&used.counter, window, amount, at),
+            _ => tracing::warn!(counter = used.counter, "what the ledger says of a limit cannot be counted"),
+        }
     }
 }

@@ -47,8 +47,16 @@ impl Deadlines {
     }
 }
 
+impl Deadlines {
+    /// The timer looks around now.
+    pub(super) fn wake(&self) {
+        self.sooner.notify_one();
+    }
+}
+
 impl Inner {
-    /// Applies every deadline that has passed. Returns how many calls changed.
+    /// Applies every deadline that has passed, and what people's coming and going means. Returns how many
+    /// calls changed.
     pub(super) async fn run_due(&self) -> usize {
         let now = self.clock.now();
         // There is a next look within a nap anyway: only what is due before it needs to wake the timer.
@@ -69,6 +77,7 @@ impl Inner {
                 break;
             }
         }
+        changed += self.reconsider().await;
         self.look_ahead(now).await;
         changed
     }

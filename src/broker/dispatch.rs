@@ -13,7 +13,7 @@ use super::{
     answers::{Arrival, Arrivals},
     claim::Claimed,
     compose::compose,
-    counters,
+    follows::Awaited,
     proof::is_proven,
     record::{Beside, RecordError, alone},
     segments::Recording,
@@ -22,6 +22,7 @@ use crate::{
     call::{CallId, Command, DetachReason},
     ledger::{Permit, commitment},
     mcp::Passthrough,
+    policy::Taken,
     store::{Payload, PayloadKind},
     upstream::{Link, Outbound, Proof, Reply, Right, SendError},
 };
@@ -105,6 +106,9 @@ impl Drop for UnderWay {
     }
 }
 
+/// Why a call that had its permit cannot have run.
+struct CannotHaveRun(String);
+
 /// The agent's end of an exchange, which may be gone.
 pub(super) struct Agent(mpsc::Sender<Part>);
 
@@ -133,13 +137,13 @@ impl Inner {
             Err(error) => return self.not_sent(waiter, error.to_string()).await,
         };
         match self.claim(waiter, &stored).await {
-            Claimed::Permit(permit, waiter) => {
+            Claimed::Permit(permit, waiter, taken) => {
                 let outbound = Outbound::post(body).with_headers_of(&live.headers);
                 let attachment = waiter.attachment;
                 let exchange = self.exchange(id, permit, proof, link, outbound, live, agent);
                 let mut exchange = std::pin::pin!(exchange);
-                let outcome = tokio::select! {
-                    outcome = exchange.as_mut() => outcome,
+                let sent = tokio::select! {
+                    sent = exchange.as_mut() => sent,
                     () = agent.0.closed() => {
                         // The agent left: whoever makes the same call again may take its place.
                         drop(waiter);
@@ -147,7 +151,10 @@ impl Inner {
                         exchange.await
                     }
                 };
-                Part::End(outcome)
+                Part::End(match sent {
+                    Ok(outcome) => outcome,
+                    Err(CannotHaveRun(why)) => self.fail(id, why, taken).await,
+                })
             }
             Claimed::Reparked(waiter) => Part::Reparked(waiter),
             Claimed::Settled(outcome) => Part::End(outcome),
@@ -162,7 +169,7 @@ impl Inner {
             Err(error) => return Part::End(self.unrecorded(error.into())),
         };
         match self.claim(waiter, &stored.unwrap_or_else(|| empty(id))).await {
-            Claimed::Permit(..) => Part::End(self.fail(id, why).await),
+            Claimed::Permit(.., taken) => Part::End(self.fail(id, why, taken).await),
             Claimed::Reparked(waiter) => Part::Reparked(waiter),
             Claimed::Settled(outcome) => Part::End(outcome),
         }
@@ -178,20 +185,22 @@ impl Inner {
         outbound: Outbound,
         live: &Live,
         agent: &Agent,
-    ) -> Outcome {
+    ) -> Result<Outcome, CannotHaveRun> {
         let right = Right::Permit(permit, proof);
         let reply = match self.upstreams.forward(right, link, outbound).await {
             Ok(reply) => reply,
-            Err(SendError::NotSent(why)) => return self.fail(id, why).await,
-            Err(SendError::Unknown(why)) => return self.lose(id, why).await,
+            Err(SendError::NotSent(why)) => return Err(CannotHaveRun(why)),
+            Err(SendError::Unknown(why)) => return Ok(self.lose(id, why).await),
         };
         let mut arrivals = Arrivals::of(reply, live.id.clone(), self.settings.largest_answer);
         loop {
             match arrivals.next().await {
                 Arrival::Message(message) => agent.tell(Part::Message(message)).await,
-                Arrival::Response { message, is_error } => return self.complete(id, message, is_error).await,
-                Arrival::Refused(why) => return self.fail(id, why).await,
-                Arrival::Lost(why) => return self.lose(id, why).await,
+                Arrival::Response { message, is_error } => {
+                    return Ok(self.complete(id, message, is_error).await);
+                }
+                Arrival::Refused(why) => return Err(CannotHaveRun(why)),
+                Arrival::Lost(why) => return Ok(self.lose(id, why).await),
             }
         }
     }
@@ -203,10 +212,12 @@ impl Inner {
         let bytes = message.len() as u64;
         let command = Command::Complete { by: self.replica.clone(), answer, bytes, is_error };
         let kept = message.len() <= self.settings.kept_answer;
+        let awaited = self.awaits_more(id, &message).await;
         let beside = |_: &[_], _| {
             let payload =
                 Payload { call: id, kind: PayloadKind::Answer, part: 0, salt, bytes: message.to_vec() };
-            Beside { payloads: kept.then_some(payload).into_iter().collect(), ..Beside::default() }
+            let payloads = kept.then_some(payload).into_iter().collect();
+            Beside { payloads, puts: awaited.iter().map(Awaited::put).collect(), ..Beside::default() }
         };
         match self.record(id, |_, _| command.clone(), beside).await {
             Ok(recorded) => {
@@ -236,11 +247,10 @@ impl Inner {
     }
 
     /// It cannot have run: what it took of its limits is given back.
-    async fn fail(&self, id: CallId, why: String) -> Outcome {
-        self.give_back(id).await;
+    async fn fail(&self, id: CallId, why: String, taken: Taken) -> Outcome {
+        self.limits().give_back(taken);
         let command = Command::Fail { by: self.replica.clone(), why };
-        let beside = |_: &[_], _| Beside { puts: vec![counters::forgotten(id)], ..Beside::default() };
-        match self.record(id, |_, _| command.clone(), beside).await {
+        match self.record(id, |_, _| command.clone(), alone).await {
             Ok(recorded) => self.outcome(&recorded.call).await,
             Err(error) => self.unrecorded(error),
         }

@@ -5,56 +5,73 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::{
-    Ask, Inner, Submission, Waiter,
+    Ask, Inner, Outcome, Waiter,
     record::{RecordError, alone},
 };
 use crate::{
-    call::{Attachment, By, Call, CallId, Command, DetachReason, Refusal, State},
-    identity::Join,
+    call::{Attachment, By, Call, CallId, Command, DetachReason, Refusal, State, denial_answers},
+    policy::{Join, joins},
     store::StoreError,
 };
 
 pub(super) enum Joined {
-    Submission(Box<Submission>),
+    /// A place at the call that waits already.
+    Seat(Box<Waiter>),
+    /// The outcome that the agent may not have had.
+    Owed(Box<Outcome>),
     /// A call of its own; `twin` waits already.
-    New {
-        twin: Option<CallId>,
-    },
+    New { twin: Option<CallId> },
 }
 
 impl Inner {
     /// Looks for the same call (rulings 4 and 6).
     pub(super) async fn join(self: &Arc<Self>, ask: &Ask) -> Result<Joined, StoreError> {
-        if ask.grant.settings.join == Join::Never {
-            return Ok(Joined::New { twin: None });
-        }
+        let mode = self.join_mode(ask);
+        let followed = self.followed(ask).await;
         let mut twin = None;
         for call in self.store.same(self.fingerprint(ask)).await? {
+            // Its answer is what this call goes on with: it has come.
+            if followed == Some(call.id) {
+                continue;
+            }
             if call.state.is_settled() {
                 if self.is_owed(&call) {
-                    let outcome = self.outcome(&call).await;
-                    return Ok(Joined::Submission(Box::new(Submission::Recalled(outcome))));
+                    return Ok(Joined::Owed(Box::new(self.outcome(&call).await)));
                 }
                 continue;
             }
+            if mode == Join::Never {
+                twin = twin.or(Some(call.id));
+                continue;
+            }
             let waited_for = self.is_waited_for(&call);
-            if (!waited_for || self.displace(ask, &call).await)
+            if (!waited_for || (mode == Join::Grant && self.displace(&call).await))
                 && let Some(waiter) = self.sit_down(ask, &call, waited_for).await?
             {
-                return Ok(Joined::Submission(Box::new(Submission::Waiting(Box::new(waiter)))));
+                return Ok(Joined::Seat(Box::new(waiter)));
             }
             twin = twin.or(Some(call.id));
         }
         Ok(Joined::New { twin })
     }
 
+    /// What the policies say of a repeat. A grant of several agents never gives one's place to another.
+    fn join_mode(&self, ask: &Ask) -> Join {
+        let rules = self.rules.load();
+        let said = joins(&rules.of(&ask.grant.name, &ask.server), &ask.server, &ask.tool);
+        if ask.grant.settings.shared { said.max(Join::Detached) } else { said }
+    }
+
     /// Is this settled call's outcome still to be told to who asks again?
     fn is_owed(&self, call: &Call) -> bool {
-        let fresh = call.settled_at.is_some_and(|at| self.clock.now().since(at) < self.settings.redelivery);
-        let denied_by_person = matches!(call.state, State::Denied { by: By::Reviewer { .. }, .. });
+        let (now, window) = (self.clock.now(), self.settings.redelivery);
+        if matches!(call.state, State::Denied { by: By::Reviewer { .. }, .. }) {
+            return denial_answers(call, window, now);
+        }
+        let fresh = call.settled_at.is_some_and(|at| now.since(at) < window);
         let told_at_once =
             call.terms.is_none() && !matches!(call.state, State::Completed { .. } | State::Lost { .. });
-        fresh && !told_at_once && (call.delivered.is_none() || denied_by_person)
+        fresh && !told_at_once && call.delivered.is_none()
     }
 
     fn is_waited_for(&self, call: &Call) -> bool {
@@ -62,11 +79,8 @@ impl Inner {
         attached && self.seats.is_taken(call.id)
     }
 
-    /// `join = "grant"`: the newer waiter takes the place of the older.
-    async fn displace(&self, ask: &Ask, call: &Call) -> bool {
-        if ask.grant.settings.join != Join::Grant {
-            return false;
-        }
+    /// `join: grant`: the newer waiter takes the place of the older.
+    async fn displace(&self, call: &Call) -> bool {
         let Some(waiter) = &call.waiter else { return true };
         self.detach(call.id, waiter.attachment, DetachReason::Closed).await.is_some()
     }

@@ -47,7 +47,8 @@ impl Inner {
                 | Event::Dispatched { .. }
                 | Event::Delivered { .. }
                 | Event::Resolved { .. }
-                | Event::LateAnswer { .. } => {}
+                | Event::LateAnswer { .. }
+                | Event::Lifted { .. } => {}
             }
         }
     }

@@ -11,6 +11,7 @@ mod compose;
 mod counters;
 mod deadlines;
 mod dispatch;
+mod follows;
 mod join;
 mod lost;
 mod measure;
@@ -19,6 +20,7 @@ mod parked;
 mod people;
 mod proof;
 mod read;
+mod reconsider;
 mod record;
 mod rules;
 mod seats;
@@ -71,9 +73,11 @@ struct Inner {
     rules: ArcSwap<Rules>,
     stops: ArcSwap<stops::Stops>,
     limits: Mutex<Limits>,
+    counted: counters::Counted,
     seats: seats::Seats,
     parked: parked::Parked,
     deadlines: deadlines::Deadlines,
+    reconsidered: reconsider::Reconsidered,
     lost: lost::Lost,
     segments: segments::Segments,
     metrics: Arc<Metrics>,

@@ -137,7 +137,7 @@ impl Inner {
             State::Lost { why, .. } => End::Lost { why: why.clone() },
             State::Expired { lapsed: false } => End::Expired,
             State::Expired { lapsed: true } => End::Lapsed,
-            State::Denied { by, reason } => {
+            State::Denied { by, reason, .. } => {
                 let text = self.words(call.id, reason).await?;
                 match by {
                     By::Reviewer { person } => End::DeniedBy { reviewer: person.name.clone(), text },

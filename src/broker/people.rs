@@ -68,11 +68,46 @@ impl Broker {
         digest: Digest,
         reason: Option<String>,
     ) -> Result<Arc<Call>, Rejection> {
+        self.vote(id, reviewer, (vote, false), digest, reason).await
+    }
+
+    /// As `review`, a denial that answers this call only: made again, it asks people again.
+    ///
+    /// # Errors
+    /// As `review`.
+    pub async fn deny_once(
+        &self,
+        id: CallId,
+        reviewer: Person,
+        digest: Digest,
+        reason: Option<String>,
+    ) -> Result<Arc<Call>, Rejection> {
+        self.vote(id, reviewer, (Vote::Deny, true), digest, reason).await
+    }
+
+    /// Ends an earlier denial's answering: the same call, made again, asks people again.
+    ///
+    /// # Errors
+    /// As `review`.
+    pub async fn lift(&self, id: CallId, by: Person) -> Result<Arc<Call>, Rejection> {
+        let within = self.inner.settings.redelivery;
+        self.person(id, None, |_, _| Command::Lift { by: by.clone(), within }).await
+    }
+
+    async fn vote(
+        &self,
+        id: CallId,
+        reviewer: Person,
+        (vote, once): (Vote, bool),
+        digest: Digest,
+        reason: Option<String>,
+    ) -> Result<Arc<Call>, Rejection> {
         self.person(id, reason, |directory, reason| Command::Vote {
             reviewer: reviewer.clone(),
             vote,
             digest,
             reason,
+            once,
             people: directory.people.clone(),
         })
         .await

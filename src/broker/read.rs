@@ -108,6 +108,7 @@ impl Broker {
             | Event::Failed { .. }
             | Event::Lost { .. }
             | Event::Expired { .. }
+            | Event::Lifted { .. }
             | Event::Delivered { .. }
             | Event::Resolved { .. }
             | Event::LateAnswer { .. } => return Ok(None),

@@ -25,10 +25,11 @@ pub(super) struct Beside {
 }
 
 /// Where a command finds its call.
-#[derive(Clone, Copy)]
 enum Standing {
     New,
     Stored,
+    /// Read a moment ago; if it has changed since, the append fails and it is read again.
+    Known(Box<Call>),
 }
 
 /// Versions of what lies in memory, as they were before the command was made.
@@ -92,9 +93,19 @@ impl Inner {
         self.record_at(Standing::New, id, command, beside).await
     }
 
+    /// As `record`, for a call that was just read from the store.
+    pub(super) async fn record_known(
+        &self,
+        call: Call,
+        command: impl FnMut(Option<&Call>, &Directory) -> Command + Send,
+    ) -> Result<Recorded, RecordError> {
+        let id = call.id;
+        self.record_at(Standing::Known(Box::new(call)), id, command, alone).await
+    }
+
     async fn record_at(
         &self,
-        standing: Standing,
+        mut standing: Standing,
         id: CallId,
         mut command: impl FnMut(Option<&Call>, &Directory) -> Command + Send,
         mut beside: impl FnMut(&[Event], u64) -> Beside + Send,
@@ -107,6 +118,10 @@ impl Inner {
             let before = match standing {
                 Standing::New => None,
                 Standing::Stored => self.store.call(id).await?,
+                Standing::Known(call) => {
+                    standing = Standing::Stored;
+                    Some(*call)
+                }
             };
             let command = command(before.as_ref(), &directory);
             if let (Command::Claim { .. }, Some(call)) = (&command, &before) {
@@ -204,7 +219,7 @@ impl Inner {
                 guard(Stream::Stops, seen.stops),
             ],
             Command::Submit { .. } => vec![people, guard(Stream::Stops, seen.stops)],
-            Command::Vote { .. } | Command::Repark { .. } => vec![people],
+            Command::Vote { .. } | Command::Repark { .. } | Command::Reconsider { .. } => vec![people],
             Command::Attach { .. }
             | Command::Detach { .. }
             | Command::WithdrawVote { .. }
@@ -217,7 +232,8 @@ impl Inner {
             | Command::Tick { .. }
             | Command::Deliver { .. }
             | Command::Resolve { .. }
-            | Command::AnswerLate { .. } => Vec::new(),
+            | Command::AnswerLate { .. }
+            | Command::Lift { .. } => Vec::new(),
         }
     }
 
@@ -269,6 +285,7 @@ fn newcomer(command: &Command) -> Option<Attachment> {
         | Command::WithdrawVote { .. }
         | Command::Extend { .. }
         | Command::Repark { .. }
+        | Command::Reconsider { .. }
         | Command::Revoke { .. }
         | Command::Claim { .. }
         | Command::Complete { .. }
@@ -278,7 +295,8 @@ fn newcomer(command: &Command) -> Option<Attachment> {
         | Command::Tick { .. }
         | Command::Deliver { .. }
         | Command::Resolve { .. }
-        | Command::AnswerLate { .. } => None,
+        | Command::AnswerLate { .. }
+        | Command::Lift { .. } => None,
     }
 }
 

@@ -1,6 +1,6 @@
 //! Which policies judge which grant at which server, and what they say.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use crate::{
     call::Timestamp,
@@ -35,6 +35,14 @@ impl Rules {
             own.and_then(|rules| rules.by_server.get(server)),
         ];
         lists.into_iter().flatten().flatten().map(AsRef::as_ref).collect()
+    }
+
+    /// How far back limits look; `None` where nothing outlives a minute.
+    #[must_use]
+    pub fn longest_window(&self) -> Option<Duration> {
+        let own = self.by_grant.values();
+        let own = own.flat_map(|rules| rules.everywhere.iter().chain(rules.by_server.values().flatten()));
+        self.by_server.values().flatten().chain(own).filter_map(|policy| policy.longest_window()).max()
     }
 
     /// The verdict of all policies that apply.

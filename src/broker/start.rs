@@ -9,8 +9,8 @@ use arc_swap::ArcSwap;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    Broker, Clock, Inner, Rules, Settings, counters, deadlines::Deadlines, lost::Lost, parked::Parked,
-    seats::Seats, segments::segments, stops::Stops,
+    Broker, Clock, Inner, Rules, Settings, counters::Counted, deadlines::Deadlines, follows, lost::Lost,
+    parked::Parked, reconsider::Reconsidered, seats::Seats, segments::segments, stops::Stops,
 };
 use crate::{
     call::{Call, Replica, StateName},
@@ -45,15 +45,18 @@ impl Broker {
         let (queue, gatherer) = segments();
         let stops = load_stops(&*store).await?;
         let rules = Rules { version: store.version(Stream::Policies).await?, ..Rules::default() };
-        let limits = counters::rebuild(&*store, &*clock).await?;
+        let counted = Counted::after(*store.head().borrow());
+        follows::forget_old(&*store, clock.now()).await?;
         let inner = Arc::new_cyclic(|me| Inner {
             me: me.clone(),
             stops: ArcSwap::from_pointee(stops),
             rules: ArcSwap::from_pointee(rules),
-            limits: Mutex::new(limits),
+            limits: Mutex::default(),
+            counted,
             seats: Seats::default(),
             parked: Parked::default(),
             deadlines: Deadlines::default(),
+            reconsidered: Reconsidered::default(),
             lost: Lost::default(),
             segments: queue,
             metrics,
@@ -103,12 +106,13 @@ impl Broker {
     /// Which policies are in force; they judge every call from now on, at its claim too.
     ///
     /// # Errors
-    /// The ledger cannot be written.
+    /// The ledger cannot be read or written.
     pub async fn set_rules(
         &self,
         mut rules: Rules,
         facts: Vec<crate::ledger::PolicyEvent>,
     ) -> Result<(), StoreError> {
+        self.inner.count_earlier(&rules).await?;
         let before = self.inner.rules.load().version;
         rules.version = before + facts.len() as u64;
         if !facts.is_empty() {

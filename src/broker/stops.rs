@@ -4,13 +4,9 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use futures_util::stream::{self, StreamExt as _};
 
-use super::{
-    Broker, Inner, Rejection,
-    deadlines::TOGETHER,
-    record::{RecordError, alone},
-};
+use super::{Broker, Inner, Rejection, deadlines::TOGETHER, record::RecordError};
 use crate::{
-    call::{By, CallId, Command, Reason, Refusal, StateName},
+    call::{By, Call, Command, Reason, Refusal, StateName},
     identity::Grant,
     ledger::{Fact, StopEvent, StopScope, Stream},
     store::{Batch, Filter, StoreError, Write},
@@ -169,8 +165,7 @@ impl Inner {
         }
         loop {
             let page = self.store.calls(filter.clone()).await?;
-            let ids: Vec<CallId> = page.calls.iter().map(|call| call.id).collect();
-            let revocations = ids.into_iter().map(|id| self.revoke(id, by, reason));
+            let revocations = page.calls.into_iter().map(|call| self.revoke(call, by, reason));
             let mut revocations = stream::iter(revocations).buffer_unordered(TOGETHER);
             while let Some(revoked) = revocations.next().await {
                 revoked?;
@@ -180,9 +175,10 @@ impl Inner {
         }
     }
 
-    pub(super) async fn revoke(&self, id: CallId, by: &By, reason: &Reason) -> Result<(), StoreError> {
+    pub(super) async fn revoke(&self, call: Call, by: &By, reason: &Reason) -> Result<(), StoreError> {
         let command = Command::Revoke { by: by.clone(), reason: reason.clone() };
-        match self.record(id, |_, _| command.clone(), alone).await {
+        let id = call.id;
+        match self.record_known(call, |_, _| command.clone()).await {
             Ok(_) | Err(RecordError::Refused(Refusal::State { .. } | Refusal::Settled { .. })) => Ok(()),
             Err(RecordError::Refused(refusal)) => {
                 tracing::warn!(call.id = %id, ?refusal, "a revocation was refused");

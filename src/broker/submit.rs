@@ -1,12 +1,13 @@
 //! A call comes in: judged, recorded, and passed on, parked or answered.
 
-use std::sync::Arc;
+use std::{pin::Pin, sync::Arc};
 
 use uuid::Uuid;
 
 use super::{
     Allowed, Ask, Broker, End, Inner, Outcome, Submission, Waiter,
     compose::Parcel,
+    join::Joined,
     record::{Beside, RecordError, Recorded},
     rules::facts,
 };
@@ -47,11 +48,11 @@ impl Broker {
             // be told to everyone all the same, and its waiter must leave: hence a task of its own.
             Path::Allow { rule, .. } => {
                 let inner = Arc::clone(inner);
-                self.whole(async move { inner.allow_durably(ask, rule).await }).await
+                self.whole(Box::pin(async move { inner.allow_durably(ask, rule).await })).await
             }
             Path::Review(terms) => {
                 let inner = Arc::clone(inner);
-                self.whole(async move { inner.park(ask, terms).await }).await
+                self.whole(Box::pin(async move { inner.park(ask, terms).await })).await
             }
             Path::Deny(reason) => Box::pin(inner.refuse(ask, Verdict::Deny { reason }, None)).await,
             Path::Hide(rule) => {
@@ -64,7 +65,8 @@ impl Broker {
 }
 
 impl Broker {
-    async fn whole(&self, work: impl Future<Output = Submission> + Send + 'static) -> Submission {
+    /// Boxed: an allowed call carries no room for it.
+    async fn whole(&self, work: Pin<Box<dyn Future<Output = Submission> + Send>>) -> Submission {
         let done = self.inner.tasks.spawn(work).await;
         done.unwrap_or_else(|_| Submission::Settled(Outcome::unrecorded(End::Unavailable)))
     }
@@ -169,8 +171,9 @@ impl Inner {
     /// A person decides: joins the same call if it waits already, else a new card.
     async fn park(self: &Arc<Self>, ask: Ask, terms: Terms) -> Submission {
         match self.join(&ask).await {
-            Ok(super::join::Joined::Submission(submission)) => *submission,
-            Ok(super::join::Joined::New { twin }) => {
+            Ok(Joined::Seat(waiter)) => Submission::Waiting(waiter),
+            Ok(Joined::Owed(outcome)) => Submission::Recalled(*outcome, Box::new(ask)),
+            Ok(Joined::New { twin }) => {
                 if let Some(text) = self.parked.full(&ask.grant.name, ask.body.len(), &self.settings) {
                     return Submission::Settled(Outcome::unrecorded(End::Refused { text }));
                 }
@@ -203,7 +206,8 @@ impl Inner {
         let ask = &parcel.ask;
         let id = self.new_id();
         let policy = self.rules.load().digest(&ask.grant.name, &ask.server);
-        let request = Request { twin, ..parcel.request(policy) };
+        let follows = self.followed(ask).await;
+        let request = Request { twin, follows, ..parcel.request(policy) };
         let digest = self.digest(parcel, rule_of(verdict), &request.policy, 0);
         let key = self.fingerprint(ask);
         self.parked.weigh(id, ask.body.len());

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{
     AttachKind, Attachment, By, CallId, Commitment, DetachReason, Digest, HowDelivered, People, Person,
-    Reason, Replica, Request, Resolution, StateName, Terms, Timestamp, Verdict, Vote, Why,
+    Reason, Replica, Request, Resolution, StateName, Terms, Timestamp, Used, Verdict, Vote, Why,
 };
 
 /// A command carries everything `decide` needs; nothing is looked up on the way.
@@ -35,6 +35,8 @@ pub enum Command {
         vote: Vote,
         digest: Digest,
         reason: Option<Commitment>,
+        /// A denial that answers this call only, and no repeat of it.
+        once: bool,
         people: People,
     },
     WithdrawVote {
@@ -53,6 +55,10 @@ pub enum Command {
         policy: String,
         people: People,
     },
+    /// Who may vote has changed: what those who are there cannot let go is denied.
+    Reconsider {
+        people: People,
+    },
     /// Policy, grant or stop now refuses it.
     Revoke {
         by: By,
@@ -66,6 +72,8 @@ pub enum Command {
         digest: Digest,
         lease: Duration,
         authority: Authority,
+        /// What it takes of its limits.
+        taken: Vec<Used>,
     },
     Complete {
         by: Replica,
@@ -105,6 +113,11 @@ pub enum Command {
         answer: Commitment,
         bytes: u64,
         is_error: bool,
+    },
+    /// Ends a denial's answering; `within` is how long a denial answers.
+    Lift {
+        by: Person,
+        within: Duration,
     },
 }
 
@@ -158,6 +171,7 @@ pub enum Refusal {
     },
     AlreadyDelivered,
     AlreadyResolved,
+    AlreadyLifted,
     Exists(CallId),
     /// Nothing to do (a tick before its time).
     Nothing,

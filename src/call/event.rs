@@ -63,6 +63,9 @@ pub enum Event {
         attachment: Attachment,
         digest: Digest,
         lease_until: Timestamp,
+        /// What it took of its limits; a start counts it again.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        taken: Vec<Used>,
     },
     /// The upstream answered (a result or a JSON-RPC error; both are its answer).
     Completed {
@@ -78,6 +81,9 @@ pub enum Event {
     Failed {
         by: Replica,
         why: String,
+        /// What it had taken of its limits: it did not run, so it counts no longer.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        given_back: Vec<Used>,
     },
     /// It was sent and we do not know. Never sent again.
     Lost {
@@ -114,6 +120,21 @@ pub enum Event {
         bytes: u64,
         is_error: bool,
     },
+    /// A person's denial answers the same call no longer: made again, it asks people again.
+    Lifted {
+        by: Person,
+    },
+}
+
+/// What a call took of one limit.
+#[derive(Clone, PartialEq, Eq, Debug, Hash, Serialize, Deserialize)]
+pub struct Used {
+    /// The counter's name with its scope's value.
+    pub counter: String,
+    /// `minute`, `hour`, `day`, or a duration in seconds such as `90s` (sliding).
+    pub window: String,
+    /// A decimal number, as text: entries have no fractions, so that their bytes are the same everywhere.
+    pub amount: String,
 }
 
 impl Event {
@@ -139,6 +160,7 @@ impl Event {
             Self::Delivered { .. } => "delivered",
             Self::Resolved { .. } => "resolved",
             Self::LateAnswer { .. } => "late_answer",
+            Self::Lifted { .. } => "lifted",
         }
     }
 }

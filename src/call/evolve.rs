@@ -69,11 +69,16 @@ fn apply(call: &mut Call, event: &Event, at: Timestamp) -> Option<()> {
             let State::Pending { expires_at } = call.state else { return None };
             call.state = State::Permitted { use_by: *use_by, expires_at };
         }
-        Event::Dispatched { by, lease_until, .. } => {
-            call.state = State::Dispatched { by: by.clone(), lease_until: *lease_until, at };
+        Event::Dispatched { by, lease_until, taken, .. } => {
+            let taken = taken.clone();
+            call.state = State::Dispatched { by: by.clone(), lease_until: *lease_until, at, taken };
         }
         Event::Delivered { how } => call.delivered = Some(*how),
         Event::Resolved { .. } | Event::LateAnswer { .. } => learnt(call, event)?,
+        Event::Lifted { .. } => {
+            let State::Denied { lifted, .. } = &mut call.state else { return None };
+            *lifted = true;
+        }
         Event::Completed { .. }
         | Event::Failed { .. }
         | Event::Lost { .. }
@@ -131,7 +136,9 @@ fn outcome(event: &Event) -> Option<State> {
         }
         Event::Failed { why, .. } => Some(State::Failed { why: why.clone() }),
         Event::Lost { why, .. } => Some(State::Lost { why: why.clone(), resolved: None, late_answer: false }),
-        Event::Denied { by, reason } => Some(State::Denied { by: by.clone(), reason: reason.clone() }),
+        Event::Denied { by, reason } => {
+            Some(State::Denied { by: by.clone(), reason: reason.clone(), lifted: false })
+        }
         Event::Expired { lapsed } => Some(State::Expired { lapsed: *lapsed }),
         Event::Cancelled { by, reason } => Some(State::Cancelled { by: by.clone(), reason: reason.clone() }),
         Event::Submitted { .. }
@@ -145,6 +152,7 @@ fn outcome(event: &Event) -> Option<State> {
         | Event::Dispatched { .. }
         | Event::Delivered { .. }
         | Event::Resolved { .. }
-        | Event::LateAnswer { .. } => None,
+        | Event::LateAnswer { .. }
+        | Event::Lifted { .. } => None,
     }
 }

@@ -25,4 +25,7 @@ pub struct Review {
     /// The owner approved their own agent's call, because nobody else could.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub self_approved: bool,
+    /// A denial that answers this call only: made again, it asks people again.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub once: bool,
 }

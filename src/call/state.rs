@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     AttachKind, Attachment, By, CallId, Digest, HowDelivered, Replica, Request, Resolution, Review, Terms,
-    Timestamp, Why,
+    Timestamp, Used, Why,
 };
 
 /// A call as its events made it: `fold(events)`.
@@ -67,6 +67,9 @@ pub enum State {
         by: Replica,
         lease_until: Timestamp,
         at: Timestamp,
+        /// What it took of its limits.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        taken: Vec<Used>,
     },
     Completed {
         is_error: bool,
@@ -83,6 +86,9 @@ pub enum State {
     Denied {
         by: By,
         reason: Why,
+        /// A person ended its answering the same call made again.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        lifted: bool,
     },
     Expired {
         lapsed: bool,

@@ -66,7 +66,8 @@ pub(super) enum Reviewers {
     },
     /// Who may decide, and in which groups they are.
     List,
-    /// End a reviewer's access; their token, links and sessions end at once.
+    /// End a reviewer's access; their token, links and sessions end at once. What waits and cannot be let go
+    /// without them is denied.
     Revoke { name: String },
 }
 

@@ -183,7 +183,6 @@ impl Config {
                 servers: grant.servers.names(),
                 owner: grant.owner.clone(),
                 shared: grant.shared,
-                join: grant.join,
                 methods: grant.methods.clone(),
                 policy: None,
             };

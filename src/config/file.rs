@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use crate::{broker::AllowedLedger, downstream::DoorSettings, identity::Join, upstream::UpstreamSettings};
+use crate::{broker::AllowedLedger, downstream::DoorSettings, upstream::UpstreamSettings};
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -73,7 +73,6 @@ pub struct Grant {
     pub policy: Option<String>,
     pub owner: Option<String>,
     pub shared: bool,
-    pub join: Join,
     pub methods: Vec<String>,
 }
 

@@ -52,7 +52,30 @@ impl Policies {
             }
             policies.rules.by_grant.insert(name.clone(), rules);
         }
+        for (name, _) in config.file.grants.iter().filter(|(_, grant)| grant.shared) {
+            policies.check_shared(config, name)?;
+        }
         Ok(policies)
+    }
+
+    /// Several agents use this grant: none of them may take another's place, and with it the answer.
+    fn check_shared(&self, config: &Config, grant: &str) -> Result<(), ConfigError> {
+        let servers = config.file.servers.keys().filter(|server| {
+            let names = config.file.grants.get(grant).map(|grant| grant.servers.names()).unwrap_or_default();
+            names.iter().any(|name| name == "*" || name == *server)
+        });
+        for server in servers {
+            let joining = self.rules.of(grant, server).into_iter().find(|policy| policy.joins_by_grant());
+            let Some(policy) = joining else { continue };
+            let message = format!(
+                "grants.{grant} is shared, but its policy {} for {server} says `join: grant`: one agent would \
+                 get the answer that another waits for",
+                policy.name
+            );
+            let hint = "leave out `shared`, or write \"join\": \"detached\" or \"never\" in the policy";
+            return Err(config.at(&format!("grants.{grant}"), message, hint));
+        }
+        Ok(())
     }
 
     /// The policy of a grant that was added by command.

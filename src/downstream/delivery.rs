@@ -1,24 +1,74 @@
-//! Whether an agent has its answer: known a while after its response ended.
+//! Whether an agent has its answer: known a while after its response ended, or when it asks for more.
 
-use std::time::Duration;
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio_util::task::TaskTracker;
 
 use super::{Door, Peer, lines::Line};
 use crate::{
-    broker::{End, Outcome},
+    broker::{Ask, End, Outcome, Submission},
     call::{CallId, HowDelivered},
 };
 
-/// Delivered, when the peer neither closed nor cancelled for a while after it had the answer.
+/// The answers that were given a moment ago.
+#[derive(Default)]
+pub(super) struct Deliveries {
+    pub tasks: TaskTracker,
+    given: Mutex<HashMap<CallId, Arc<Given>>>,
+}
+
+/// One answer, and who was to read it.
+struct Given {
+    how: HowDelivered,
+    peer: Option<Peer>,
+    line: Option<Line>,
+}
+
+impl Given {
+    /// The connection broke, or the agent cancelled, so it may be without its answer.
+    fn is_in_doubt(&self) -> bool {
+        self.peer.as_ref().is_some_and(Peer::broke) || self.line.as_ref().is_some_and(Line::has_left)
+    }
+}
+
+impl Deliveries {
+    fn given(&self) -> MutexGuard<'_, HashMap<CallId, Arc<Given>>> {
+        // Each use is one operation, so a panic elsewhere leaves no half of one.
+        self.given.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Delivered, when the connection did not break and nobody cancelled for a while after the answer.
 pub(super) fn watch(door: Door, call: CallId, how: HowDelivered, peer: Option<Peer>, line: Option<Line>) {
     let stay = Duration::from_millis(door.inner.settings.delivery_ms);
-    let deliveries = door.inner.deliveries.clone();
-    deliveries.spawn(async move {
+    let given = Arc::new(Given { how, peer, line });
+    door.inner.deliveries.given().insert(call, Arc::clone(&given));
+    let tasks = door.inner.deliveries.tasks.clone();
+    tasks.spawn(async move {
         tokio::time::sleep(stay).await;
-        let gone = peer.is_some_and(|peer| !peer.is_there()) || line.is_some_and(|line| line.has_left());
-        if !gone {
+        door.inner.deliveries.given().remove(&call);
+        if !given.is_in_doubt() {
             door.inner.broker.delivered(call, how).await;
         }
     });
+}
+
+/// The same call again, a moment after its answer was given. Whoever stayed, and asks again, has read it
+/// and means to do the thing once more; only who may have left without it is given it again.
+pub(super) async fn recall(door: &Door, outcome: Outcome, ask: Box<Ask>) -> Submission {
+    let given = to_deliver(&outcome)
+        .and_then(|call| Some((call, door.inner.deliveries.given().get(&call).cloned()?)));
+    match given {
+        Some((call, given)) if !given.is_in_doubt() => {
+            door.inner.broker.delivered(call, given.how).await;
+            door.inner.broker.submit(*ask).await
+        }
+        Some(_) | None => Submission::Recalled(outcome, ask),
+    }
 }
 
 /// The call whose delivery this answer is, unless it only says to come again.

@@ -14,6 +14,7 @@ use http::{HeaderMap, StatusCode};
 
 use super::{
     answer::{self, Asker, code},
+    delivery::recall,
     http::Visit,
     lines::Leave,
     modern, relay, reply, wait,
@@ -172,7 +173,11 @@ async fn submit(visit: Visit, wanted: Wanted, body: Bytes) -> Response {
         kind: AttachKind::Line,
     };
     let name = ask.tool.clone();
-    match door.broker.submit(ask).await {
+    let mut submission = door.broker.submit(ask).await;
+    if let Submission::Recalled(outcome, ask) = submission {
+        submission = Box::pin(recall(&visit.door, outcome, ask)).await;
+    }
+    match submission {
         Submission::Allowed(allowed) => {
             let headers = modern::headers_of_call(&visit.headers, &name, asker.modern);
             let out = Outbound::post(body).with_headers_of(&headers);
@@ -184,7 +189,7 @@ async fn submit(visit: Visit, wanted: Wanted, body: Bytes) -> Response {
         }
         Submission::Hidden => answer::json_with(StatusCode::OK, answer::unknown_tool(&name, &asker)),
         Submission::Settled(outcome) => wait::told_at_once(&visit, &outcome, &asker),
-        Submission::Recalled(outcome) => wait::recalled(&visit, &outcome, &asker),
+        Submission::Recalled(outcome, _) => wait::recalled(&visit, &outcome, &asker),
         Submission::Waiting(waiter) => {
             live.headers = modern::headers_of_call(&visit.headers, &name, asker.modern);
             drop((body, name));

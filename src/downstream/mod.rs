@@ -33,7 +33,7 @@ pub use self::http::routes;
 pub use peer::{Connected, Peer};
 pub use settings::{DoorSettings, Patience, Until};
 pub use stdio::{StdioError, StdioSettings, join, stdio};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::sync::CancellationToken;
 
 use crate::{broker::Broker, mcp::Limits};
 
@@ -50,7 +50,7 @@ struct Inner {
     lines: lines::Lines,
     closing: CancellationToken,
     /// Who is watched for having their answer.
-    deliveries: TaskTracker,
+    deliveries: delivery::Deliveries,
     calls_without_id: AtomicU64,
 }
 
@@ -66,7 +66,7 @@ impl Door {
                 settings,
                 lines: lines::Lines::default(),
                 closing: CancellationToken::new(),
-                deliveries: TaskTracker::new(),
+                deliveries: delivery::Deliveries::default(),
                 calls_without_id: AtomicU64::new(0),
             }),
         }
@@ -76,8 +76,8 @@ impl Door {
     /// the last delivery is known.
     pub async fn drain(&self) {
         self.inner.closing.cancel();
-        self.inner.deliveries.close();
-        self.inner.deliveries.wait().await;
+        self.inner.deliveries.tasks.close();
+        self.inner.deliveries.tasks.wait().await;
     }
 
     /// Ends sessions that nobody used for long, and their conversations upstream. Called now and then.

@@ -1,8 +1,7 @@
 //! Agents: grants of the configuration and of the store, added, rotated, revoked.
 
 use super::{
-    ATTEMPTS, Grant, GrantSettings, Identity, IdentityError, Join, NewSecret, Source, check_name,
-    is_conflict,
+    ATTEMPTS, Grant, GrantSettings, Identity, IdentityError, NewSecret, Source, check_name, is_conflict,
     rows::{self, AgentRow},
     token::{self, TokenKind},
 };
@@ -63,7 +62,7 @@ impl Identity {
     /// A new agent with a token of its own.
     ///
     /// # Errors
-    /// `Exists`, `Invalid` (name, or `join = "grant"` with `shared`), or the store's.
+    /// `Exists`, `Invalid` (a name), or the store's.
     pub async fn add_agent(
         &self,
         name: &str,
@@ -242,12 +241,6 @@ fn check_settings(name: &str, settings: &GrantSettings) -> Result<(), IdentityEr
     check_name("an agent's name", name)?;
     if let Some(owner) = &settings.owner {
         check_name("an owner", owner)?;
-    }
-    if settings.shared && settings.join == Join::Grant {
-        return Err(IdentityError::Invalid(format!(
-            "grants.{name}: join = \"grant\" would give one agent's answer to another while the grant is \
-             shared; leave one of the two out"
-        )));
     }
     Ok(())
 }

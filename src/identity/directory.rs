@@ -9,18 +9,6 @@ use crate::{
     store::StoreError,
 };
 
-/// When a repeated call joins the one that waits (ruling 4).
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Join {
-    /// Only a call that nobody waits for.
-    #[default]
-    Detached,
-    /// Also while one waits.
-    Grant,
-    Never,
-}
-
 /// `[grants.NAME]` of the configuration, secrets already read.
 #[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -31,9 +19,8 @@ pub struct GrantSettings {
     /// Empty: none. `["*"]`: every server.
     pub servers: Vec<String>,
     pub owner: Option<String>,
-    /// Used by several agents at once: `join = "grant"` is refused.
+    /// Used by several agents at once: a policy with `join: grant` is refused for it.
     pub shared: bool,
-    pub join: Join,
     /// Unknown MCP methods that pass although the policy's default is not `allow`.
     pub methods: Vec<String>,
     /// Policy file of a grant that was added by command; the configuration's lie in its own tables.
@@ -48,7 +35,6 @@ impl std::fmt::Debug for GrantSettings {
             .field("servers", &self.servers)
             .field("owner", &self.owner)
             .field("shared", &self.shared)
-            .field("join", &self.join)
             .field("methods", &self.methods)
             .field("policy", &self.policy)
             .finish()

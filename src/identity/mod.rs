@@ -14,7 +14,7 @@ mod sessions;
 mod token;
 
 pub use directory::{
-    Access, Directory, Grant, GrantSettings, IdentityError, Join, NewSecret, SignedIn, Source, check_name,
+    Access, Directory, Grant, GrantSettings, IdentityError, NewSecret, SignedIn, Source, check_name,
 };
 pub use page_key::page_key;
 pub use sessions::{ABSOLUTE, IDLE, LINK_TTL};

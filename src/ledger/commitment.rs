@@ -35,6 +35,7 @@ pub fn commitments(event: &Event) -> Vec<Commitment> {
         | Event::Failed { .. }
         | Event::Lost { .. }
         | Event::Expired { .. }
-        | Event::Delivered { .. } => Vec::new(),
+        | Event::Delivered { .. }
+        | Event::Lifted { .. } => Vec::new(),
     }
 }

@@ -66,7 +66,8 @@ impl Topic {
             | Event::Dispatched { .. }
             | Event::Delivered { .. }
             | Event::Resolved { .. }
-            | Event::LateAnswer { .. } => return None,
+            | Event::LateAnswer { .. }
+            | Event::Lifted { .. } => return None,
         };
         Some((id, topic))
     }

@@ -124,6 +124,23 @@ impl Policy {
         self.default == Default::Allow
     }
 
+    /// The longest window of a limit whose uses must outlive a restart.
+    #[must_use]
+    pub fn longest_window(&self) -> Option<Duration> {
+        let sections = self.tools.all().chain([&self.tools.everywhere]);
+        let limits = sections.flat_map(|section| &section.limits).filter(|limit| limit.is_durable());
+        limits.map(|limit| limit.window.length()).max()
+    }
+
+    /// Does anything in it let a repeat take the place of an agent that waits (`join: grant`)?
+    #[must_use]
+    pub fn joins_by_grant(&self) -> bool {
+        self.tools
+            .all()
+            .chain([&self.tools.everywhere])
+            .any(|section| section.approval.join == Some(Join::Grant))
+    }
+
     /// The highest risk that any matching section states.
     #[must_use]
     pub fn risk(&self, server: &str, tool: &str) -> Option<Risk> {
@@ -210,10 +227,44 @@ pub(super) struct Limit {
     pub text: Option<String>,
 }
 
+impl Limit {
+    /// Longer than a minute, or of amounts: the call is on the disk before it runs.
+    pub fn is_durable(&self) -> bool {
+        self.window.length() > Window::MINUTE.length() || self.increment_from.is_some()
+    }
+}
+
 /// How a review of this section's tools must go, as far as it says.
 #[derive(Debug, Default)]
 pub(super) struct Approval {
     pub quorums: Vec<Quorum>,
     pub expires_after: Option<Duration>,
     pub use_within: Option<Duration>,
+    pub join: Option<Join>,
+}
+
+/// When the same call, made again, joins the one that waits; a later one is stricter.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub enum Join {
+    /// Also while one waits: the newer takes its place.
+    Grant,
+    /// Only a call that nobody waits for.
+    #[default]
+    Detached,
+    /// Each is a call of its own. What a settled one has still to tell (an answer that was missed, a person's
+    /// denial) is told all the same.
+    Never,
+}
+
+impl Join {
+    pub const ALL: [Self; 3] = [Self::Grant, Self::Detached, Self::Never];
+
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Grant => "grant",
+            Self::Detached => "detached",
+            Self::Never => "never",
+        }
+    }
 }

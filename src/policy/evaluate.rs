@@ -5,7 +5,7 @@
 
 use super::scale::weigh;
 use super::strict::Strict;
-use super::{Policy, Reservation};
+use super::{Join, Policy, Reservation};
 use crate::call::{Reason, Terms, Timestamp, Verdict};
 
 /// What a policy may look at.
@@ -39,11 +39,21 @@ pub fn evaluate(policies: &[&Policy], facts: &Facts<'_>) -> Evaluation {
 /// what every matching section says of approvals, combined strictly.
 #[must_use]
 pub fn terms(policies: &[&Policy], server: &str, tool: &str, reason: Reason) -> Terms {
+    strict(policies, server, tool).terms(reason)
+}
+
+/// When a repeat of a call joins the one that waits; strictest wins, and `detached` unless said.
+#[must_use]
+pub fn joins(policies: &[&Policy], server: &str, tool: &str) -> Join {
+    strict(policies, server, tool).join()
+}
+
+fn strict(policies: &[&Policy], server: &str, tool: &str) -> Strict {
     let mut strict = Strict::default();
     for policy in policies {
         for section in policy.tools.matching(server, tool).chain([&policy.tools.everywhere]) {
             strict.add(&section.approval);
         }
     }
-    strict.terms(reason)
+    strict
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::scale::weigh;
-use super::{Facts, Policy, Reservation};
+use super::{Facts, Join, Policy, Reservation, joins};
 use crate::call::Verdict;
 
 /// A verdict with everything that led to it; `Display` is for a terminal.
@@ -11,6 +11,8 @@ use crate::call::Verdict;
 pub struct Explanation {
     pub verdict: Verdict,
     pub reservations: Vec<Reservation>,
+    /// When the same call, made again, joins the one that waits.
+    pub join: Join,
     /// In the order they were looked at; the order decides nothing but whose reason is shown.
     pub looks: Vec<Look>,
 }
@@ -36,7 +38,12 @@ pub fn explain(policy: &Policy, facts: &Facts<'_>) -> Explanation {
 pub fn explain_all(policies: &[&Policy], facts: &Facts<'_>) -> Explanation {
     let mut looks = Vec::new();
     let evaluation = weigh(policies, facts, Some(&mut looks));
-    Explanation { verdict: evaluation.verdict, reservations: evaluation.reservations, looks }
+    Explanation {
+        verdict: evaluation.verdict,
+        reservations: evaluation.reservations,
+        join: joins(policies, facts.server, facts.tool),
+        looks,
+    }
 }
 
 /// The verdict's name, as cases and the command line write it.
@@ -60,6 +67,14 @@ pub fn verdict_rule(verdict: &Verdict) -> &str {
     }
 }
 
+fn again(join: Join) -> &'static str {
+    match join {
+        Join::Grant => "it takes the place of the one that waits (join: grant)",
+        Join::Detached => "it joins the one that waits, once nobody waits for it (join: detached)",
+        Join::Never => "it is a call of its own (join: never)",
+    }
+}
+
 impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{} by {}", verdict_name(&self.verdict), verdict_rule(&self.verdict))?;
@@ -73,6 +88,7 @@ impl fmt::Display for Explanation {
                     writeln!(f, "  approvals: {} of {group}", quorum.approvals)?;
                 }
                 writeln!(f, "  expires after {} s", terms.expires_after.as_secs())?;
+                writeln!(f, "  made again: {}", again(self.join))?;
             }
         }
         writeln!(f, "rules looked at:")?;

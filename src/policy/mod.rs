@@ -22,8 +22,8 @@ mod tree;
 mod window;
 
 pub use cases::{CaseResult, run_cases};
-pub use document::{Class, Policy, Reads, Risk, Severity};
-pub use evaluate::{Evaluation, Facts, evaluate, terms};
+pub use document::{Class, Join, Policy, Reads, Risk, Severity};
+pub use evaluate::{Evaluation, Facts, evaluate, joins, terms};
 pub use explain::{Explanation, Look, explain, explain_all, verdict_name, verdict_rule};
 pub use limits::{LimitHit, Limits, Reservation, Scope, Taken, Use};
 pub use parse::check;

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use sha2::{Digest as _, Sha256};
 
-use super::document::{Action, Approval, Class, Default, Policy, Risk, Section, Severity, Tools};
+use super::document::{Action, Approval, Class, Default, Join, Policy, Risk, Section, Severity, Tools};
 use super::glob::{Glob, Names};
 use super::problem::{Problem, Problems};
 use super::reader::{Keys, member};
@@ -53,7 +53,7 @@ const ALL_TOOLS: Keys = Keys {
 
 const APPROVAL: Keys = Keys {
     of: "approval",
-    known: &["quorums", "expires_after", "use_within"],
+    known: &["quorums", "expires_after", "use_within", "join"],
     later: &[
         "step_up",
         "justification",
@@ -61,7 +61,6 @@ const APPROVAL: Keys = Keys {
         "edit",
         "standing",
         "notify",
-        "join",
         "detach_grace",
         "max_wait",
     ],
@@ -232,6 +231,7 @@ fn approval(problems: &mut Problems<'_>, node: &Node) -> Approval {
         quorums: nodes.iter().filter_map(|node| quorum(problems, node)).collect(),
         expires_after: problems.duration(member(members, "expires_after")),
         use_within: problems.duration(member(members, "use_within")),
+        join: problems.word(member(members, "join"), &Join::ALL.map(|join| (join.as_str(), join))),
     }
 }
 

@@ -7,7 +7,7 @@ use super::explain::Look;
 use super::matcher::{Answer, Condition, Quantity, all_match};
 use super::strict::Strict;
 use super::tree::{self, Comments, Node, Value};
-use super::{Evaluation, Facts, Policy, Reservation, Scope, Window};
+use super::{Evaluation, Facts, Policy, Reservation, Scope};
 use crate::call::{Reason, Verdict};
 
 /// `looks` collects, when asked for, every rule looked at.
@@ -230,7 +230,7 @@ impl<'a> Scale<'a, '_> {
             rule: limit.id.clone(),
             on_deny: limit.text.clone(),
             on_limit_review: limit.on_limit_review,
-            durable: limit.window.length() > Window::MINUTE.length() || limit.increment_from.is_some(),
+            durable: limit.is_durable(),
         }
     }
 

@@ -1,6 +1,6 @@
 //! How a review must go when several sections say so: every quorum, the shortest times.
 
-use super::document::Approval;
+use super::document::{Approval, Join};
 use crate::call::{Quorum, Reason, Terms};
 
 /// Approvals of several sections, combined: every quorum, the shortest times.
@@ -20,11 +20,17 @@ impl Strict {
         let shortest = |a: Option<_>, b: Option<_>| a.into_iter().chain(b).min();
         self.approval.expires_after = shortest(self.approval.expires_after, more.expires_after);
         self.approval.use_within = shortest(self.approval.use_within, more.use_within);
+        // `None` is the least: what is not said weighs nothing.
+        self.approval.join = self.approval.join.max(more.join);
+    }
+
+    pub fn join(&self) -> Join {
+        self.approval.join.unwrap_or_default()
     }
 
     pub fn terms(self, reason: Reason) -> Terms {
         let mut terms = Terms::standard(reason);
-        let Approval { mut quorums, expires_after, use_within } = self.approval;
+        let Approval { mut quorums, expires_after, use_within, join: _ } = self.approval;
         if !quorums.is_empty() {
             // Sorted, so that the order of the policies does not show.
             quorums.sort_by(|a: &Quorum, b: &Quorum| a.group.cmp(&b.group));

@@ -102,6 +102,7 @@ impl Desk {
             }
             Order::ReviewerRevoke { name, by } => {
                 identity.revoke_reviewer(&name, &by, now).await?;
+                self.broker.people_changed();
                 Ok(json!({ "name": name, "revoked": true }))
             }
             Order::Reviewers => {

@@ -9,7 +9,6 @@ mod socket;
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
-use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use catalog::Shelf;
@@ -60,7 +59,7 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
     let seen = reload::contents(config);
     let composed = config.compose()?;
     let policies = Policies::load(config)?;
-    let listener = TcpListener::bind(composed.listen).await.with_context(|| {
+    let listener = accept::listen(composed.listen).with_context(|| {
         format!(
             "cannot listen on {}; is another broker running? choose another port with --listen",
             composed.listen

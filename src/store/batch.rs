@@ -55,6 +55,11 @@ pub enum PayloadKind {
 }
 
 /// A small value beside the ledger: credentials (hashed), sessions, links, followers' cursors.
+///
+/// No count and no state of a call is kept so. What is: `store` (the last boot, which the broker's stream says
+/// too; the key of the join, without which repeats are not known as such), credentials and sessions (without
+/// them somebody signs in again), cursors and letters of `notify` (a message may come twice), and `follows`
+/// (a hint for a card).
 #[derive(Clone, Debug)]
 pub struct Put {
     pub space: &'static str,

@@ -49,6 +49,9 @@ pub trait Store: Send + Sync + 'static {
     fn payload(&self, call: CallId, kind: PayloadKind, part: u64) -> Answer<'_, Option<Payload>>;
     /// Ledger entries after `number`, oldest first.
     fn entries(&self, after: u64, limit: usize) -> Answer<'_, Vec<Entry>>;
+    /// The entries from `from` to before `to` that say what a call took of its limits, or gave back; oldest
+    /// first.
+    fn taken(&self, from: Timestamp, to: Timestamp) -> Answer<'_, Vec<Entry>>;
     /// One stream's entries, oldest first, and its version.
     fn stream(&self, stream: Stream) -> Answer<'_, Vec<Entry>>;
     fn version(&self, stream: Stream) -> Answer<'_, u64>;

@@ -106,6 +106,7 @@ async fn every_documented_route_answers_as_documented() {
         ("POST", call("extend"), Some(json!({ "by": "soon" }))),
         ("POST", call("resolve"), Some(json!({ "outcome": "done" }))),
         ("POST", call("cancel"), Some(json!({ "reason": "no" }))),
+        ("POST", call("lift"), Some(json!({}))),
         ("POST", call("reviews"), Some(vote("deny"))),
         ("GET", show(), None),
         ("GET", same("/api/v1/live"), None),

@@ -184,6 +184,7 @@ async fn an_auditor_reads_everything_and_decides_nothing() {
     for (path, body) in [
         (format!("/api/v1/calls/{id}/reviews"), json!({ "vote": "deny", "digest": digest })),
         (format!("/api/v1/calls/{id}/withdraw"), json!({})),
+        (format!("/api/v1/calls/{id}/lift"), json!({})),
         (format!("/api/v1/calls/{id}/cancel"), json!({})),
         (format!("/api/v1/calls/{id}/extend"), json!({ "by": "5m" })),
         (format!("/api/v1/calls/{id}/resolve"), json!({ "outcome": "done" })),
@@ -278,7 +279,10 @@ async fn a_policy_can_be_asked_without_a_call() {
     for (tool, verdict) in [("read", "allow"), ("cancel", "require_approval"), ("other", "deny")] {
         let (status, said) = w.post(&w.auditor, "/api/v1/policy/explain", &ask(tool)).await;
         assert_eq!((status, &said["verdict"]), (200, &json!(verdict)), "{said}");
+        assert_eq!(said["join"], "detached");
     }
+    let (_, said) = w.post(&w.auditor, "/api/v1/policy/explain", &ask("alone")).await;
+    assert_eq!(said["join"], "never", "{said}");
     let (_, listed) = w.get(&w.auditor, "/api/v1/policies").await;
     assert_eq!(listed["policies"][0]["grants"], json!(["bot"]));
     let (_, listed) = w.get(&w.auditor, "/api/v1/servers").await;

@@ -34,7 +34,9 @@ const POLICY: &str = r#"{
     "both": {
       "action": "require_approval", "reason": "Two must agree",
       "approval": { "quorums": [{ "approvals": 2 }] }
-    }
+    },
+    "plain": { "action": "require_approval" },
+    "alone": { "action": "require_approval", "approval": { "join": "never" } }
   }
 }"#;
 

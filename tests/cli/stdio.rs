@@ -51,6 +51,16 @@ fn a_reviewer_decides_from_the_terminal_and_the_joined_agent_is_answered() {
     assert_eq!(agent.result()["content"][0]["text"], "[DENIED by eve] still needed");
     assert_eq!(watched.wait().code(), Some(3));
     home.run(&["calls", "approve", &call, "--code", "000000"]).ends(3);
+    let denied = home.run(&["calls", "show", &call]).ends(0).out();
+    assert!(denied.contains("denied by eve, and so is the same call made again"), "{denied}");
+    assert!(home.run(&["calls", "lift", &call]).ends(0).out().contains("asks people again"));
+    home.run(&["calls", "lift", &call]).ends(1);
+
+    ask_to_cancel(&mut agent);
+    let call = parked(&watch);
+    home.run(&["calls", "deny", &call, "--once"]).ends(0);
+    let denied = home.run(&["calls", "show", &call, "--json"]).json();
+    assert_eq!(denied["reviews"][0]["once"], true, "{denied}");
 }
 
 #[test]

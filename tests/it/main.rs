@@ -3,8 +3,10 @@
 
 mod rig;
 
+mod again;
 mod allowed_calls;
 mod bridge;
+mod counted;
 mod doorkeeping;
 mod eras;
 mod one_call;

@@ -89,6 +89,8 @@ async fn a_decision_within_the_grace_is_answered_as_plain_json() {
     let server = Server::start(Manner::Json).await;
     let mut plan = Plan::at(&server.url);
     plan.door.grace_ms = 60_000;
+    // A sign of life would begin a stream: a busy machine may need longer than a beat to decide.
+    plan.door.heartbeat_ms = 60_000;
     let house = House::open(plan).await;
     let agent = house.agent().initialized("test").await;
 
@@ -122,6 +124,42 @@ async fn an_answer_that_was_missed_is_recalled_once() {
     let third = agent.post(&call(3, "cancel", json!({}))).await;
     assert!(house.pending().await.delivered.is_none(), "a call of its own");
     drop(third);
+}
+
+#[tokio::test]
+async fn an_agent_that_read_its_answer_and_calls_again_at_once_means_it_again() {
+    let server = Server::start(Manner::Json).await;
+    let house = House::open(Plan::at(&server.url)).await;
+    let agent = house.agent().initialized("test").await;
+
+    // Its connection stays open.
+    let mut first = agent.post(&call(1, "cancel", json!({}))).await;
+    let one = house.pending().await;
+    house.approve(&one).await;
+    while first.told().await.is_some() {}
+
+    let second = agent.post(&call(2, "cancel", json!({}))).await;
+    let two = house.pending().await;
+    assert_ne!(one.id, two.id, "a call of its own");
+    house.approve(&two).await;
+    assert_eq!(text(&second.response().await), "cancel ran with {}");
+    assert_eq!(server.calls().len(), 2);
+    let first = house.until(|call| call.id == one.id).await;
+    assert_eq!(first.delivered, Some(HowDelivered::Line));
+}
+
+#[tokio::test]
+async fn a_client_with_a_connection_for_each_call_has_read_what_it_closed_after() {
+    let server = Server::start(Manner::Json).await;
+    let house = House::open(Plan::at(&server.url)).await;
+    let agent = house.agent().initialized("test").await;
+
+    for times in 1..=3 {
+        let answer = agent.post(&call(times, "cancel", json!({}))).await;
+        house.approve(&house.pending().await).await;
+        assert_eq!(text(&answer.response().await), "cancel ran with {}");
+        assert_eq!(server.calls().len(), times);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -96,3 +96,20 @@ async fn a_drain_gives_each_waiting_agent_its_ticket_and_takes_no_new_waiter() {
     assert_eq!(refused.status, 503);
     assert_eq!(refused.headers["retry-after"], "5");
 }
+
+#[tokio::test]
+async fn when_the_only_reviewer_leaves_nobody_waits_for_the_deadline() {
+    let server = Server::start(Manner::Json).await;
+    let house = House::open(Plan::at(&server.url)).await;
+    let agent = house.agent().initialized("test").await;
+    let answer = agent.post(&call(1, "cancel", json!({}))).await;
+    house.pending().await;
+    house.broker.identity().revoke_reviewer("ann", "test", house.now()).await.unwrap();
+    house.broker.people_changed();
+    let told = answer.response().await;
+    assert_eq!(
+        text(&told),
+        "[POLICY DENIED] the quorum cannot be met: 1 of any reviewer needed, 0 could vote"
+    );
+    assert!(server.calls().is_empty());
+}

@@ -48,6 +48,11 @@ fn votes(world: &World) -> Vec<Step> {
     }
     asks.vote(0, &alice(), Vote::Deny, 0);
     asks.vote(0, &olga(), Vote::Deny, 0);
+    asks.deny_once(0, &alice());
+    asks.lift(0, &carol());
+    asks.lift(0, &tom());
+    asks.reconsider();
+    asks.ask(0, Command::Deliver { how: HowDelivered::Line });
     asks.vote(0, &carol(), Vote::Approve, 9);
     asks.claim(0, 0);
     asks.tick(0);
@@ -67,6 +72,7 @@ fn owner(world: &World) -> Vec<Step> {
     asks.approve(&alice());
     asks.vote(0, &olga(), Vote::Deny, 0);
     asks.withdraw(&olga());
+    asks.reconsider();
     asks.claim(0, 0);
     asks.tick(0);
     for people in [vec![olga()], vec![olga(), alice()], Vec::new()] {
@@ -111,6 +117,7 @@ fn rounds(world: &World) -> Vec<Step> {
     }
     asks.revoke(0, By::Stop { person: "alice".into() });
     asks.revoke(0, By::Policy);
+    asks.lift(0, &alice());
     asks.claim(0, 0);
     asks.tick(0);
     if world.policy == 0 {
@@ -200,6 +207,7 @@ fn race(world: &World) -> Vec<Step> {
         }
         asks.vote(replica, &alice(), Vote::Approve, 0);
         asks.vote(replica, &carol(), Vote::Deny, 0);
+        asks.lift(replica, &alice());
         asks.claim(replica, 0);
         asks.cancel(replica);
         asks.complete(replica, world.replica(replica));

@@ -4,11 +4,14 @@ use std::time::Duration;
 
 use countersign::call::{
     AttachKind, Attachment, Authority, By, ClientInfo, Command, Commitment, DetachReason, Digest, Era,
-    People, Person, Quorum, Reason, Replica, Request, Role, Terms, Verdict, Vote, Why,
+    People, Person, Quorum, Reason, Replica, Request, Role, Terms, Used, Verdict, Vote, Why,
 };
 use uuid::Uuid;
 
-use crate::world::{Step, World, policy_name};
+use crate::{
+    audit::ANSWERS,
+    world::{Step, World, policy_name},
+};
 
 fn person(name: &str, group: &str, role: Role) -> Person {
     Person { name: name.into(), groups: vec![group.into()], role, token: String::new() }
@@ -111,11 +114,27 @@ impl<'a> Asks<'a> {
     pub fn vote(&mut self, replica: usize, reviewer: &Person, vote: Vote, digest: u8) {
         let people = People(self.world.people.clone());
         let (reviewer, digest) = (reviewer.clone(), Digest([digest; 32]));
-        self.ask(replica, Command::Vote { reviewer, vote, digest, reason: None, people });
+        self.ask(replica, Command::Vote { reviewer, vote, digest, reason: None, once: false, people });
     }
 
     pub fn approve(&mut self, reviewer: &Person) {
         self.vote(0, reviewer, Vote::Approve, self.round());
+    }
+
+    /// A denial that answers no repeat.
+    pub fn deny_once(&mut self, replica: usize, reviewer: &Person) {
+        let people = People(self.world.people.clone());
+        let (reviewer, digest) = (reviewer.clone(), Digest([self.round(); 32]));
+        let vote = Vote::Deny;
+        self.ask(replica, Command::Vote { reviewer, vote, digest, reason: None, once: true, people });
+    }
+
+    pub fn lift(&mut self, replica: usize, by: &Person) {
+        self.ask(replica, Command::Lift { by: by.clone(), within: ANSWERS });
+    }
+
+    pub fn reconsider(&mut self) {
+        self.ask(0, Command::Reconsider { people: People(self.world.people.clone()) });
     }
 
     pub fn withdraw(&mut self, reviewer: &Person) {
@@ -137,6 +156,7 @@ impl<'a> Asks<'a> {
                 people: People(self.world.people.clone()),
                 policy_unchanged: judged == Some(policy_name(self.world.policy)),
             },
+            taken: vec![Used { counter: "spend|ci".into(), window: "day".into(), amount: "2.5".into() }],
         };
         self.ask(replica, command);
     }

@@ -6,14 +6,18 @@
 use std::time::Duration;
 
 use countersign::call::{
-    AttachKind, Attachment, By, DetachReason, Digest, Event, Person, Quorum, Replica, Review, Role, Terms,
-    Timestamp, Vote,
+    AttachKind, Attachment, By, DetachReason, Digest, Event, Person, Replica, Review, Role, Terms, Timestamp,
+    Used, Vote,
 };
+
+use crate::count::{enough, fits};
 
 /// The settings that the ledger's readers know.
 pub const GRACE: Duration = Duration::from_secs(4);
 pub const SKEW: Duration = Duration::from_secs(1);
 pub const MAX_WAIT: Duration = Duration::from_secs(16);
+/// How long a person's denial answers the same call.
+pub const ANSWERS: Duration = Duration::from_secs(9);
 
 /// Which rule a history breaks; the number is that of the invariant.
 pub type Violation = &'static str;
@@ -82,6 +86,10 @@ struct Trail {
     resolved: bool,
     late: bool,
     delivered: bool,
+    taken: Vec<Used>,
+    settled_at: Timestamp,
+    by_person: bool,
+    lifted: bool,
 }
 
 fn hold(condition: bool, rule: Violation) -> Result<(), Violation> {
@@ -103,6 +111,20 @@ impl Audit {
     /// At the end of an append: what had to follow has followed.
     pub fn complete(&self) -> Result<(), Violation> {
         hold(self.calls.iter().all(|call| !call.must_deny), "2: a denial ends the call at once")
+    }
+
+    /// Just after people came or went.
+    pub fn nobody_waits_in_vain(&self, stream: usize, now: Timestamp) -> Result<(), Violation> {
+        let call = &self.calls[stream];
+        let open = call.phase == Phase::Open && now < call.deadline;
+        hold(!open || call.could_be_met(&self.people), "2: nobody waits for people who are not there")
+    }
+
+    /// Would the same call, made again, hear this person's denial?
+    pub fn denial_answers(&self, stream: usize, now: Timestamp) -> bool {
+        let call = &self.calls[stream];
+        let once = call.votes.last().is_some_and(|vote| vote.once);
+        call.by_person && !call.lifted && !(once && call.delivered) && now < call.settled_at.plus(ANSWERS)
     }
 
     /// Just after a timer ran.
@@ -145,12 +167,15 @@ impl Trail {
             Event::Permitted { use_by } => self.permitted(*use_by, at, people),
             Event::Dispatched { .. } => self.dispatched(event, at, people, policy),
             Event::Completed { by, .. } | Event::Failed { by, .. } => {
+                if let Event::Failed { given_back, .. } = event {
+                    hold(*given_back == self.taken, "what did not run counts against no limit")?;
+                }
                 let sent = self.sent.as_ref().is_some_and(|(sent, _)| sent == by);
                 hold(sent, "5: answered by the replica that dispatched")?;
                 self.settle(&[Phase::Sent])
             }
             Event::Lost { by, .. } => self.given_up(by, at),
-            Event::Denied { by, .. } => self.denied(by),
+            Event::Denied { by, .. } => self.denied(by, at),
             Event::Expired { lapsed } => self.expired(*lapsed, at),
             Event::Cancelled { by, .. } => self.cancelled(by, at),
             Event::Delivered { .. } => {
@@ -162,6 +187,12 @@ impl Trail {
             }
             Event::LateAnswer { .. } => {
                 hold(self.lost && !std::mem::replace(&mut self.late, true), "4: answered late once, if lost")
+            }
+            Event::Lifted { by } => {
+                let answers = self.by_person && at < self.settled_at.plus(ANSWERS);
+                let first = !std::mem::replace(&mut self.lifted, true);
+                let may = by.role == Role::Reviewer;
+                hold(answers && first && may, "a person's denial is lifted once, by one who decides")
             }
         }
     }
@@ -304,7 +335,7 @@ impl Trail {
         people: &[Person],
         policy: &str,
     ) -> Result<(), Violation> {
-        let Event::Dispatched { by, attachment, digest, lease_until } = event else { return Ok(()) };
+        let Event::Dispatched { by, attachment, digest, lease_until, taken } = event else { return Ok(()) };
         hold(self.sent.is_none(), "1: dispatched at most once")?;
         self.unsettled()?;
         hold(self.phase == Phase::Permitted, "2: dispatched only when permitted")?;
@@ -318,6 +349,7 @@ impl Trail {
         hold(waits, "nothing runs for an agent that has gone")?;
         self.phase = Phase::Sent;
         self.sent = Some((by.clone(), *lease_until));
+        self.taken.clone_from(taken);
         Ok(())
     }
 
@@ -330,11 +362,13 @@ impl Trail {
         self.settle(&[Phase::Sent])
     }
 
-    fn denied(&mut self, by: &By) -> Result<(), Violation> {
+    fn denied(&mut self, by: &By, at: Timestamp) -> Result<(), Violation> {
+        self.settled_at = at;
         if let By::Reviewer { person } = by {
             let last = self.votes.last();
             let voted = last.is_some_and(|vote| vote.vote == Vote::Deny && vote.reviewer == *person);
             hold(voted, "2: who denied has voted so")?;
+            self.by_person = true;
         }
         self.settle(&[Phase::Open, Phase::Permitted])
     }
@@ -360,27 +394,4 @@ impl Trail {
         }
         self.settle(&[Phase::Open, Phase::Permitted])
     }
-}
-
-fn fits(quorum: &Quorum, person: &Person, people: &[Person], owner: Option<&str>) -> bool {
-    let owns = owner == Some(person.name.as_str());
-    let others = people.iter().filter(|other| owner != Some(other.name.as_str()));
-    let alone = others.filter(|other| other.role == Role::Reviewer).count() == 0;
-    person.role == Role::Reviewer
-        && quorum.group.as_ref().map_or(!owns || alone, |group| !owns && person.groups.contains(group))
-}
-
-/// Fills every place of every quorum with another person, by trying them all.
-fn enough(quorums: &[Quorum], voters: &[Person], people: &[Person], owner: Option<&str>) -> bool {
-    let places = quorums.iter().flat_map(|quorum| (0..quorum.approvals).map(move |_| quorum));
-    fill(&places.collect::<Vec<_>>(), voters, &|quorum, person| fits(quorum, person, people, owner))
-}
-
-fn fill(places: &[&Quorum], voters: &[Person], fits: &dyn Fn(&Quorum, &Person) -> bool) -> bool {
-    let Some((place, rest)) = places.split_first() else { return true };
-    (0..voters.len()).any(|index| {
-        let mut others = voters.to_vec();
-        let person = others.remove(index);
-        fits(place, &person) && fill(rest, &others, fits)
-    })
 }

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use countersign::call::{
     AttachKind, Attachment, By, CallId, ClientInfo, Commitment, DetachReason, Digest, Era, Event,
-    HowDelivered, Person, Quorum, Reason, Replica, Request, Resolution, Review, Role, Terms, Timestamp, Vote,
-    Why,
+    HowDelivered, Person, Quorum, Reason, Replica, Request, Resolution, Review, Role, Terms, Timestamp, Used,
+    Vote, Why,
 };
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -82,10 +82,11 @@ fn beginnings() -> Vec<(Event, Value)> {
         at: AT,
         reason: Some(Commitment([7; 32])),
         self_approved: true,
+        once: true,
     };
     let review_json = json!({
         "reviewer": person_json, "vote": "approve", "digest": digest.to_string(), "at": moment,
-        "reason": self::digest(), "self_approved": true,
+        "reason": self::digest(), "self_approved": true, "once": true,
     });
     let submitted = Event::Submitted {
         request: Box::new(request),
@@ -137,15 +138,19 @@ fn endings() -> Vec<(Event, Value)> {
     let answer = Commitment([7; 32]);
     let reason = Why { reason: Some(Reason { rule: "r".into(), text: "t".into() }), text: Some(answer) };
     let reason_json = json!({"reason": {"rule": "r", "text": "t"}, "text": digest()});
+    let taken = vec![Used { counter: "spend|ci".into(), window: "day".into(), amount: "12.5".into() }];
+    let taken_json = json!([{"counter": "spend|ci", "window": "day", "amount": "12.5"}]);
+    let given_back = taken.clone();
+    let digest_sent = Digest([7; 32]);
     let dispatched =
-        Event::Dispatched { by: by.clone(), attachment, digest: Digest([7; 32]), lease_until: AT };
+        Event::Dispatched { by: by.clone(), attachment, digest: digest_sent, lease_until: AT, taken };
     let completed = Event::Completed { by: by.clone(), answer, bytes: 9, is_error: false, duration_ms: 12 };
     let denied = Event::Denied { by: By::Reviewer { person: person.clone() }, reason };
     vec![
         (
             dispatched,
             json!({"event": "dispatched", "by": by_json, "attachment": attachment_json,
-            "digest": digest(), "lease_until": "2026-11-21T06:45:00.123Z"}),
+            "digest": digest(), "lease_until": "2026-11-21T06:45:00.123Z", "taken": taken_json}),
         ),
         (
             completed,
@@ -153,8 +158,8 @@ fn endings() -> Vec<(Event, Value)> {
             "is_error": false, "duration_ms": 12}),
         ),
         (
-            Event::Failed { by: by.clone(), why: "refused".into() },
-            json!({"event": "failed", "by": by_json, "why": "refused"}),
+            Event::Failed { by: by.clone(), why: "refused".into(), given_back },
+            json!({"event": "failed", "by": by_json, "why": "refused", "given_back": taken_json}),
         ),
         (Event::Lost { by, why: "cut".into() }, json!({"event": "lost", "by": by_json, "why": "cut"})),
         (
@@ -169,13 +174,14 @@ fn endings() -> Vec<(Event, Value)> {
         ),
         (Event::Delivered { how: HowDelivered::Recall }, json!({"event": "delivered", "how": "recall"})),
         (
-            Event::Resolved { by: person, outcome: Resolution::NotDone, note: Some(answer) },
+            Event::Resolved { by: person.clone(), outcome: Resolution::NotDone, note: Some(answer) },
             json!({"event": "resolved", "by": person_json, "outcome": "not_done", "note": digest()}),
         ),
         (
             Event::LateAnswer { answer, bytes: 9, is_error: true },
             json!({"event": "late_answer", "answer": digest(), "bytes": 9, "is_error": true}),
         ),
+        (Event::Lifted { by: person }, json!({"event": "lifted", "by": person_json})),
     ]
 }
 
@@ -183,7 +189,7 @@ fn endings() -> Vec<(Event, Value)> {
 fn the_json_of_every_event_is_frozen() {
     let frozen = beginnings().into_iter().chain(endings()).collect::<Vec<_>>();
     let names = frozen.iter().map(|(event, _)| event.name()).collect::<std::collections::BTreeSet<_>>();
-    assert_eq!(names.len(), 18, "one of each");
+    assert_eq!(names.len(), 19, "one of each");
     for (event, json) in frozen {
         assert_eq!(serde_json::to_value(&event).expect("an event is JSON"), json);
         assert_eq!(json["event"], event.name());

@@ -6,6 +6,7 @@
 mod alphabet;
 mod asks;
 mod audit;
+mod count;
 mod frozen;
 mod mutants;
 mod world;
@@ -14,8 +15,8 @@ mod wrong;
 use std::collections::{BTreeSet, HashSet, VecDeque};
 
 use alphabet::{SEARCHES, Search, advance};
-use audit::{Entry, Ledger, Violation, invariants};
-use countersign::call::{Call, Event, StateName, Timestamp, fold};
+use audit::{ANSWERS, Entry, Ledger, Violation, invariants};
+use countersign::call::{Call, Event, StateName, Timestamp, denial_answers, fold};
 use world::{IDS, Machine, Next, REAL, Step, World, start};
 
 /// A search that grows beyond this has lost its focus.
@@ -108,6 +109,8 @@ fn every_history_keeps_the_invariants() {
             }
             for (stream, call) in world.calls.iter().enumerate() {
                 let Some(call) = call else { continue };
+                let answers = world.audit.denial_answers(stream, world.now);
+                assert_eq!(denial_answers(call, ANSWERS, world.now), answers, "what a repeat is told");
                 assert_eq!(
                     fold(IDS[stream], events(ledger, stream)).as_ref(),
                     Some(&**call),
@@ -125,7 +128,7 @@ fn every_history_keeps_the_invariants() {
         states.extend(seen.states);
     }
     assert_eq!(states, BTreeSet::from(StateName::ALL), "every state is reached");
-    assert_eq!(names.len(), 18, "every event ends some ledger: {names:?}");
+    assert_eq!(names.len(), 19, "every event ends some ledger: {names:?}");
 }
 
 #[test]

@@ -100,4 +100,22 @@ pub const MUTANTS: &[Mutant] = &[
         rule: "4: settled from a state that cannot settle so",
         machine: Machine { evolve: withdraw_changes_nothing, ..REAL },
     },
+    wrong("a denial is lifted twice", "votes", LIFTED, lifts_twice),
+    wrong("an auditor lifts a denial", "votes", LIFTED, auditor_lifts),
+    wrong("the policy's denial is lifted", "rounds", LIFTED, lifts_any_denial),
+    wrong("a denial is lifted that answers no longer", "race", LIFTED, lifts_late),
+    wrong(
+        "nobody looks when a reviewer leaves",
+        "votes",
+        "2: nobody waits for people who are not there",
+        waits_in_vain,
+    ),
+    wrong(
+        "a failed call keeps what it took",
+        "sent",
+        "what did not run counts against no limit",
+        keeps_what_it_took,
+    ),
 ];
+
+const LIFTED: Violation = "a person's denial is lifted once, by one who decides";

@@ -127,9 +127,13 @@ impl World {
                 let read = held.unwrap_or_else(|| self.calls[*stream].clone());
                 let decided = (machine.decide)(read.as_deref(), command, self.now);
                 let ticked = matches!(**command, Command::Tick { .. });
+                let reconsidered = matches!(**command, Command::Reconsider { .. });
                 let Ok(events) = decided else {
                     if ticked && read == self.calls[*stream] {
                         self.audit.nothing_overdue(*stream, self.now)?;
+                    }
+                    if reconsidered && read == self.calls[*stream] {
+                        self.audit.nobody_waits_in_vain(*stream, self.now)?;
                     }
                     return Ok(None);
                 };

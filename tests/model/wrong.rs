@@ -300,3 +300,49 @@ pub fn withdraw_changes_nothing(
     }
     Some(call)
 }
+
+pub fn lifts_twice(call: Option<&Call>, command: &Command, now: Timestamp) -> Decided {
+    on(call, command, now, |call| {
+        if let (Command::Lift { .. }, State::Denied { lifted, .. }) = (command, &mut call.state) {
+            *lifted = false;
+        }
+    })
+}
+
+pub fn lifts_late(call: Option<&Call>, command: &Command, now: Timestamp) -> Decided {
+    on(call, command, now, |call| {
+        if matches!(command, Command::Lift { .. }) {
+            call.settled_at = Some(now);
+        }
+    })
+}
+
+pub fn lifts_any_denial(call: Option<&Call>, command: &Command, now: Timestamp) -> Decided {
+    on(call, command, now, |call| {
+        if let (Command::Lift { by: person, .. }, State::Denied { by, .. }) = (command, &mut call.state) {
+            *by = By::Reviewer { person: person.clone() };
+        }
+    })
+}
+
+pub fn auditor_lifts(call: Option<&Call>, command: &Command, now: Timestamp) -> Decided {
+    let mut asked = command.clone();
+    let Command::Lift { by, .. } = &mut asked else { return decide(call, command, now) };
+    let before = by.clone();
+    by.role = Role::Reviewer;
+    decide(call, &asked, now)?;
+    Ok(vec![Event::Lifted { by: before }])
+}
+
+pub fn waits_in_vain(call: Option<&Call>, command: &Command, now: Timestamp) -> Decided {
+    let leaves = matches!(command, Command::Reconsider { .. });
+    if leaves { Err(Refusal::Nothing) } else { decide(call, command, now) }
+}
+
+pub fn keeps_what_it_took(call: Option<&Call>, command: &Command, now: Timestamp) -> Decided {
+    on(call, command, now, |call| {
+        if let (Command::Fail { .. }, State::Dispatched { taken, .. }) = (command, &mut call.state) {
+            taken.clear();
+        }
+    })
+}

@@ -187,7 +187,7 @@ async fn every_end_of_a_call_has_its_words() {
         (completed(false), "Done: ", "it ran, and the server answered."),
         (completed(true), "Ran, with an error: ", "the server answered with an error."),
         (
-            Event::Failed { by: by.clone(), why: "no <route>".into() },
+            Event::Failed { by: by.clone(), why: "no <route>".into(), given_back: Vec::new() },
             "Not sent: ",
             "not sent (no &lt;route&gt;).",
         ),

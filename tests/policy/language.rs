@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use countersign::call::{Quorum, Verdict};
-use countersign::policy::{Facts, Policy, Reads, Window, evaluate};
+use countersign::policy::{Facts, Join, Policy, Reads, Window, check, evaluate, explain, joins};
 
 use super::{VENDOR, about, facts, policy, verdict};
 
@@ -179,4 +179,28 @@ fn the_highest_stated_risk_counts_and_reads_follow_the_default_unless_said() {
     assert_eq!((risk.class.as_str(), risk.severity.as_str()), ("execute", "high"));
     assert!(p.allows_reads(Reads::Resources) && !p.allows_reads(Reads::Prompts));
     assert!(p.default_allows_unknown_methods() && !p.hides_anything());
+}
+
+#[test]
+fn the_strictest_join_counts_and_silence_weighs_nothing() {
+    let says =
+        |join: &str| about(&format!(r#"{{"action":"require_approval","approval":{{"join":"{join}"}}}}"#));
+    let (grant, detached, never) = (says("grant"), says("detached"), says("never"));
+    let silent = about(r#"{"action":"require_approval"}"#);
+    for (policies, join) in [
+        (vec![&silent], Join::Detached),
+        (vec![&silent, &grant], Join::Grant),
+        (vec![&grant, &detached], Join::Detached),
+        (vec![&never, &grant, &detached], Join::Never),
+    ] {
+        assert_eq!(joins(&policies, "s", "t"), join);
+    }
+    assert_eq!(joins(&[&never], "s", "other"), Join::Detached, "a section speaks for its tools");
+    assert!(grant.joins_by_grant() && !never.joins_by_grant());
+    let words = explain(&never, &facts("t", "{}")).to_string();
+    assert!(words.contains("made again: it is a call of its own (join: never)"), "{words}");
+    let wrong =
+        check("p.json", r#"{"version":"1","default":"deny","all_tools":{"approval":{"join":"nevr"}}}"#);
+    let wrong = wrong.expect_err("no such word");
+    assert!(wrong[0].to_string().contains("never"), "the nearest word is named: {}", wrong[0]);
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use countersign::{
-    call::{Event, Fingerprint, State, StateName},
+    call::{Attachment, Digest, Event, Fingerprint, Replica, State, StateName, Used},
     ledger::{BrokerEvent, Fact, Stream, decode, encode},
     store::{Batch, Boot, Filter, PayloadKind, Put, Store, StoreError},
 };
@@ -28,6 +28,7 @@ pub async fn hold(mut open: impl AsyncFnMut() -> Opened) {
     what_is_due_comes_soonest_first(&open().await).await;
     the_same_call_is_found_by_its_fingerprint(&open().await).await;
     a_segment_stands_under_one_entry(&open().await).await;
+    what_was_taken_of_limits_is_found_by_its_moment(&open().await).await;
     the_next_boot_knows_the_last(&open().await).await;
     odd_places_are_answered(&open().await).await;
 }
@@ -244,6 +245,30 @@ async fn a_segment_stands_under_one_entry(store: &Opened) {
     let Fact::Broker(BrokerEvent::AllowedCalls(segment)) = &entry.fact else { panic!("{entry:?}") };
     assert_eq!((segment.count, segment.from, segment.to), (2, moment(1), moment(2)));
     assert_eq!(store.stream(Stream::Broker).await.unwrap(), [entry]);
+}
+
+async fn what_was_taken_of_limits_is_found_by_its_moment(store: &Opened) {
+    let by = Replica { name: "main".into(), epoch: 1 };
+    let used = || vec![Used { counter: "c".into(), window: "hour".into(), amount: "1".into() }];
+    let dispatched = |taken| Event::Dispatched {
+        by: by.clone(),
+        attachment: Attachment(uuid::Uuid::nil()),
+        digest: Digest([1; 32]),
+        lease_until: moment(99),
+        taken,
+    };
+    let failed = |given_back| Event::Failed { by: by.clone(), why: "\"taken\":[".into(), given_back };
+    let append = async |n: u64, at: u64, event: Event| {
+        let writes = vec![on(Stream::Call(call(n).id), None, vec![Fact::Call(event)])];
+        store.append(Batch { at: moment(at), writes, ..Batch::default() }).await.unwrap().remove(0)
+    };
+    append(1, 1, dispatched(used())).await;
+    let taken = append(2, 2, dispatched(used())).await;
+    append(3, 3, dispatched(Vec::new())).await;
+    append(3, 4, failed(Vec::new())).await;
+    let given_back = append(2, 5, failed(used())).await;
+    append(4, 6, dispatched(used())).await;
+    assert_eq!(store.taken(moment(2), moment(6)).await.unwrap(), [taken, given_back]);
 }
 
 async fn the_next_boot_knows_the_last(store: &Opened) {

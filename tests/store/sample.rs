@@ -105,6 +105,7 @@ pub fn voted(name: &str, digest: Digest, at: Timestamp) -> Fact {
             at,
             reason: None,
             self_approved: false,
+            once: false,
         },
     })
 }

@@ -22,6 +22,7 @@ export const listPolicies = () => request("GET", "policies");
 export const stop = (whom) => request("POST", "stop", whom);
 export const resume = (whom) => request("POST", "resume", whom);
 export const vote = (call, vote, reason) => act(call.id, "reviews", { vote, digest: call.digest, reason });
+export const liftDenial = (call) => act(call.id, "lift", {});
 export const cancelCall = (call, reason) => act(call.id, "cancel", { reason });
 export const extendCall = (call, by) => act(call.id, "extend", { by });
 export const resolveCall = (call, outcome, note) => act(call.id, "resolve", { outcome, note });

@@ -1,7 +1,7 @@
 // The bar under a card: time left, who waits, the short code, and the verbs. A verb is only sent while the page is in step
 // with the broker, and a critical approval takes a second step that repeats what will happen.
 
-import { cancelCall, extendCall, vote, withdrawVote } from "./api.js";
+import { cancelCall, extendCall, liftDenial, vote, withdrawVote } from "./api.js";
 import { settle, useKeys } from "./keys.js";
 import { Resolve } from "./resolve.js";
 import { inStep, meetLostKey, refresh, useDraft, useStore } from "./store.js";
@@ -127,6 +127,7 @@ function Standing({ call, me, busy, run, next, onNext }) {
     <span class="acts">
       ${mine && open && html`<button type="button" class="btn" disabled=${busy} onClick=${() => run(() => withdrawVote(call))}>Withdraw my approval</button>`}
       ${open && me?.role !== "auditor" && html`<button type="button" class="btn" disabled=${busy} onClick=${() => run(() => cancelCall(call, ""))}>Cancel the call</button>`}
+      ${call.answers_until && me?.role !== "auditor" && html`<button type="button" class="btn" title="Until then, the same call made again is told this denial" disabled=${busy} onClick=${() => run(() => liftDenial(call))}>Let it ask again</button>`}
       ${next && html`<button type="button" class="btn" onClick=${onNext}>Next call<kbd>j</kbd></button>`}</span>
   </div>`;
 }

@@ -116,7 +116,7 @@ export function eventWords(item) {
     submitted: "Asked for", attached: "The agent waits", detached: DETACHED[item.how] ?? "The agent left", voted: item.vote === "deny" ? `Denied${who}` : item.vote === "approve" ? `Approved${who}` : `Vote${who}`,
     vote_withdrawn: `Vote withdrawn${who}`, extended: `More time given${who}`, reparked: "Asked again: something changed, votes start over", permitted: "Approved: it may run once",
     dispatched: "Sent to the server", completed: "The server answered", failed: "Not sent", lost: "Sent, but no answer came: the outcome is unknown", denied: `Denied${who}`,
-    expired: item.lapsed ? "Approved, but not collected in time; nothing was run" : "Expired; nothing was run", cancelled: `Withdrawn${who}`, delivered: item.how === "recall" ? "The agent came back for the answer" : "The answer reached the agent", resolved: `${item.outcome === "not_done" ? "It was not done" : "It was done"}, found${who}`, late_answer: "A late answer came",
+    expired: item.lapsed ? "Approved, but not collected in time; nothing was run" : "Expired; nothing was run", cancelled: `Withdrawn${who}`, delivered: item.how === "recall" ? "The agent came back for the answer" : "The answer reached the agent", resolved: `${item.outcome === "not_done" ? "It was not done" : "It was done"}, found${who}`, lifted: `Denial lifted${who}: made again, it asks again`, late_answer: "A late answer came",
   };
   return known[item.event] ?? item.event;
 }

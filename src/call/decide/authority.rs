@@ -34,6 +34,13 @@ pub(super) fn repark(call: &Call, round: &Round<'_>, now: Timestamp) -> Decided 
     Ok(std::iter::once(reparked).chain(denied).collect())
 }
 
+/// People have left, or lost a group: nobody should wait until the deadline for those who are not there.
+pub(super) fn reconsider(call: &Call, people: &People) -> Decided {
+    let terms = call.terms.as_ref().ok_or(Refusal::Nothing)?;
+    let text = tally::shortfall(terms, &call.request, people).ok_or(Refusal::Nothing)?;
+    Ok(vec![submit::denied(&terms.reason.rule, text)])
+}
+
 /// Policy, grant or stop takes back what was not sent yet.
 pub(super) fn revoke(by: &By, reason: &Reason) -> Event {
     Event::Denied { by: by.clone(), reason: Why { reason: Some(reason.clone()), text: None } }

@@ -2,7 +2,7 @@
 
 use crate::call::{
     AttachKind, Attachment, Authority, Call, Commitment, Digest, Event, Person, Refusal, Replica, Resolution,
-    Role, State, Timestamp, tally,
+    Role, State, Timestamp, Used, tally,
 };
 
 use super::{Decided, wrong_state};
@@ -12,6 +12,7 @@ pub(super) struct Claim<'a> {
     pub(super) attachment: Attachment,
     pub(super) digest: Digest,
     pub(super) authority: &'a Authority,
+    pub(super) taken: &'a [Used],
 }
 
 /// The authority of this moment may only tighten. The caller has checked `use_by`.
@@ -41,6 +42,7 @@ pub(super) fn claim(call: &Call, claim: &Claim<'_>, lease_until: Timestamp) -> D
         attachment: claim.attachment,
         digest: claim.digest,
         lease_until,
+        taken: claim.taken.to_vec(),
     }])
 }
 
@@ -50,6 +52,7 @@ pub(super) struct Sent<'a> {
     pub(super) by: &'a Replica,
     pub(super) lease_until: Timestamp,
     pub(super) at: Timestamp,
+    pub(super) taken: &'a [Used],
 }
 
 impl Sent<'_> {

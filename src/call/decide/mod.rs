@@ -30,15 +30,15 @@ pub fn decide(call: Option<&Call>, command: &Command, now: Timestamp) -> Decided
     match &call.state {
         State::Pending { expires_at } => pending(call, *expires_at, command, now),
         State::Permitted { use_by, expires_at: _ } => permitted(call, *use_by, command, now),
-        State::Dispatched { by, lease_until, at } => {
-            dispatched(call, dispatch::Sent { by, lease_until: *lease_until, at: *at }, command, now)
+        State::Dispatched { by, lease_until, at, taken } => {
+            dispatched(call, dispatch::Sent { by, lease_until: *lease_until, at: *at, taken }, command, now)
         }
-        State::Lost { .. } => lost(call, command),
+        State::Lost { .. } => lost(call, command, now),
         State::Completed { .. }
         | State::Failed { .. }
         | State::Denied { .. }
         | State::Expired { .. }
-        | State::Cancelled { .. } => settled(call, command),
+        | State::Cancelled { .. } => settled(call, command, now),
     }
 }
 
@@ -54,6 +54,7 @@ fn first(command: &Command, now: Timestamp) -> Decided {
         | Command::WithdrawVote { .. }
         | Command::Extend { .. }
         | Command::Repark { .. }
+        | Command::Reconsider { .. }
         | Command::Revoke { .. }
         | Command::Claim { .. }
         | Command::Complete { .. }
@@ -63,7 +64,8 @@ fn first(command: &Command, now: Timestamp) -> Decided {
         | Command::Tick { .. }
         | Command::Deliver { .. }
         | Command::Resolve { .. }
-        | Command::AnswerLate { .. } => Err(Refusal::NotFound),
+        | Command::AnswerLate { .. }
+        | Command::Lift { .. } => Err(Refusal::NotFound),
     }
 }
 
@@ -74,10 +76,10 @@ fn pending(call: &Call, expires_at: Timestamp, command: &Command, now: Timestamp
             waiting::attach(call, *attachment, *kind, session.as_deref(), replica)
         }
         Command::Detach { attachment, why } => waiting::detach(call, *attachment, *why),
-        Command::Vote { reviewer, vote, digest, reason, people } => {
+        Command::Vote { reviewer, vote, digest, reason, once, people } => {
             in_time(expires_at, now)?;
-            let ballot = vote::Ballot { reviewer, vote: *vote, digest: *digest, reason: *reason, people };
-            vote::vote(call, &ballot, now)
+            let (vote, digest, reason, once) = (*vote, *digest, *reason, *once);
+            vote::vote(call, &vote::Ballot { reviewer, vote, digest, reason, once, people }, now)
         }
         Command::WithdrawVote { reviewer } => {
             in_time(expires_at, now)?;
@@ -91,6 +93,10 @@ fn pending(call: &Call, expires_at: Timestamp, command: &Command, now: Timestamp
             in_time(expires_at, now)?;
             let round = authority::Round { why, digest: *digest, terms, policy, people };
             authority::repark(call, &round, now)
+        }
+        Command::Reconsider { people } => {
+            in_time(expires_at, now)?;
+            authority::reconsider(call, people)
         }
         Command::Revoke { by, reason } => Ok(vec![authority::revoke(by, reason)]),
         Command::Cancel { by, reason } => {
@@ -106,16 +112,17 @@ fn pending(call: &Call, expires_at: Timestamp, command: &Command, now: Timestamp
         | Command::Lose { .. }
         | Command::Deliver { .. }
         | Command::Resolve { .. }
-        | Command::AnswerLate { .. } => Err(wrong_state(call)),
+        | Command::AnswerLate { .. }
+        | Command::Lift { .. } => Err(wrong_state(call)),
     }
 }
 
 /// It may be sent once, for someone who waits, until `use_by`.
 fn permitted(call: &Call, use_by: Timestamp, command: &Command, now: Timestamp) -> Decided {
     match command {
-        Command::Claim { by, attachment, digest, lease, authority } => {
+        Command::Claim { by, attachment, digest, lease, authority, taken } => {
             in_time(use_by, now)?;
-            let claim = dispatch::Claim { by, attachment: *attachment, digest: *digest, authority };
+            let claim = dispatch::Claim { by, attachment: *attachment, digest: *digest, authority, taken };
             dispatch::claim(call, &claim, now.plus(*lease))
         }
         Command::Attach { attachment, kind, session, replica } => {
@@ -141,12 +148,14 @@ fn permitted(call: &Call, use_by: Timestamp, command: &Command, now: Timestamp) 
         Command::Submit { .. } => Err(Refusal::Exists(call.id)),
         Command::Vote { .. }
         | Command::Extend { .. }
+        | Command::Reconsider { .. }
         | Command::Complete { .. }
         | Command::Fail { .. }
         | Command::Lose { .. }
         | Command::Deliver { .. }
         | Command::Resolve { .. }
-        | Command::AnswerLate { .. } => Err(wrong_state(call)),
+        | Command::AnswerLate { .. }
+        | Command::Lift { .. } => Err(wrong_state(call)),
     }
 }
 
@@ -166,7 +175,8 @@ fn dispatched(call: &Call, sent: dispatch::Sent<'_>, command: &Command, now: Tim
         }
         Command::Fail { by, why } => {
             sent.only_by(by)?;
-            Ok(vec![Event::Failed { by: by.clone(), why: why.clone() }])
+            let given_back = sent.taken.to_vec();
+            Ok(vec![Event::Failed { by: by.clone(), why: why.clone(), given_back }])
         }
         Command::Lose { by, why } => dispatch::lose(&sent, by, why, now),
         Command::Tick { by, detach_grace: _, skew } => timers::tick_sent(&sent, by, *skew, now),
@@ -179,17 +189,19 @@ fn dispatched(call: &Call, sent: dispatch::Sent<'_>, command: &Command, now: Tim
         | Command::WithdrawVote { .. }
         | Command::Extend { .. }
         | Command::Repark { .. }
+        | Command::Reconsider { .. }
         | Command::Revoke { .. }
         | Command::Claim { .. }
         | Command::Cancel { .. }
         | Command::Deliver { .. }
         | Command::Resolve { .. }
-        | Command::AnswerLate { .. } => Err(wrong_state(call)),
+        | Command::AnswerLate { .. }
+        | Command::Lift { .. } => Err(wrong_state(call)),
     }
 }
 
 /// Settled, but what became of it may still be learnt.
-fn lost(call: &Call, command: &Command) -> Decided {
+fn lost(call: &Call, command: &Command, now: Timestamp) -> Decided {
     match command {
         Command::Resolve { by, outcome, note } => dispatch::resolve(call, by, *outcome, *note),
         Command::AnswerLate { answer, bytes, is_error } => {
@@ -202,6 +214,7 @@ fn lost(call: &Call, command: &Command) -> Decided {
         | Command::WithdrawVote { .. }
         | Command::Extend { .. }
         | Command::Repark { .. }
+        | Command::Reconsider { .. }
         | Command::Revoke { .. }
         | Command::Claim { .. }
         | Command::Complete { .. }
@@ -209,14 +222,16 @@ fn lost(call: &Call, command: &Command) -> Decided {
         | Command::Lose { .. }
         | Command::Cancel { .. }
         | Command::Tick { .. }
-        | Command::Deliver { .. } => settled(call, command),
+        | Command::Deliver { .. }
+        | Command::Lift { .. } => settled(call, command, now),
     }
 }
 
-/// Nothing is accepted any more, except that the answer was delivered.
-fn settled(call: &Call, command: &Command) -> Decided {
+/// Nothing is accepted any more, except that the answer was delivered, or answers repeats no longer.
+fn settled(call: &Call, command: &Command, now: Timestamp) -> Decided {
     match command {
         Command::Deliver { how } => waiting::deliver(call, *how),
+        Command::Lift { by, within } => vote::lift(call, by, *within, now),
         Command::Submit { .. } => Err(Refusal::Exists(call.id)),
         Command::Tick { .. } => Err(Refusal::Nothing),
         Command::Attach { .. }
@@ -225,6 +240,7 @@ fn settled(call: &Call, command: &Command) -> Decided {
         | Command::WithdrawVote { .. }
         | Command::Extend { .. }
         | Command::Repark { .. }
+        | Command::Reconsider { .. }
         | Command::Revoke { .. }
         | Command::Claim { .. }
         | Command::Complete { .. }

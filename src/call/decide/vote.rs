@@ -1,16 +1,20 @@
 //! A person votes on what they saw, or takes the vote back.
 
+use std::time::Duration;
+
 use crate::call::{
-    By, Call, Commitment, Digest, Event, People, Person, Refusal, Review, Timestamp, Vote, Why, evolve, tally,
+    By, Call, Commitment, Digest, Event, People, Person, Refusal, Review, Role, State, Timestamp, Vote, Why,
+    denial_answers, evolve, tally,
 };
 
-use super::Decided;
+use super::{Decided, wrong_state};
 
 pub(super) struct Ballot<'a> {
     pub(super) reviewer: &'a Person,
     pub(super) vote: Vote,
     pub(super) digest: Digest,
     pub(super) reason: Option<Commitment>,
+    pub(super) once: bool,
     pub(super) people: &'a People,
 }
 
@@ -35,6 +39,7 @@ pub(super) fn vote(call: &Call, ballot: &Ballot<'_>, now: Timestamp) -> Decided 
         digest: ballot.digest,
         at: now,
         reason: ballot.reason,
+        once: ballot.once && ballot.vote == Vote::Deny,
     };
     let voted = Event::Voted { review };
     let next = match ballot.vote {
@@ -56,4 +61,21 @@ pub(super) fn withdraw(call: &Call, reviewer: &Person) -> Decided {
         return Err(Refusal::NoVote);
     }
     Ok(vec![Event::VoteWithdrawn { reviewer: reviewer.clone() }])
+}
+
+/// Whoever may decide may let the same call ask again.
+pub(super) fn lift(call: &Call, by: &Person, within: Duration, now: Timestamp) -> Decided {
+    if by.role != Role::Reviewer {
+        return Err(Refusal::NotEligible(format!("{} may look, not decide", by.name)));
+    }
+    let State::Denied { by: By::Reviewer { .. }, lifted, .. } = &call.state else {
+        return Err(wrong_state(call));
+    };
+    if *lifted {
+        return Err(Refusal::AlreadyLifted);
+    }
+    if !denial_answers(call, within, now) {
+        return Err(Refusal::Nothing);
+    }
+    Ok(vec![Event::Lifted { by: by.clone() }])
 }

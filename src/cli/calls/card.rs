@@ -54,6 +54,8 @@ pub(super) fn show(call: &Value) {
         let count = |member: &str| quorum.get(member).and_then(Value::as_u64).unwrap_or(0);
         field("quorum", &format!("{} of {} by {group}", count("have"), count("approvals")));
     }
+    field("follows", &shown("follows"));
+    field("twin", &shown("twin"));
     field("digest", &shown("digest"));
     arguments(call);
     beside(call);
@@ -74,6 +76,12 @@ fn state(call: &Value) -> String {
     }
     if !text(call, "settled_by").is_empty() {
         words.push_str(&format!(" by {}", visible(text(call, "settled_by"))));
+    }
+    if !text(call, "answers_until").is_empty() {
+        let until = visible(text(call, "answers_until"));
+        words.push_str(&format!(
+            ", and so is the same call made again before {until} (`calls lift` ends that)"
+        ));
     }
     words
 }

@@ -35,7 +35,12 @@ enum Command {
     /// Approve a call; shows it first, and asks.
     Approve(vote::Ballot),
     /// Deny a call; the agent reads the reason.
-    Deny(vote::Ballot),
+    Deny(vote::Denial),
+    /// End a denial that answers the same call made again: the next one asks people again.
+    Lift {
+        /// The denied call's id or short code.
+        call: String,
+    },
     /// One line for each event, as it happens.
     Watch(watch::Watch),
 }
@@ -82,6 +87,7 @@ pub(super) fn run(calls: Calls, json: bool) -> anyhow::Result<ExitCode> {
             }
             Command::Approve(ballot) => vote::approve(&reviewer, ballot, json).await,
             Command::Deny(ballot) => vote::deny(&reviewer, ballot, json).await,
+            Command::Lift { call } => vote::lift(&reviewer, &call, json).await,
             Command::Watch(watch) => watch::run(&reviewer, watch, json).await,
         }
     })

@@ -26,6 +26,15 @@ pub(super) struct Ballot {
     code: Option<String>,
 }
 
+#[derive(Debug, Args)]
+pub(super) struct Denial {
+    #[command(flatten)]
+    ballot: Ballot,
+    /// Deny this call only: the same call, made again, asks people again instead of hearing this denial.
+    #[arg(long)]
+    once: bool,
+}
+
 pub(super) async fn approve(reviewer: &Reviewer, ballot: Ballot, json: bool) -> anyhow::Result<ExitCode> {
     let call = find(reviewer, &ballot.call).await?;
     if let Some(code) = over(&call) {
@@ -44,16 +53,35 @@ pub(super) async fn approve(reviewer: &Reviewer, ballot: Ballot, json: bool) -> 
             return Ok(ExitCode::FAILURE);
         }
     }
-    cast(reviewer, &call, "approve", ballot.reason, json).await
+    let vote = json!({ "vote": "approve", "digest": call["digest"] });
+    cast(reviewer, &call, vote, ballot.reason, json).await
 }
 
-pub(super) async fn deny(reviewer: &Reviewer, ballot: Ballot, json: bool) -> anyhow::Result<ExitCode> {
+pub(super) async fn deny(reviewer: &Reviewer, denial: Denial, json: bool) -> anyhow::Result<ExitCode> {
+    let Denial { ballot, once } = denial;
     let call = find(reviewer, &ballot.call).await?;
     if let Some(code) = over(&call) {
         return Ok(code);
     }
     named(&ballot, &call)?;
-    cast(reviewer, &call, "deny", ballot.reason, json).await
+    let mut vote = json!({ "vote": "deny", "digest": call["digest"] });
+    if once {
+        vote["once"] = Value::Bool(true);
+    }
+    cast(reviewer, &call, vote, ballot.reason, json).await
+}
+
+pub(super) async fn lift(reviewer: &Reviewer, name: &str, json: bool) -> anyhow::Result<ExitCode> {
+    let call = find(reviewer, name).await?;
+    let id = card::text(&call, "id");
+    let after = reviewer.post(&format!("/api/v1/calls/{id}/lift"), &json!({})).await?;
+    if json {
+        print::json(&after);
+    } else {
+        let code = card::text(&call, "short_code");
+        print::line(&format!("{code} lifted; the same call, made again, asks people again"));
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// A call that was denied or has expired takes no vote; the exit code says which.
@@ -95,11 +123,10 @@ fn ask() -> anyhow::Result<bool> {
 async fn cast(
     reviewer: &Reviewer,
     call: &Value,
-    vote: &str,
+    mut body: Value,
     reason: Option<String>,
     json: bool,
 ) -> anyhow::Result<ExitCode> {
-    let mut body = json!({ "vote": vote, "digest": call["digest"] });
     if let Some(reason) = reason {
         body["reason"] = Value::String(reason);
     }
@@ -111,11 +138,12 @@ async fn cast(
     }
     let (code, state) = (card::text(call, "short_code"), card::text(&after, "state"));
     let is_on_the_line = card::text(call, "waiting") == "line";
-    let words = match (vote, state) {
+    let words = match (card::text(&body, "vote"), state) {
         ("approve", "pending") => "your approval counts; more are needed",
         ("approve", _) if is_on_the_line => "approved; it is sent now",
         ("approve", "permitted") => "approved; it runs when the agent comes back",
         ("approve", _) => "approved",
+        _ if body["once"] == true => "denied; made again, it asks people again",
         _ => "denied; nothing was run",
     };
     print::line(&format!("{code} {words}"));

@@ -182,6 +182,7 @@ pub(super) fn place(event: &Event, version: u64) -> (PayloadKind, u64) {
         | Event::Lost { .. }
         | Event::Expired { .. }
         | Event::Delivered { .. }
-        | Event::Resolved { .. } => (PayloadKind::Text, version),
+        | Event::Resolved { .. }
+        | Event::Lifted { .. } => (PayloadKind::Text, version),
     }
 }

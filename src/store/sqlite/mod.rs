@@ -242,6 +242,10 @@ impl Store for Sqlite {
         Box::pin(self.readers.read(move |connection| reader::entries(connection, after, limit)))
     }
 
+    fn taken(&self, from: Timestamp, to: Timestamp) -> Answer<'_, Vec<Entry>> {
+        Box::pin(self.readers.read(move |connection| reader::taken(connection, from, to)))
+    }
+
     fn stream(&self, stream: Stream) -> Answer<'_, Vec<Entry>> {
         Box::pin(self.readers.read(move |connection| reader::stream(connection, &stream)))
     }

@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Row, params};
+use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Row, Rows, params};
 use tokio::{sync::Semaphore, task};
 
 use super::{
@@ -147,18 +147,32 @@ pub fn sql_number(number: u64) -> i64 {
 /// chain has in its place.
 pub fn stream(connection: &Connection, stream: &Stream) -> Read<Vec<Entry>> {
     let mut statement = connection.prepare_cached(
-        "SELECT e.bytes, e.number, e.version, e.hash, after.bytes
+        "SELECT e.bytes, e.number, e.version, e.hash, after.bytes, e.stream
          FROM entries e LEFT JOIN entries after ON after.number = e.number + 1
          WHERE e.stream = ?1 ORDER BY e.version",
     )?;
-    let mut rows = statement.query([stream_key(stream)])?;
+    in_place(&mut statement.query([stream_key(stream)])?)
+}
+
+/// What was taken of limits decides what may run: as `stream`, each must be the one in its place. An index
+/// of the entries' own bytes finds them, however long the ledger is.
+pub fn taken(connection: &Connection, from: Timestamp, to: Timestamp) -> Read<Vec<Entry>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT e.bytes, e.number, e.version, e.hash, after.bytes, e.stream
+         FROM entries e INDEXED BY entries_of_limits LEFT JOIN entries after ON after.number = e.number + 1
+         WHERE e.limits AND e.at >= ?1 AND e.at < ?2 ORDER BY e.at, e.number",
+    )?;
+    in_place(&mut statement.query([from.0, to.0])?)
+}
+
+fn in_place(rows: &mut Rows<'_>) -> Read<Vec<Entry>> {
     let mut entries = Vec::new();
     while let Some(row) = rows.next()? {
         let number: u64 = row.get(1)?;
         let changed = |why: &str| Unread::Content(format!("entry {number}: {why}"));
         let entry = entry(&row.get::<_, Vec<u8>>(0)?)?;
-        let place = (entry.number, entry.version, &entry.stream);
-        if place != (number, row.get(2)?, stream) || entry.hash.as_slice() != row.get::<_, Vec<u8>>(3)? {
+        let place = (entry.number, entry.version, stream_key(&entry.stream));
+        if place != (number, row.get(2)?, row.get(5)?) || entry.hash.as_slice() != row.get::<_, Vec<u8>>(3)? {
             return Err(changed("it was changed"));
         }
         let after: Option<Vec<u8>> = row.get(4)?;

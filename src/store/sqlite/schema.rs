@@ -24,8 +24,12 @@ CREATE TABLE entries (
   at      INTEGER NOT NULL,
   bytes   BLOB NOT NULL,
   hash    BLOB NOT NULL,
+  limits  INTEGER GENERATED ALWAYS AS (
+    instr(bytes, CAST('\"taken\":[' AS BLOB)) > 0 OR instr(bytes, CAST('\"given_back\":[' AS BLOB)) > 0
+  ) VIRTUAL,
   UNIQUE (stream, version)
 ) STRICT;
+CREATE INDEX entries_of_limits ON entries (at) WHERE limits;
 CREATE TABLE shapes (
   shape  INTEGER PRIMARY KEY,
   server TEXT NOT NULL,

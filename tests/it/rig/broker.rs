@@ -9,7 +9,7 @@ use countersign::{
     identity::{GrantSettings, Identity},
     policy::Policy,
     store::{
-        Filter, Store,
+        Filter, Store, StoreError,
         sqlite::{OpenOptions, Sqlite},
     },
     upstream::{ServerSettings, UpstreamSettings, Upstreams},
@@ -84,9 +84,7 @@ impl House {
             metrics: countersign::telemetry::Metrics::new(),
         };
         let broker = Broker::start(parts).await.unwrap();
-        let policy = Arc::new(Policy::parse("rig.json", plan.policy).unwrap());
-        let by_server = names.into_iter().map(|name| (name, vec![policy.clone()])).collect();
-        broker.set_rules(Rules { by_server, ..Rules::default() }, Vec::new()).await.unwrap();
+        put_in_force(&broker, plan.policy, names).await.unwrap();
         let now = broker.clock().now();
         let grant = GrantSettings { servers: vec!["*".into()], ..GrantSettings::default() };
         let token = match broker.identity().add_agent("bot", grant, "test", now).await {
@@ -116,6 +114,11 @@ impl House {
 
     pub fn agent(&self) -> Agent {
         Agent::new(self.address, "rig", &self.token)
+    }
+
+    /// Another policy for the server, from here on.
+    pub async fn rule(&self, policy: &str) -> Result<(), StoreError> {
+        put_in_force(&self.broker, policy, vec!["rig".to_owned()]).await
     }
 
     /// An agent of a grant of its own.
@@ -163,10 +166,20 @@ impl House {
         self.broker.review(call.id, ann(), Vote::Approve, call.digest, None).await.unwrap();
     }
 
+    pub async fn deny_once(&self, call: &Call) {
+        self.broker.deny_once(call.id, ann(), call.digest, Some("not now".into())).await.unwrap();
+    }
+
     pub async fn deny(&self, call: &Call, reason: &str) {
         let reason = Some(reason.to_owned());
         self.broker.review(call.id, ann(), Vote::Deny, call.digest, reason).await.unwrap();
     }
+}
+
+async fn put_in_force(broker: &Broker, policy: &str, servers: Vec<String>) -> Result<(), StoreError> {
+    let policy = Arc::new(Policy::parse("rig.json", policy).unwrap());
+    let by_server = servers.into_iter().map(|name| (name, vec![policy.clone()])).collect();
+    broker.set_rules(Rules { by_server, ..Rules::default() }, Vec::new()).await
 }
 
 pub fn ann() -> Person {
@@ -185,8 +198,9 @@ async fn listen(door: Door) -> SocketAddr {
             let service = TowerToHyperService::new(router.clone().layer(axum::Extension(peer)));
             tokio::spawn(async move {
                 let http = hyper::server::conn::http1::Builder::new();
-                let _ = http.serve_connection(TokioIo::new(stream), service).await;
-                drop(connected);
+                if http.serve_connection(TokioIo::new(stream), service).await.is_ok() {
+                    connected.close();
+                }
             });
         }
     });

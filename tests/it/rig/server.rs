@@ -73,6 +73,9 @@ async fn answer(State(server): State<Server>, method: Method, headers: HeaderMap
     let Some(id) = message.get("id").filter(|_| message.get("method").is_some()) else {
         return StatusCode::ACCEPTED.into_response();
     };
+    if message["params"]["arguments"]["refuse"] == true {
+        return StatusCode::FORBIDDEN.into_response();
+    }
     let result = match message["method"].as_str().unwrap() {
         "initialize" => json!({"protocolVersion": "2025-06-18", "capabilities": {"tools": {}},
                                "serverInfo": {"name": "rig", "version": "1"}}),
@@ -112,6 +115,14 @@ fn ran(message: &Value, manner: Manner) -> Value {
         message["params"]["name"].as_str().unwrap(),
         message["params"]["arguments"]
     );
+    if let Some(legs) = message["params"]["arguments"]["asks"].as_u64() {
+        // It answers only with that many states of its own.
+        let leg = message["params"]["requestState"].as_str().map_or(0, |state| state.parse().unwrap());
+        if leg < legs {
+            return json!({"resultType": "input_required", "requestState": (leg + 1).to_string(),
+                "inputRequests": {"who": {"method": "elicitation/create", "params": {"message": "who?"}}}});
+        }
+    }
     let mut result = json!({"content": [{"type": "text", "text": text}], "isError": false});
     if manner == Manner::Modern {
         result["resultType"] = json!("complete");
