@@ -125,7 +125,8 @@ fn step(n: u64, stage: u64) -> (Vec<Event>, Vec<Payload>) {
             let text = beside(n, PayloadKind::Text, 3, format!("looks right to me, number {n}").into_bytes());
             let reason = Some(commitment(&SALT, &text.bytes));
             let (reviewer, digest) = (person(n), digest(n));
-            let review = Review { reviewer, vote, digest, at: at(n), reason, self_approved: false };
+            let review =
+                Review { reviewer, vote, digest, at: at(n), reason, self_approved: false, once: false };
             (vec![Event::Voted { review }, after], vec![text])
         }
         (2, 0..=7) => {
@@ -137,6 +138,7 @@ fn step(n: u64, stage: u64) -> (Vec<Event>, Vec<Payload>) {
                 attachment,
                 digest: digest(n),
                 lease_until: at(n + 60_000),
+                taken: Vec::new(),
             };
             let completed =
                 Event::Completed { by: replica, answer: proof, bytes: 300, is_error: false, duration_ms: 5 };
