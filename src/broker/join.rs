@@ -35,12 +35,15 @@ impl Inner {
                 continue;
             }
             if call.state.is_settled() {
-                if self.is_owed(&call) {
+                // A server's answer is in the form of its era.
+                let fits = call.request.era == ask.era || !matches!(call.state, State::Completed { .. });
+                if fits && self.is_owed(&call) {
                     return Ok(Joined::Owed(Box::new(self.outcome(&call).await)));
                 }
                 continue;
             }
-            if mode == Join::Never {
+            // What is stored is sent, and a request of one era is none of the other.
+            if mode == Join::Never || call.request.era != ask.era {
                 twin = twin.or(Some(call.id));
                 continue;
             }

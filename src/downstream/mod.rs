@@ -30,7 +30,7 @@ use std::{
 };
 
 pub use self::http::routes;
-pub use peer::{Connected, Peer};
+pub use peer::{Connected, Peer, Watched};
 pub use settings::{DoorSettings, Patience, Until};
 pub use stdio::{StdioError, StdioSettings, join, stdio};
 use tokio_util::sync::CancellationToken;

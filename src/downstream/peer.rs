@@ -1,9 +1,16 @@
 //! Whether an agent stayed for its answer: a handle that outlives the request but not the connection.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU8, Ordering},
+use std::{
+    io,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU8, Ordering},
+    },
+    task::{Context, Poll},
 };
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 const OPEN: u8 = 0;
 const CLOSED: u8 = 1;
@@ -23,24 +30,85 @@ impl Connected {
         Peer(Arc::clone(&self.0))
     }
 
+    /// `stream`, with an eye on how the other end leaves it. HTTP tells a reset between two requests from
+    /// a close no more than its readers need.
+    pub fn watch<S>(&self, stream: S) -> Watched<S> {
+        Watched { stream, end: self.peer() }
+    }
+
     /// The connection ended as HTTP ends: all that was written is taken.
     pub fn close(self) {
-        self.0.store(CLOSED, Ordering::Release);
+        self.peer().end(CLOSED);
     }
 }
 
 impl Drop for Connected {
     fn drop(&mut self) {
-        // Unless it was closed already.
-        let _ = self.0.compare_exchange(OPEN, BROKEN, Ordering::AcqRel, Ordering::Acquire);
+        self.peer().end(BROKEN);
     }
 }
 
 impl Peer {
+    fn end(&self, how: u8) {
+        // What came first stays.
+        let _ = self.0.compare_exchange(OPEN, how, Ordering::AcqRel, Ordering::Acquire);
+    }
+
     /// Did the connection break? Then nobody knows what the other end has read. A peer that closes
     /// after its answer has read it: closing with something unread resets the connection.
     #[must_use]
     pub fn broke(&self) -> bool {
         self.0.load(Ordering::Acquire) == BROKEN
+    }
+}
+
+/// The bytes of one connection.
+#[derive(Debug)]
+pub struct Watched<S> {
+    stream: S,
+    end: Peer,
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
+        if let Poll::Ready(Err(_)) = &read {
+            self.end.end(BROKEN);
+        }
+        read
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(context, parts)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
     }
 }

@@ -11,6 +11,7 @@ use std::{
     time::Duration,
 };
 
+use anyhow::Context as _;
 use axum::{Router, body::Body, extract::ConnectInfo};
 use http::Request;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
@@ -23,7 +24,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::Service as _;
 
-use crate::downstream::{Connected, Door};
+use crate::downstream::{Connected, Door, Peer, Watched};
 
 /// A client must have sent its request's head by then.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
@@ -94,37 +95,41 @@ pub(super) async fn accept(listener: TcpListener, entrance: Entrance, stop: Canc
 }
 
 async fn connect(stream: TcpStream, peer: SocketAddr, entrance: Arc<Entrance>, closing: Closing) {
-    match entrance.tls.clone() {
-        None => serve(stream, peer, &entrance, closing).await,
+    let connected = Connected::default();
+    let agent = connected.peer();
+    let stream = connected.watch(stream);
+    let ended = match entrance.tls.clone() {
+        None => serve(stream, (peer, agent), &entrance, closing).await,
         // Boxed: a connection without TLS carries no room for it.
-        Some(tls) => Box::pin(connect_securely(tls, stream, peer, entrance, closing)).await,
+        Some(tls) => Box::pin(serve_securely(tls, stream, (peer, agent), &entrance, closing)).await,
+    };
+    match ended {
+        Ok(()) => connected.close(),
+        Err(error) => tracing::debug!(%error, "a connection ended with an error"),
     }
 }
 
-async fn connect_securely(
+async fn serve_securely(
     tls: TlsAcceptor,
-    stream: TcpStream,
-    peer: SocketAddr,
-    entrance: Arc<Entrance>,
+    stream: Watched<TcpStream>,
+    peer: (SocketAddr, Peer),
+    entrance: &Entrance,
     closing: Closing,
-) {
-    match tokio::time::timeout(TLS_TIMEOUT, tls.accept(stream)).await {
-        Ok(Ok(stream)) => serve(stream, peer, &entrance, closing).await,
-        Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
-        Err(_) => tracing::debug!("a TLS handshake took too long"),
-    }
+) -> anyhow::Result<()> {
+    let handshake = tokio::time::timeout(TLS_TIMEOUT, tls.accept(stream)).await;
+    let stream = handshake.context("the TLS handshake took too long")?.context("the TLS handshake failed")?;
+    serve(stream, peer, entrance, closing).await
 }
 
 async fn serve<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
     stream: S,
-    peer: SocketAddr,
+    (peer, agent): (SocketAddr, Peer),
     entrance: &Entrance,
     closing: Closing,
-) {
-    let connected = Connected::default();
+) -> anyhow::Result<()> {
     let answer = service_fn(|request: Request<Incoming>| {
         let (door, mut router) = (entrance.door.clone(), entrance.router.clone());
-        let agent = connected.peer();
+        let agent = agent.clone();
         // Boxed: hyper keeps the room of this future for as long as its connection lives, and a call that
         // waits for days would pay for what it needed in its first millisecond.
         Box::pin(async move {
@@ -157,10 +162,7 @@ async fn serve<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
         }
         connection.as_mut().poll(context)
     });
-    match ended.await {
-        Ok(()) => connected.close(),
-        Err(error) => tracing::debug!(%error, "a connection ended with an error"),
-    }
+    Ok(ended.await?)
 }
 
 /// How the accept loop tells its connections to end: the flag says so, the token wakes them.
@@ -182,7 +184,6 @@ impl Closing {
 /// # Errors
 /// A file that cannot be read, or a key that does not fit its certificate.
 pub(super) fn tls(settings: &crate::config::Tls) -> anyhow::Result<TlsAcceptor> {
-    use anyhow::Context as _;
     use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
 
     let shown = settings.cert.display();

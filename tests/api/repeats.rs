@@ -25,7 +25,7 @@ async fn a_denial_answers_the_same_call_until_it_is_lifted() {
     assert_eq!((status, &problem["type"]), (409, &json!("urn:countersign:problem:state")), "{problem}");
     let (status, call) = deny(&w, &id.to_string(), json!({})).await;
     assert_eq!((status, &call["answers_until"]), (200, &json!("2027-01-15T08:10:00.000Z")), "{call}");
-    assert!(matches!(w.submit("plain", "{}").await, Submission::Recalled(_)));
+    assert!(matches!(w.submit("plain", "{}").await, Submission::Recalled(..)));
 
     let (status, call) = w.post(&w.bob, &lift, &json!({})).await;
     assert_eq!((status, &call["answers_until"]), (200, &Value::Null), "{call}");

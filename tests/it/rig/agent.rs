@@ -96,6 +96,19 @@ impl Agent {
         self.send("POST", message.to_string()).await
     }
 
+    /// Posts and reads nothing of the answer. Dropping it breaks the connection, as a process that dies does.
+    pub fn post_unread(&self, message: &Value) -> std::net::TcpStream {
+        let mut request = format!("POST {} HTTP/1.1\r\n", self.path);
+        for (name, value) in &self.headers {
+            request.push_str(&format!("{name}: {}\r\n", value.to_str().unwrap()));
+        }
+        let body = message.to_string();
+        request.push_str(&format!("content-length: {}\r\n\r\n{body}", body.len()));
+        let mut stream = std::net::TcpStream::connect(self.address).unwrap();
+        std::io::Write::write_all(&mut stream, request.as_bytes()).unwrap();
+        stream
+    }
+
     /// Posts and waits for the whole answer.
     pub async fn ask(&self, message: &Value) -> Value {
         self.post(message).await.response().await

@@ -198,7 +198,7 @@ async fn listen(door: Door) -> SocketAddr {
             let service = TowerToHyperService::new(router.clone().layer(axum::Extension(peer)));
             tokio::spawn(async move {
                 let http = hyper::server::conn::http1::Builder::new();
-                if http.serve_connection(TokioIo::new(stream), service).await.is_ok() {
+                if http.serve_connection(TokioIo::new(connected.watch(stream)), service).await.is_ok() {
                     connected.close();
                 }
             });
