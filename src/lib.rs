@@ -100,7 +100,8 @@
 //! | what of MCP passes unasked | `mcp/methods.rs` |
 //! | a protocol version | `mcp/version.rs`, `downstream/modern.rs` |
 //! | what counts as "not sent" | `upstream/reply.rs` |
-//! | a table, a query | `store/sqlite/schema.rs`, `query.rs`; the contract in `tests/store` |
+//! | a table, a query | `store/sqlite/schema.rs`, `query.rs`, `words.rs`; the contract in `tests/store` |
+//! | what verification compares | `ledger/verify.rs` for the chain, `store/sqlite/audit/`, `identity/audit.rs` |
 //! | a route for people | `api/router.rs`; the OpenAPI document follows, `tests/api` compares |
 //! | a setting | the settings of its module, its default in `config/default.toml` |
 //! | a command | `cli/` |

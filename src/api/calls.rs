@@ -34,7 +34,8 @@ pub(super) struct CallQuery {
     agent: Option<String>,
     /// Who voted on it.
     reviewer: Option<String>,
-    /// Text in the tool, server, agent, id or short code.
+    /// Text in the tool, server, agent, id or short code, or whole words of the arguments. A page may be short
+    /// of calls, or empty, while `next` says where the search goes on.
     q: Option<String>,
     /// The last page's `next`.
     after: Option<String>,

@@ -5,6 +5,7 @@
 //! was answered holds for the next request, and a credential never exists without its entry.
 
 mod agents;
+pub mod audit;
 mod directory;
 mod page_key;
 mod people;

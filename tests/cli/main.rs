@@ -132,6 +132,32 @@ fn an_export_verifies_and_one_flipped_byte_ends_with_four() {
 }
 
 #[test]
+fn a_store_changed_behind_the_brokers_back_is_named_and_not_served() {
+    let home = Home::new();
+    home.run(&["reviewers", "add", "zoe"]).ends(0);
+    home.run(&["reviewers", "add", "bob"]).ends(0);
+    let store = rusqlite::Connection::open(home.path().join("countersign.db")).unwrap();
+    let zoe: Vec<u8> =
+        store.query_row("SELECT value FROM kv WHERE key = 'zoe'", [], |row| row.get(0)).unwrap();
+    store.execute("DELETE FROM kv WHERE key = 'zoe'", []).unwrap();
+    let bad = home.run(&["audit", "verify"]).ends(4);
+    assert!(bad.out().contains("there is no row of reviewer zoe"), "{}", bad.out());
+    store.execute("INSERT INTO kv VALUES ('reviewer', 'zoe', ?1)", [zoe]).unwrap();
+    home.run(&["audit", "verify"]).ends(0);
+    // Its last entry and the head that was signed with it: only the file beside the store remembers.
+    let cut = "DELETE FROM heads WHERE size = (SELECT max(number) FROM entries);
+               DELETE FROM entries WHERE number = (SELECT max(number) FROM entries);
+               UPDATE kv SET value = CAST(json_set(CAST(value AS TEXT), '$.drained', json('false')) AS BLOB)
+               WHERE key = 'boot'";
+    store.execute_batch(cut).unwrap();
+    drop(store);
+    let bad = home.run(&["audit", "verify"]).ends(4);
+    assert!(bad.out().contains("cut off: the head that was kept"), "{}", bad.out());
+    let refused = home.run(&["serve", "--listen", "127.0.0.1:0"]).ends(1);
+    assert!(refused.err().contains("countersign audit verify"), "{}", refused.err());
+}
+
+#[test]
 fn a_broker_without_server_and_reviewer_says_how_to_add_the_first() {
     let home = Home::new();
     let broker = home.start(&["serve", "--listen", "127.0.0.1:0"]);

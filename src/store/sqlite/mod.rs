@@ -1,21 +1,25 @@
 //! The store on SQLite: one file, one writing thread with group commit, a few reading connections.
 
+mod audit;
 mod export;
 mod files;
 mod options;
+mod prints;
 mod projection;
 mod query;
 mod reader;
-mod rows;
 mod schema;
 mod shared;
+mod tail;
+mod words;
 mod writer;
 
-pub use export::ReadOnly;
+pub use export::{ReadOnly, Together};
 pub use options::OpenOptions;
 
 use std::{
     fs,
+    future::ready,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, mpsc},
     thread::JoinHandle,
@@ -26,6 +30,7 @@ use rusqlite::Connection;
 use tokio::sync::{Semaphore, oneshot, watch};
 
 use self::{
+    prints::Prints,
     reader::Readers,
     shared::Shared,
     writer::{Job, Message, Writer},
@@ -45,6 +50,8 @@ pub struct Sqlite {
     /// `None` only while dropping: closing the channel ends the writer.
     jobs: Option<mpsc::Sender<Message>>,
     writer: Mutex<Option<JoinHandle<()>>>,
+    /// Reads the join keys of before; ended by dropping.
+    filling: Option<JoinHandle<()>>,
     queue: Arc<Semaphore>,
     shared: Arc<Shared>,
     readers: Arc<Readers>,
@@ -77,15 +84,21 @@ impl Sqlite {
         let key = files::signing_key(path)?;
         let fingerprint_key = shared::fingerprint_key(&connection)?;
         let (chain, last_at) = reader::end_of_chain(&connection)?;
-        let shared = Arc::new(Shared::new(options.name, key, fingerprint_key, chain.size));
-        if let Some((size, note)) = reader::last_head(&connection)? {
+        let signed = tail::check(&connection, path, &key.verifying_key(), &chain)?;
+        let prints = Arc::new(Prints::new(query::most_calls(&connection)?));
+        let shared = Shared::new(path, options.name, key, fingerprint_key, chain.size, Arc::clone(&prints));
+        let shared = Arc::new(shared);
+        if let Some((size, note)) = signed {
             shared.set_signed_head(size, note);
         }
         let (jobs, messages) = mpsc::channel();
         let writer = Writer::new(connection, Arc::clone(&shared), chain, last_at, options.sign_every)
             .start(messages)
             .map_err(|error| StoreError::Unavailable(format!("the writer's thread: {error}")))?;
+        let filling =
+            prints.fill(path).inspect_err(|error| tracing::warn!(%error, "no thread for join keys"));
         Ok(Self {
+            filling: filling.ok(),
             jobs: Some(jobs),
             writer: Mutex::new(Some(writer)),
             queue: Arc::new(Semaphore::new(QUEUE)),
@@ -164,6 +177,10 @@ impl Sqlite {
 impl Drop for Sqlite {
     fn drop(&mut self) {
         self.jobs = None;
+        self.shared.prints.end();
+        if let Some(filling) = self.filling.take() {
+            let _ = filling.join();
+        }
         let writer = self.writer.get_mut().ok().and_then(Option::take);
         if let Some(writer) = writer {
             let _ = writer.join();
@@ -213,6 +230,9 @@ impl Store for Sqlite {
     }
 
     fn same(&self, fingerprint: Fingerprint) -> Answer<'_, Vec<Call>> {
+        if !self.shared.prints.may_have(fingerprint) {
+            return Box::pin(ready(Ok(Vec::new())));
+        }
         Box::pin(self.readers.read(move |connection| query::same(connection, fingerprint)))
     }
 

@@ -61,6 +61,10 @@ impl Readers {
         Self { path: path.to_owned(), idle: Mutex::default(), turns: Arc::new(Semaphore::new(CONNECTIONS)) }
     }
 
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Runs `query` on one of the connections, off the async threads.
     pub async fn read<T: Send + 'static>(
         self: &Arc<Self>,
@@ -89,7 +93,7 @@ impl Readers {
     }
 }
 
-fn open(path: &Path) -> Result<Connection, StoreError> {
+pub fn open(path: &Path) -> Result<Connection, StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags).map_err(schema::opening)?;
     schema::prepare(&connection)?;
@@ -106,7 +110,11 @@ pub fn end_of_chain(connection: &Connection) -> Result<(Chain, Timestamp), Store
         .optional()
         .map_err(schema::opening)?;
     let Some((number, bytes, hash)) = row else { return Ok(Default::default()) };
-    let damaged = |why: &str| StoreError::Damaged(format!("entry {number}, the last: {why}"));
+    let damaged = |why: &str| {
+        StoreError::Damaged(format!(
+            "entry {number}, the last: {why}; `countersign audit verify` names what was changed first"
+        ))
+    };
     let entry = decode(&bytes).map_err(|error| damaged(&error.0))?.entry;
     if entry.number != number || entry.hash != hash {
         return Err(damaged("it was changed"));

@@ -1,10 +1,11 @@
 //! The tables, and how a file of an earlier version becomes one of this.
 //!
 //! `entries` is the truth; `calls`, `votes` and `shapes` are projections of it, written in the same
-//! transaction. A migration is never edited once released.
+//! transaction, and `audit/` holds them against it. `words` follows the payloads. A migration is never edited once released.
 
 use rusqlite::{Connection, TransactionBehavior};
 
+use super::words;
 use crate::store::StoreError;
 
 /// What `PRAGMA application_id` says of our files: "cSgn".
@@ -14,7 +15,8 @@ const APPLICATION: i32 = 0x6353_676e;
 const WAL_KEPT: i64 = 64 << 20;
 
 /// Step N takes a file from version N to N + 1.
-const STEPS: &[&str] = &["
+const STEPS: &[&str] = &[
+    "
 CREATE TABLE entries (
   number  INTEGER PRIMARY KEY,
   stream  BLOB NOT NULL,
@@ -79,7 +81,9 @@ CREATE TABLE kv (
   value BLOB NOT NULL,
   PRIMARY KEY (space, key)
 ) STRICT, WITHOUT ROWID;
-"];
+",
+    words::STEP,
+];
 
 /// Brings the file to this version, in one transaction.
 ///
@@ -105,6 +109,9 @@ pub fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
     };
     for step in steps {
         transaction.execute_batch(step).map_err(opening)?;
+    }
+    if version == 1 {
+        words::put_all(&transaction).map_err(opening)?;
     }
     transaction.pragma_update(None, "application_id", APPLICATION).map_err(opening)?;
     transaction.pragma_update(None, "user_version", STEPS.len()).map_err(opening)?;

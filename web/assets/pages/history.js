@@ -36,7 +36,7 @@ export function History({ query }) {
   const calls = page.calls?.map((call) => store.calls.get(call.id) ?? call);
   return html`<main class="page" id="content" tabindex="-1"><header class="top"><h1>History</h1>
       <form class="filters" role="search" onSubmit=${(event) => event.preventDefault()}>
-        <input class="field" type="search" aria-label="Search" placeholder="Tool, agent or code, then Enter" value=${filter.q} onChange=${(event) => set("q", event.target.value.trim())} />
+        <input class="field" type="search" aria-label="Search" placeholder="Tool, agent, code or words of arguments, then Enter" value=${filter.q} onChange=${(event) => set("q", event.target.value.trim())} />
         <${Pick} label="Outcome" value=${filter.state} options=${STATES} onPick=${(value) => set("state", value)} />
         <${Pick} label="Agent" value=${filter.agent} options=${[["", "Any agent"], ...names.agents]} onPick=${(value) => set("agent", value)} />
         <${Pick} label="Server" value=${filter.server} options=${[["", "Any server"], ...names.servers]} onPick=${(value) => set("server", value)} />
