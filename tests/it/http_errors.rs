@@ -88,7 +88,7 @@ async fn an_agent_that_was_away_reads_what_the_ledger_has() {
     plan.door.delivery_ms = 200;
     let house = House::open(plan).await;
     let agent = house.agent().initialized("test").await;
-    let first = agent.post(&call(1, "cancel", json!({}))).await;
+    let first = agent.post_unread(&call(1, "cancel", json!({})));
     house.approve(&house.pending().await).await;
     house.until(|call| call.state.name() == StateName::Failed).await;
     drop(first);
