@@ -10,6 +10,7 @@ mod counted;
 mod doorkeeping;
 mod eras;
 mod http_errors;
+mod once;
 mod one_call;
 mod pipes;
 mod refusals;
