@@ -22,6 +22,7 @@ mod proof;
 mod read;
 mod reconsider;
 mod record;
+mod rest;
 mod rules;
 mod seats;
 mod segments;
