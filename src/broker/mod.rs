@@ -23,6 +23,7 @@ mod read;
 mod reconsider;
 mod record;
 mod repeats;
+mod rest;
 mod rules;
 mod seats;
 mod segments;

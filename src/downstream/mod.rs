@@ -20,6 +20,7 @@ mod settings;
 mod stage;
 mod stdio;
 mod tools;
+mod versions;
 mod wait;
 
 use std::{
