@@ -3,7 +3,9 @@
 use countersign::{call::StateName, ledger::StopScope};
 use serde_json::{Value, json};
 
-use crate::rig::{Agent, House, Manner, Plan, Script, Server, call, call_with_token, child, mirrored, modern, text};
+use crate::rig::{
+    Agent, House, Manner, Plan, Script, Server, call, call_with_token, child, mirrored, modern, text,
+};
 
 /// A house with two servers that have the same tools; an agent at the joined endpoint.
 async fn two(manner: Manner) -> (Server, Server, House) {
@@ -42,8 +44,12 @@ async fn a_call_reaches_the_server_that_its_name_says_and_no_other() {
     asked["params"]["name"] = json!("look");
     assert_eq!((a.calls().len(), b.calls()), (0, vec![asked]));
 
-    for (name, said) in [("b__secret", "Unknown tool: secret"), ("c__look", "Unknown tool: c__look"),
-                         ("look", "Unknown tool: look"), ("__look", "Unknown tool: __look")] {
+    for (name, said) in [
+        ("b__secret", "Unknown tool: secret"),
+        ("c__look", "Unknown tool: c__look"),
+        ("look", "Unknown tool: look"),
+        ("__look", "Unknown tool: __look"),
+    ] {
         let refused = agent.ask(&call(2, name, json!({}))).await;
         assert_eq!((&refused["error"]["code"], &refused["error"]["message"]), (&json!(-32602), &json!(said)));
     }
@@ -117,19 +123,27 @@ async fn a_modern_agent_is_joined_without_a_session() {
     let list = mirrored(house.agent().joined(), "tools/list", None);
     let listed = list.ask(&modern(1, "tools/list", json!({}))).await;
     assert_eq!(names(&listed, "tools", "name").len(), 6);
-    assert_eq!((&listed["result"]["cacheScope"], &listed["result"]["ttlMs"]), (&json!("private"), &json!(30_000)));
+    assert_eq!(
+        (&listed["result"]["cacheScope"], &listed["result"]["ttlMs"]),
+        (&json!("private"), &json!(30_000))
+    );
 
     let agent = mirrored(house.agent().joined(), "tools/call", Some("b__cancel"));
-    let answer = agent.post(&modern(2, "tools/call", json!({"name": "b__cancel", "arguments": {"n": 1}}))).await;
+    let answer =
+        agent.post(&modern(2, "tools/call", json!({"name": "b__cancel", "arguments": {"n": 1}}))).await;
     house.approve(&house.pending().await).await;
     let said = answer.response().await;
-    assert_eq!((text(&said), &said["result"]["resultType"]), ("cancel ran with {\"n\":1}", &json!("complete")));
+    assert_eq!(
+        (text(&said), &said["result"]["resultType"]),
+        ("cancel ran with {\"n\":1}", &json!("complete"))
+    );
     assert_eq!(b.headers().last().unwrap()["mcp-name"], "cancel");
     assert!(a.calls().is_empty());
 
     for header in ["a__cancel", "cancel"] {
         let agent = mirrored(house.agent().joined(), "tools/call", Some(header));
-        let answer = agent.post(&modern(3, "tools/call", json!({"name": "b__cancel", "arguments": {}}))).await;
+        let answer =
+            agent.post(&modern(3, "tools/call", json!({"name": "b__cancel", "arguments": {}}))).await;
         assert_eq!(answer.status, 400);
         assert_eq!(answer.response().await["error"]["code"], -32020);
     }
@@ -186,7 +200,10 @@ async fn a_server_that_is_down_leaves_only_its_own_part_out() {
     assert_eq!(text(&agent.ask(&call(2, "up__look", json!({}))).await), "look ran with {}");
     assert_eq!(text(&agent.ask(&call(3, "pipe__look", json!({}))).await), "look ran, call 1");
     let down = agent.ask(&call(4, "rig__look", json!({}))).await;
-    assert!(down["error"]["message"].as_str().unwrap().contains("the server rig cannot be reached"), "{down}");
+    assert!(
+        down["error"]["message"].as_str().unwrap().contains("the server rig cannot be reached"),
+        "{down}"
+    );
 }
 
 #[tokio::test]

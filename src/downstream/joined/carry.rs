@@ -46,7 +46,10 @@ impl Carry {
         }
         let (mut parts, body) = response.into_parts();
         if is_stream(&parts.headers) {
-            return Response::from_parts(parts, if self.legacy || self.reads { self.stream(body) } else { body });
+            return Response::from_parts(
+                parts,
+                if self.legacy || self.reads { self.stream(body) } else { body },
+            );
         }
         if !self.reads {
             return Response::from_parts(parts, body);
@@ -64,9 +67,9 @@ impl Carry {
             let events = splitter.push(&part?).map_err(axum::Error::new)?;
             Ok::<_, axum::Error>(self.events(events))
         });
-        Body::from_stream(parts.filter(|part| {
-            std::future::ready(part.as_ref().map_or(true, |part| !part.is_empty()))
-        }))
+        Body::from_stream(
+            parts.filter(|part| std::future::ready(part.as_ref().map_or(true, |part| !part.is_empty()))),
+        )
     }
 
     pub(super) fn events(&self, events: Vec<Event>) -> Bytes {

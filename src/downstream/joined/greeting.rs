@@ -19,9 +19,7 @@ use super::{
 use crate::{
     downstream::{
         answer::{self, Asker, code},
-        gate,
-        http as plain,
-        reply,
+        gate, http as plain, reply,
     },
     mcp::{Answer, Message, Version, header},
 };
@@ -85,7 +83,11 @@ pub(super) async fn discover(tour: Tour, body: Bytes, asker: &Asker) -> Response
     let (mut found, mut absent) = (Vec::new(), Absent::new());
     for (server, said) in join_all(asked).await {
         if said.is_other_era() {
-            tracing::info!(server.name = server.name(), why = said.why(), "the joined endpoint is a legacy one");
+            tracing::info!(
+                server.name = server.name(),
+                why = said.why(),
+                "the joined endpoint is a legacy one"
+            );
             return *gate::not_found("server/discover", Some(asker));
         }
         match discovered(&said) {

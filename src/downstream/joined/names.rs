@@ -128,7 +128,11 @@ mod tests {
             assert_eq!(split_asked(asked), Some(("files".to_owned(), id.to_owned())));
         }
         for odd in ["1", "\"files\"", "\"files:{}\"", "\"files:1 2\""] {
-            assert_eq!(split_asked(strict::check(odd.as_bytes(), &Limits::default()).unwrap()), None, "{odd}");
+            assert_eq!(
+                split_asked(strict::check(odd.as_bytes(), &Limits::default()).unwrap()),
+                None,
+                "{odd}"
+            );
         }
     }
 }

@@ -68,8 +68,7 @@ pub(super) async fn post(tour: Tour, body: Bytes) -> Response {
 
 fn sort(tour: &Tour, message: &Message<'_>, body: &Bytes) -> Result<Wish, Refusal> {
     gate::check_envelope(message)?;
-    let version =
-        modern::version(text(&tour.headers, header::PROTOCOL_VERSION), &Meta::of(message.params()));
+    let version = modern::version(text(&tour.headers, header::PROTOCOL_VERSION), &Meta::of(message.params()));
     let asker = message.id().map(|id| Asker { id: owned(id), modern: version.is_modern() });
     let Some(method) = message.method() else { return answered(tour, message) };
     if methods::class(version, method).is_none() {
@@ -83,7 +82,8 @@ fn sort(tour: &Tour, message: &Message<'_>, body: &Bytes) -> Result<Wish, Refusa
     let Some(asker) = asker else { return notified(tour, method, message, body) };
     if let Some(list) = gather::list_of(method) {
         let cursor = message.params().and_then(|params| params.get("cursor"));
-        let cursor = cursor.map(|cursor| Cursor::parse(cursor).ok_or_else(|| invalid(&asker, "unknown cursor")));
+        let cursor =
+            cursor.map(|cursor| Cursor::parse(cursor).ok_or_else(|| invalid(&asker, "unknown cursor")));
         return Ok(Wish::List(list, cursor.transpose()?, asker));
     }
     match method {
@@ -148,7 +148,9 @@ fn notified(tour: &Tour, method: &str, message: &Message<'_>, body: &Bytes) -> R
 fn subject(method: &str, message: &Message<'_>) -> Option<(&'static [&'static str], bool)> {
     match method {
         "tools/call" | "prompts/get" => Some((&["params", "name"], false)),
-        "resources/read" | "resources/subscribe" | "resources/unsubscribe" => Some((&["params", "uri"], true)),
+        "resources/read" | "resources/subscribe" | "resources/unsubscribe" => {
+            Some((&["params", "uri"], true))
+        }
         "completion/complete" => {
             let kind = message.params()?.at(&["ref", "type"])?.string()?;
             Some(match &*kind {
@@ -161,12 +163,7 @@ fn subject(method: &str, message: &Message<'_>) -> Option<(&'static [&'static st
 }
 
 /// A request about something that has a name: the name says the server, and loses it.
-fn for_one(
-    tour: &Tour,
-    method: &str,
-    message: &Message<'_>,
-    asker: Option<Asker>,
-) -> Result<Wish, Refusal> {
+fn for_one(tour: &Tour, method: &str, message: &Message<'_>, asker: Option<Asker>) -> Result<Wish, Refusal> {
     let Some((path, is_uri)) = subject(method, message) else {
         return Err(gate::not_found(method, asker.as_ref()));
     };

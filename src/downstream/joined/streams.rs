@@ -161,7 +161,8 @@ impl Ear {
         let session = self.part.session.as_ref()?;
         let parts = &self.tour.door.inner;
         let now = parts.broker.clock().now();
-        if session.link.is_over() || parts.sessions.find(self.server.name(), &session.id, &self.tour.grant, now).is_none()
+        if session.link.is_over()
+            || parts.sessions.find(self.server.name(), &session.id, &self.tour.grant, now).is_none()
         {
             return None;
         }

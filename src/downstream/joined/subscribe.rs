@@ -7,11 +7,7 @@ use axum::{
     response::Response,
 };
 use bytes::Bytes;
-use futures_util::{
-    Stream, StreamExt as _,
-    future::join_all,
-    stream,
-};
+use futures_util::{Stream, StreamExt as _, future::join_all, stream};
 use http::HeaderMap;
 use serde_json::{Map, Value, json};
 use tokio::time::timeout;
@@ -24,13 +20,12 @@ use super::{
     tour::Tour,
 };
 use crate::{
-    downstream::{
-        answer::Asker,
-        gate,
-        http as plain,
-        reply,
+    downstream::{answer::Asker, gate, http as plain, reply},
+    mcp::{
+        self, Json, Kind, Message,
+        patch::Edits,
+        sse::{Event, Splitter},
     },
-    mcp::{self, Json, Kind, Message, patch::Edits, sse::{Event, Splitter}},
     upstream::Server,
 };
 
@@ -59,7 +54,11 @@ pub(super) async fn listen(tour: Tour, body: Bytes, asker: Asker) -> Response {
             }
             Err(said) if said.is_unknown_method() => {}
             Err(said) => {
-                tracing::warn!(server.name = server.name(), why = said.why(), "left out of subscriptions/listen");
+                tracing::warn!(
+                    server.name = server.name(),
+                    why = said.why(),
+                    "left out of subscriptions/listen"
+                );
                 absent.insert(server.name().to_owned(), said.why().to_owned());
             }
         }
