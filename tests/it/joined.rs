@@ -221,3 +221,34 @@ async fn a_session_that_one_server_forgot_is_opened_again_and_the_others_stay() 
     let greeted = a.messages().iter().filter(|m| m["method"] == "notifications/initialized").count();
     assert_eq!(greeted, 2);
 }
+
+const FRAGILE: &str = r#"
+import json, sys
+def say(message): sys.stdout.write(json.dumps(message) + "\n"); sys.stdout.flush()
+for line in sys.stdin:
+    m = json.loads(line); method = m.get("method")
+    if method == "initialize":
+        say({"jsonrpc": "2.0", "id": m["id"], "result": {"protocolVersion": "2025-06-18", "capabilities": {"tools": {}},
+             "serverInfo": {"name": "fragile", "version": "1"}}})
+    elif method == "tools/call" and m["params"]["name"] == "die": sys.exit(1)
+    elif method == "tools/call":
+        say({"jsonrpc": "2.0", "id": m["id"], "result": {"content": [{"type": "text", "text": "still here"}]}})
+"#;
+
+#[tokio::test]
+async fn a_command_that_crashes_takes_nothing_else_with_it() {
+    let mut plan = Plan::of(child());
+    let mut fragile = child();
+    fragile.command = Some(["python3", "-u", "-c", FRAGILE].map(String::from).to_vec());
+    plan.servers.push(("fragile", fragile));
+    let house = House::open(plan).await;
+    let agent = house.agent().joined().initialized("test").await;
+    let plain = house.agent_of("fragile").initialized("test").await;
+    assert_eq!(text(&agent.ask(&call(1, "rig__look", json!({}))).await), "look ran, call 1");
+    let lost = agent.ask(&call(2, "fragile__die", json!({}))).await;
+    assert!(lost.to_string().contains("ended"), "{lost}");
+    // Nobody else notices: not the other server, not the other conversation with the same one.
+    assert_eq!(text(&agent.ask(&call(3, "rig__look", json!({}))).await), "look ran, call 2");
+    assert_eq!(text(&plain.ask(&call(4, "look", json!({}))).await), "still here");
+    assert_eq!(text(&agent.ask(&call(5, "fragile__look", json!({}))).await), "still here");
+}

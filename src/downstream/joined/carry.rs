@@ -3,7 +3,12 @@
 //! The answer to a `tools/call` is not touched. On a legacy stream these are: the ids of events (to resume by),
 //! the ids and progress tokens of a server's own requests, and the URI of a resource that changed.
 
-use axum::{body::Body, response::Response};
+use std::sync::Arc;
+
+use axum::{
+    body::Body,
+    response::{IntoResponse as _, Response},
+};
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use http::{StatusCode, header};
@@ -11,6 +16,7 @@ use http::{StatusCode, header};
 use super::{
     names,
     said::{LARGEST, is_encoded, is_stream},
+    session::Joined,
 };
 use crate::{
     broker::HttpError,
@@ -29,8 +35,8 @@ use crate::{
 #[derive(Clone, Debug)]
 pub(super) struct Carry {
     pub server: String,
-    /// A legacy server may ask, and its streams may be resumed.
-    pub legacy: bool,
+    /// A legacy server may ask, and its streams may be resumed. A session that is answered is not idle.
+    pub session: Option<Arc<Joined>>,
     /// The answer is to `resources/read`: it names what was read.
     pub reads: bool,
 }
@@ -38,7 +44,9 @@ pub(super) struct Carry {
 impl Carry {
     pub(super) async fn response(self, response: Response, asker: Option<&Asker>) -> Response {
         let response = match asker {
-            Some(asker) => apart(response, self.legacy, asker).await,
+            Some(asker) => apart(response, self.session.is_some(), asker).await,
+            // What nobody waits on must not end the session of all.
+            None if !response.status().is_success() => return StatusCode::ACCEPTED.into_response(),
             None => response,
         };
         if is_encoded(response.headers()) {
@@ -48,7 +56,7 @@ impl Carry {
         if is_stream(&parts.headers) {
             return Response::from_parts(
                 parts,
-                if self.legacy || self.reads { self.stream(body) } else { body },
+                if self.session.is_some() || self.reads { self.stream(body) } else { body },
             );
         }
         if !self.reads {
@@ -77,7 +85,7 @@ impl Carry {
         for event in events {
             let data = event.data.as_deref().unwrap_or_default();
             let changed = self.message(data.as_bytes()).and_then(|bytes| String::from_utf8(bytes).ok());
-            let id = event.id.as_deref().filter(|_| self.legacy);
+            let id = event.id.as_deref().filter(|_| self.session.is_some());
             if changed.is_none() && id.is_none() {
                 out.extend(event.raw);
                 continue;
@@ -91,7 +99,7 @@ impl Carry {
     /// `None`: nothing to change.
     pub(super) fn message(&self, message: &[u8]) -> Option<Vec<u8>> {
         let edits = match reply::read(message)? {
-            Message::Request(request) if self.legacy => {
+            Message::Request(request) if self.session.is_some() => {
                 let mut edits = Edits::of(request.raw);
                 edits.set(&["id"], &names::asked(&self.server, request.id));
                 let token = request.params.and_then(|params| params.at(&["_meta", "progressToken"]));
@@ -107,7 +115,7 @@ impl Carry {
                     ("notifications/resources/updated", Some(uri), _) => {
                         edits.set(&["params", "uri"], &names::quoted(&names::uri(&self.server, &uri)));
                     }
-                    ("notifications/cancelled", _, Some(id)) if self.legacy => {
+                    ("notifications/cancelled", _, Some(id)) if self.session.is_some() => {
                         edits.set(&["params", "requestId"], &names::asked(&self.server, id));
                     }
                     _ => {}

@@ -212,7 +212,7 @@ impl Whole {
 /// An element with the name that it has here; every other byte is the server's.
 fn named(tour: &Tour, list: &List, server: &str, element: Json<'_>) -> String {
     if list.is_uri {
-        let carry = Carry { server: server.to_owned(), legacy: false, reads: false };
+        let carry = Carry { server: server.to_owned(), session: None, reads: false };
         return carry.located(element, list.named_by);
     }
     let mut edits = Edits::of(element);

@@ -278,7 +278,7 @@ async fn visit_one(tour: Tour, one: One) -> Response {
     if let Some(own) = own {
         mirror(&mut visit.headers, &own);
     }
-    let carry = Carry { server: server.name().to_owned(), legacy: tour.session.is_some(), reads };
+    let carry = Carry { server: server.name().to_owned(), session: tour.session.clone(), reads };
     let response = plain::post(visit, body).await;
     carry.response(response, asker.as_ref()).await
 }

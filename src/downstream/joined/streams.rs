@@ -50,7 +50,7 @@ pub(super) async fn listen(tour: Tour) -> Response {
 }
 
 /// One server's stream goes on, where its event says.
-async fn resume(tour: Tour, session: &Joined, last: &str) -> Response {
+async fn resume(tour: Tour, session: &Arc<Joined>, last: &str) -> Response {
     let known = names::split_event(last).and_then(|(server, own)| Some((tour.server(server)?, own)));
     let found = known.and_then(|(server, own)| {
         let parts = tour.parts_now(session).into_iter();
@@ -62,11 +62,14 @@ async fn resume(tour: Tour, session: &Joined, last: &str) -> Response {
     };
     let mut visit = tour.visit(&server, Some(&part));
     visit.headers.insert(HeaderName::from_static(header::LAST_EVENT_ID), own);
-    let carry = Carry { server: server.name().to_owned(), legacy: true, reads: false };
+    let carry = Carry { server: server.name().to_owned(), session: Some(session.clone()), reads: false };
     let response = plain::listen(visit).await;
     if response.status() == StatusCode::NOT_FOUND {
         // Of that server only.
         return answer::refuse(StatusCode::GONE, "the server's session is over; make the same request again");
+    }
+    if !response.status().is_success() {
+        return response;
     }
     carry.response(response, None).await
 }
@@ -111,7 +114,7 @@ impl All {
 
 /// What one server says unasked, for as long as its conversation lives.
 fn ear(tour: Tour, server: Arc<Server>, part: Arc<Part>) -> Parts {
-    let carry = Carry { server: server.name().to_owned(), legacy: true, reads: false };
+    let carry = Carry { server: server.name().to_owned(), session: tour.session.clone(), reads: false };
     let ear = Ear { tour, server, part, carry, open: None, last: None, was_open: false };
     Box::pin(stream::unfold(ear, |mut ear| async move {
         let part = ear.next().await?;
@@ -153,9 +156,17 @@ impl Ear {
         }
     }
 
+    fn is_stopped(&self) -> bool {
+        let broker = &self.tour.door.inner.broker;
+        broker.stopped(&self.tour.grant, self.server.name()).is_some()
+    }
+
     /// `None`: the server has no such stream, or the conversation is over.
     async fn listen(&mut self) -> Option<(BodyDataStream, Splitter)> {
         if self.was_open {
+            sleep(PAUSE).await;
+        }
+        while self.is_stopped() {
             sleep(PAUSE).await;
         }
         let session = self.part.session.as_ref()?;

@@ -115,7 +115,7 @@ async fn open(tour: &Tour, server: &Arc<Server>, body: Bytes) -> Result<(Value, 
     let mut stream = Incoming {
         body: response.into_body().into_data_stream(),
         splitter: Splitter::new(LARGEST),
-        carry: Carry { server: server.name().to_owned(), legacy: false, reads: false },
+        carry: Carry { server: server.name().to_owned(), session: None, reads: false },
     };
     let broke = || Said::Nothing { why: "its stream ended before it agreed".into(), down: true };
     let events = loop {
