@@ -168,8 +168,10 @@ impl Whole {
     fn add(&mut self, tour: &Tour, list: &List, server: &str, said: Said) {
         let message = match said {
             Said::Result(message) => message,
-            none if none.is_unknown_method() => return,
             none @ (Said::Error { .. } | Said::Nothing { .. }) => {
+                if none.is_unknown_method() {
+                    return;
+                }
                 let why = none.why();
                 tracing::warn!(server.name = server, why, "left out of {}", list.method);
                 self.absent.insert(server.to_owned(), why.to_owned());

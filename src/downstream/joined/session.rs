@@ -46,6 +46,9 @@ pub(super) struct Place {
     pub failed: Option<(Instant, String)>,
 }
 
+/// A request's id as written, and the server that it went to.
+type Request = (Box<[u8]>, Arc<str>);
+
 #[derive(Debug)]
 pub(in crate::downstream) struct Joined {
     pub(super) id: Arc<str>,
@@ -53,7 +56,7 @@ pub(in crate::downstream) struct Joined {
     /// The client's `initialize`, which each server is told.
     pub(super) hello: Bytes,
     places: Mutex<BTreeMap<String, Arc<tokio::sync::Mutex<Place>>>>,
-    requests: Mutex<VecDeque<(Box<[u8]>, Arc<str>)>>,
+    requests: Mutex<VecDeque<Request>>,
     /// The client's `notifications/initialized` has come.
     pub(super) greeted: AtomicBool,
     /// The client's last `logging/setLevel`.

@@ -109,7 +109,7 @@ async fn open(tour: &Tour, server: &Arc<Server>, body: Bytes) -> Result<(Value, 
     if !is_stream(response.headers()) || is_encoded(response.headers()) {
         return Err(match Said::of(response).await {
             Said::Result(_) => Said::Nothing { why: "it ended the subscription at once".into(), down: true },
-            other => other,
+            none @ (Said::Error { .. } | Said::Nothing { .. }) => none,
         });
     }
     let mut stream = Incoming {
@@ -176,14 +176,16 @@ fn agreement(event: &Event) -> Option<Value> {
 fn agree(all: &mut Map<String, Value>, theirs: Value, server: &str) {
     let Value::Object(theirs) = theirs else { return };
     for (name, value) in theirs {
-        let value = match value {
-            Value::Array(uris) if name == URIS => {
+        if value == json!(false) && all.contains_key(&name) {
+            continue;
+        }
+        let value = match value.as_array().filter(|_| name == URIS) {
+            Some(uris) => {
                 let uris = uris.iter().filter_map(Value::as_str).map(|uri| json!(names::uri(server, uri)));
                 let known = all.get(URIS).and_then(Value::as_array).cloned().unwrap_or_default();
                 Value::Array(known.into_iter().chain(uris).collect())
             }
-            Value::Bool(false) if all.contains_key(&name) => continue,
-            value => value,
+            None => value,
         };
         all.insert(name, value);
     }
