@@ -78,7 +78,7 @@ fn a_stop_denies_what_waits_and_a_resume_lets_it_pass_again() {
     home.run(&["resume", "--agent", "bot", "--reason", "over"]).ends(0);
     assert_eq!(agent.ask("tools/call", &list)["isError"], false);
     let mut joined = home.start(&["stdio", "--all", "--url", &url, "--token", token]);
-    joined.handshake();
+    joined.handshake_with("countersign");
     let list = json!({"name": "sandbox__ListAHORunBatches", "arguments": {}});
     assert_eq!(joined.ask("tools/call", &list)["isError"], false);
 }
