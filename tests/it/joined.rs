@@ -182,6 +182,7 @@ async fn a_server_that_is_down_leaves_only_its_own_part_out() {
     let b = Server::start(Manner::Json).await;
     let mut plan = Plan::at("http://127.0.0.1:9/mcp");
     let up = Plan::at(&b.url).servers.remove(0).1;
+    plan.servers.push(("up_", up.clone()));
     plan.servers.push(("up", up));
     plan.servers.push(("pipe", child()));
     let house = House::open(plan).await;
@@ -190,7 +191,8 @@ async fn a_server_that_is_down_leaves_only_its_own_part_out() {
     let said = house.agent().joined().ask(&hello).await;
     let missing = &said["result"]["_meta"]["countersign/unavailable"];
     assert!(missing["rig"].as_str().unwrap().contains("cannot connect"), "{said}");
-    assert_eq!(missing.as_object().unwrap().len(), 1);
+    assert!(missing["up_"].as_str().unwrap().contains("cannot be told"), "{said}");
+    assert_eq!(missing.as_object().unwrap().len(), 2);
     assert_eq!(said["result"]["serverInfo"]["name"], "countersign");
 
     let agent = house.agent().joined().initialized("test").await;

@@ -36,6 +36,11 @@ pub(super) async fn hello(mut tour: Tour, body: Bytes, asker: &Asker) -> Respons
     let servers = tour.servers();
     let opened = join_all(servers.iter().map(|server| tour.part(&session, server, true))).await;
     let (mut parts, mut absent) = (Vec::new(), Absent::new());
+    for server in tour.confused() {
+        let why = "its name cannot be told from the separator (mcp.joined_separator)";
+        tracing::warn!(server.name = server.name(), why, "left out of the joined endpoint");
+        absent.insert(server.name().to_owned(), why.to_owned());
+    }
     for (server, part) in servers.iter().zip(opened) {
         match part {
             Ok(part) => parts.push((server.name(), part)),

@@ -105,6 +105,12 @@ impl Tour {
         all.into_iter().filter(|server| self.reaches(server.name())).collect()
     }
 
+    /// Those that this grant reaches and that cannot be joined.
+    pub(super) fn confused(&self) -> Vec<Arc<Server>> {
+        let all = self.door.inner.broker.upstreams().servers().into_iter();
+        all.filter(|server| self.grant.reaches(server.name()) && !self.reaches(server.name())).collect()
+    }
+
     pub(super) fn server(&self, name: &str) -> Option<Arc<Server>> {
         self.door.inner.broker.upstreams().server(name).filter(|_| self.reaches(name))
     }
