@@ -6,7 +6,7 @@
 use std::sync::{Arc, atomic::Ordering};
 
 use bytes::Bytes;
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::Instant};
 
 use super::{
     Allowed, Broker, End, Exchange, HttpError, Inner, Live, Outcome, Part, Waiter,
@@ -193,6 +193,8 @@ impl Inner {
             Err(SendError::NotSent(why)) => return Err(CannotHaveRun(why, None)),
             Err(SendError::Unknown(why)) => return Ok(self.lose(id, why).await),
         };
+        // After its lease the call is lost on the ledger.
+        let until = Instant::now() + self.settings.lease;
         let mut arrivals = Arrivals::of(reply, live.id.clone(), self.settings.largest_answer);
         loop {
             match arrivals.next().await {
@@ -202,6 +204,10 @@ impl Inner {
                 }
                 Arrival::Refused(why, said) => return Err(CannotHaveRun(why, said)),
                 Arrival::Lost(why, said) => return Ok(self.lose(id, why).await.in_words_of(said)),
+                Arrival::HungUp(place) => match self.rest(link, live, place, until).await {
+                    Ok(reply) => arrivals.go_on(reply),
+                    Err(why) => return Ok(self.lose(id, why).await),
+                },
             }
         }
     }

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use http::{HeaderValue, StatusCode, header};
 use serde_json::json;
 
+use super::reply;
 use crate::{
     broker::{Brief, End, HttpError, Outcome},
     call::{StateName, Timestamp},
@@ -89,8 +90,8 @@ fn readdress(message: &Bytes, asker: &Asker) -> Bytes {
     edits.apply().into()
 }
 
-/// A server's HTTP error where a stream has begun, or a bridge cannot show a status: a JSON-RPC error,
-/// with the body in `data`.
+/// A server's HTTP error where a stream has begun, or a bridge cannot show a status: the server's own
+/// JSON-RPC error when its body is one and the call was not run; else ours, with the body in `data`.
 pub(super) fn http_error(
     said: &HttpError,
     brief: Option<&Brief>,
@@ -99,6 +100,9 @@ pub(super) fn http_error(
 ) -> Bytes {
     let status = said.status.as_u16();
     let state = brief.map(|brief| brief.state);
+    if state == Some(StateName::Failed) && reply::is_error(&said.body) {
+        return readdress(&said.body, asker);
+    }
     let words = if state == Some(StateName::Lost) {
         "; the call was sent, and whether it was run is not known; it will not be sent again. Look at the \
          state of what it changes before you repeat it"

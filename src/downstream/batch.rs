@@ -18,7 +18,10 @@ use super::{
 };
 use crate::{
     broker::HttpError,
-    mcp::{Malformed, Message, Meta},
+    mcp::{
+        Malformed, Message, Meta,
+        sse::{Event, Splitter},
+    },
 };
 
 /// One element: what it asks for and its bytes, or its answer already.
@@ -84,15 +87,23 @@ pub(super) async fn answer(visit: Visit, elements: Vec<Element>) -> Response {
     reply::events(HeaderMap::new(), Body::from_stream(stream::select_all(answers)))
 }
 
-/// One element's whole answer, as events.
+/// One element's whole answer, as events; ids of its stream mean nothing in the one it becomes part of.
 async fn as_events(visit: Visit, element: Element) -> stream::BoxStream<'static, Result<Bytes, axum::Error>> {
+    let largest = visit.door.inner.broker.settings().largest_answer;
     let response = match element.errand {
         Ok(errand) => gate::run(visit, errand, element.body).await,
         Err(refusal) => *refusal,
     };
     let kind = response.headers().get(header::CONTENT_TYPE);
     if kind.is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream")) {
-        return response.into_body().into_data_stream().boxed();
+        let mut splitter = Splitter::new(largest);
+        let parts = response.into_body().into_data_stream();
+        return parts
+            .map(move |part| {
+                let events = splitter.push(&part?).map_err(axum::Error::new)?;
+                Ok(events.into_iter().flat_map(Event::without_id).collect::<Vec<_>>().into())
+            })
+            .boxed();
     }
     let (status, headers) = (response.status(), response.headers().clone());
     let whole = to_bytes(response.into_body(), usize::MAX).await;

@@ -17,11 +17,11 @@ use super::{
     delivery::recall,
     http::Visit,
     lines::Leave,
-    listen, modern, relay, reply,
+    listen, modern, relay, reply, versions,
     wait::{self, Thread},
 };
 use crate::{
-    broker::{Ask, Live, Rules, Submission},
+    broker::{Ask, End, Live, Outcome, Rules, Submission},
     call::{AttachKind, ClientInfo, Era},
     mcp::{Class, Json, Malformed, Message, Meta, Passthrough, Route, ToolCall, Version, methods},
     policy::Reads,
@@ -34,6 +34,11 @@ pub(super) enum Errand {
     /// A `tools/call` without an id: nobody could be answered.
     DropCall {
         tool: String,
+    },
+    /// A `tools/call` of a version that we do not know.
+    Unsupported {
+        requested: String,
+        asker: Asker,
     },
     Initialize(Passthrough, Bytes, ClientInfo),
     ListTools(Passthrough, Asker),
@@ -52,6 +57,8 @@ pub(super) struct Wanted {
     pub asker: Asker,
     pub client: ClientInfo,
     pub live: Live,
+    /// Why it is refused when it is not allowed outright.
+    pub unseen: Option<modern::Fault>,
     /// The response is this call's own: its stream can be resumed.
     pub alone: bool,
 }
@@ -122,6 +129,9 @@ pub(super) async fn run(visit: Visit, errand: Errand, body: Bytes) -> Response {
             );
             StatusCode::ACCEPTED.into_response()
         }
+        Errand::Unsupported { requested, asker } => {
+            Box::pin(versions::unsupported(&visit, &requested, &asker)).await
+        }
         Errand::Initialize(pass, id, client) => {
             Box::pin(relay::initialize(visit, pass, body, id, client)).await
         }
@@ -152,11 +162,13 @@ fn call(visit: &Visit, message: &Message<'_>, body: &Bytes, asker: Asker) -> Res
             "invalid tools/call: a tool's name has 1 to 128 characters, each of A-Z a-z 0-9 `_` `.` `-` `/`",
         ));
     }
-    if let Err(fault) = modern::check(&visit.headers, &call) {
-        let modern::Fault { code, message, data } = fault;
-        let refusal = answer::error(StatusCode::BAD_REQUEST, &asker.id, code, &message, data.as_deref());
-        return Err(refusal.into());
-    }
+    let unseen = match modern::check(&visit.headers, &call) {
+        Ok(unseen) => unseen,
+        Err(modern::Fault { requested: Some(requested), .. }) => {
+            return Ok(Errand::Unsupported { requested, asker });
+        }
+        Err(fault) => return Err(mismatch(&fault, &asker).into()),
+    };
     let most = visit.door.inner.settings.max_arguments;
     if let Some(size) = call.arguments.map(|a| a.as_str().len()).filter(|size| *size > most) {
         return Err(invalid(&format!("the arguments have {size} bytes; at most {most} are accepted")));
@@ -167,6 +179,7 @@ fn call(visit: &Visit, message: &Message<'_>, body: &Bytes, asker: Asker) -> Res
         input_responses: call.input_responses.and_then(|json| json.span_in(body)),
         client: client_of(visit, &call.meta),
         live: live(&call.meta, &asker),
+        unseen,
         asker,
         alone: true,
     })))
@@ -177,7 +190,7 @@ async fn submit(visit: Visit, wanted: Wanted, body: Bytes) -> Response {
     if door.closing.is_cancelled() {
         return answer::draining(&wanted.asker.id);
     }
-    let Wanted { tool, arguments, input_responses, asker, client, mut live, alone } = wanted;
+    let Wanted { tool, arguments, input_responses, asker, client, mut live, unseen, alone } = wanted;
     let patience = door.settings.patience(&client, live.progress_token.is_some());
     let ask = Ask {
         grant: visit.grant.clone(),
@@ -190,6 +203,7 @@ async fn submit(visit: Visit, wanted: Wanted, body: Bytes) -> Response {
         body: body.clone(),
         arguments,
         input_responses,
+        unseen: unseen.is_some(),
         kind: AttachKind::Line,
     };
     let name = ask.tool.clone();
@@ -207,6 +221,10 @@ async fn submit(visit: Visit, wanted: Wanted, body: Bytes) -> Response {
                 Err(error) => wait::told_at_once(&visit, &answer::unsent(error), &asker),
             }
         }
+        Submission::Unseen => match unseen {
+            Some(fault) => mismatch(&fault, &asker),
+            None => wait::told_at_once(&visit, &Outcome::unrecorded(End::Unavailable), &asker),
+        },
         Submission::Hidden => answer::json_with(StatusCode::OK, answer::unknown_tool(&name, &asker)),
         Submission::Settled(outcome) => wait::told_at_once(&visit, &outcome, &asker),
         Submission::Recalled(outcome, _) => wait::recalled(&visit, &outcome, &asker),
@@ -217,6 +235,10 @@ async fn submit(visit: Visit, wanted: Wanted, body: Bytes) -> Response {
             Box::pin(wait::hold(visit, waiter, asker, live, (patience, thread))).await
         }
     }
+}
+
+fn mismatch(fault: &modern::Fault, asker: &Asker) -> Response {
+    answer::error(StatusCode::BAD_REQUEST, &asker.id, fault.code, &fault.message, None)
 }
 
 /// What of a call belongs to this try of it only.

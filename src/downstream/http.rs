@@ -95,8 +95,11 @@ impl Door {
             Method::GET => Box::pin(listen::listen(visit)).await,
             Method::DELETE => Box::pin(relay::end(visit)).await,
             _ => {
-                let mut refusal = answer::refuse(StatusCode::METHOD_NOT_ALLOWED, "use POST, GET or DELETE");
-                refusal.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST, GET, DELETE"));
+                // 2026-07-28 knows no streams to listen on and no sessions.
+                let modern = visit.said_version().and_then(Version::parse).is_some_and(Version::is_modern);
+                let verbs = if modern { "POST" } else { "POST, GET, DELETE" };
+                let mut refusal = answer::refuse(StatusCode::METHOD_NOT_ALLOWED, &format!("use {verbs}"));
+                refusal.headers_mut().insert(header::ALLOW, HeaderValue::from_static(verbs));
                 refusal
             }
         }

@@ -22,6 +22,7 @@ mod settings;
 mod stage;
 mod stdio;
 mod tools;
+mod versions;
 mod wait;
 
 use std::{

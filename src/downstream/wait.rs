@@ -259,7 +259,10 @@ impl Wait {
 
     /// Whatever comes first; cancel-safe.
     async fn find(&mut self) -> Found {
-        let (until, beat, waits) = (self.until, self.beats.due(), self.stage.is_waiting());
+        let waits = self.stage.is_waiting();
+        // One timer for both: most end with a beat, and each is paid for by every waiting call.
+        let beat = self.beats.due();
+        let enough = self.until.filter(|until| *until <= beat);
         let Self { door, stage, line, live, link, .. } = self;
         tokio::select! {
             biased;
@@ -268,10 +271,9 @@ impl Wait {
                 Stir::Wanted(heir) => Found::Wanted(heir),
             },
             moved = stage.advance(door, live, link, line) => Found::Moved(moved),
-            () = sleep_until(until.unwrap_or(beat)), if until.is_some() => Found::Enough,
             // What runs already is not given up for a drain: its answer may still come.
             () = door.inner.closing.cancelled(), if waits => Found::Enough,
-            () = sleep_until(beat) => Found::Beat,
+            () = sleep_until(enough.unwrap_or(beat)) => enough.map_or(Found::Beat, |_| Found::Enough),
         }
     }
 

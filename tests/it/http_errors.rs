@@ -42,6 +42,24 @@ async fn a_late_http_error_is_an_error_in_the_stream_with_its_body() {
 }
 
 #[tokio::test]
+async fn a_late_refusal_that_is_a_json_rpc_error_is_the_servers_own() {
+    let error = r#"{"jsonrpc":"2.0","id":$ID,"error":{"code":-32021,"message":"no","data":{"n":1.0}}}"#;
+    for (status, code) in [(400, -32021), (503, -32603)] {
+        let server = Server::start(Manner::Json).await;
+        server.answers("tools/call", Script::new(status, "application/json", &error.replace("$ID", "null")));
+        let house = House::open(Plan::at(&server.url)).await;
+        let agent = house.agent().initialized("test").await;
+        let answer = agent.post(&call(7, "cancel", json!({}))).await;
+        assert!(answer.is_stream());
+        house.approve(&house.pending().await).await;
+        let response = answer.response().await;
+        // Of one that may have run it is said that it may.
+        assert_eq!((&response["id"], &response["error"]["code"]), (&json!(7), &json!(code)), "{response}");
+        assert_eq!(response["error"]["data"]["n"] == 1.0, status == 400);
+    }
+}
+
+#[tokio::test]
 async fn an_http_error_before_any_header_left_passes_untouched() {
     let server = Server::start(Manner::Json).await;
     let mut script = Script::new(429, "text/plain", "slow down");
