@@ -97,6 +97,7 @@
 //! | a word that an agent reads | `downstream/answer.rs` |
 //! | a word that a person reads | `api/problem.rs`, `web/assets/words.js` |
 //! | a key of a policy | `policy/document.rs`, `policy/rules.rs`; cases in `tests/policy` |
+//! | how servers are joined at `/mcp` | `downstream/joined/` |
 //! | what of MCP passes unasked | `mcp/methods.rs` |
 //! | a protocol version | `mcp/version.rs`, `downstream/modern.rs` |
 //! | what counts as "not sent" | `upstream/reply.rs` |

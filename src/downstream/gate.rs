@@ -63,7 +63,7 @@ pub(super) struct Wanted {
     pub alone: bool,
 }
 
-type Refusal = Box<Response>;
+pub(super) type Refusal = Box<Response>;
 
 /// Bytes of a request's id, as written.
 const LONGEST_ID: usize = 1024;
@@ -74,17 +74,7 @@ const LONGEST_NAME: usize = 128;
 pub(super) fn sort(visit: &Visit, message: &Message<'_>, body: &Bytes) -> Result<Errand, Refusal> {
     let meta = Meta::of(message.params());
     let version = modern::version(visit.said_version(), &meta);
-    if message.id().is_some_and(|id| id.as_str().len() > LONGEST_ID) {
-        let why = Malformed::Envelope { why: "an `id` of more than 1024 bytes", id: None };
-        return Err(answer::malformed(&why).into());
-    }
-    if let Message::Request(request) = message
-        && !request.is_2_0
-    {
-        let id = Some(request.id.as_str().to_owned());
-        let why = Malformed::Envelope { why: "`jsonrpc` must be \"2.0\"", id };
-        return Err(answer::malformed(&why).into());
-    }
+    check_envelope(message)?;
     let asker = message.id().map(|id| Asker { id: owned(id), modern: version.is_modern() });
     let route = methods::route(version, message);
     require_session(visit, version, message)?;
@@ -107,6 +97,22 @@ pub(super) fn sort(visit: &Visit, message: &Message<'_>, body: &Bytes) -> Result
             Err(not_found(method, asker.as_ref()))
         }
     }
+}
+
+/// What holds for every message, whoever answers it.
+pub(super) fn check_envelope(message: &Message<'_>) -> Result<(), Refusal> {
+    if message.id().is_some_and(|id| id.as_str().len() > LONGEST_ID) {
+        let why = Malformed::Envelope { why: "an `id` of more than 1024 bytes", id: None };
+        return Err(answer::malformed(&why).into());
+    }
+    if let Message::Request(request) = message
+        && !request.is_2_0
+    {
+        let id = Some(request.id.as_str().to_owned());
+        let why = Malformed::Envelope { why: "`jsonrpc` must be \"2.0\"", id };
+        return Err(answer::malformed(&why).into());
+    }
+    Ok(())
 }
 
 /// Does what was asked. Everything but the call is boxed: an allowed call carries no room for it.
@@ -368,7 +374,7 @@ fn may_pass_unlisted(visit: &Visit, method: &str) -> bool {
     !policies.is_empty() && policies.iter().all(|policy| policy.default_allows_unknown_methods())
 }
 
-fn not_found(method: &str, asker: Option<&Asker>) -> Refusal {
+pub(super) fn not_found(method: &str, asker: Option<&Asker>) -> Refusal {
     let Some(asker) = asker else { return StatusCode::ACCEPTED.into_response().into() };
     let status = if asker.modern { StatusCode::NOT_FOUND } else { StatusCode::OK };
     let text = format!("Method not found: {method}");
@@ -376,6 +382,6 @@ fn not_found(method: &str, asker: Option<&Asker>) -> Refusal {
 }
 
 /// A copy of its own: a slice would keep the whole body alive.
-fn owned(json: Json<'_>) -> Bytes {
+pub(super) fn owned(json: Json<'_>) -> Bytes {
     Bytes::copy_from_slice(json.as_str().as_bytes())
 }

@@ -26,9 +26,9 @@ use crate::{
 /// A body that takes longer is a connection held for nothing.
 const SLOWEST: Duration = Duration::from_secs(30);
 
-/// `/mcp/{server}`, all methods.
+/// `/mcp/{server}` and `/mcp`, all methods.
 pub fn routes(door: Door) -> Router {
-    Router::new().route("/mcp/{server}", any(enter)).with_state(door)
+    Router::new().route("/mcp/{server}", any(enter)).route("/mcp", any(enter_joined)).with_state(door)
 }
 
 /// One request whose sender is known and may speak to the server.
@@ -69,6 +69,11 @@ async fn enter(State(door): State<Door>, Path(server): Path<String>, request: Re
     door.answer(&server, request, peer).await
 }
 
+async fn enter_joined(State(door): State<Door>, request: Request) -> Response {
+    let peer = request.extensions().get().cloned();
+    door.answer_joined(request, peer).await
+}
+
 impl Door {
     /// Answers one request to `/mcp/{server}`. The accept loop comes here at once; the router is for
     /// whoever nests the door elsewhere.
@@ -103,13 +108,7 @@ impl Door {
 
 /// Host, Origin, token, server, session: in this order.
 fn admit(door: Door, server: &str, headers: HeaderMap, peer: Option<Peer>) -> Result<Visit, Box<Response>> {
-    check_site(&door, &headers)?;
-    let Some(grant) = bearer(&headers).and_then(|token| door.inner.broker.identity().grant(token)) else {
-        let text = "no valid token: send `Authorization: Bearer <agent's token>`";
-        let mut refusal = answer::refuse(StatusCode::UNAUTHORIZED, text);
-        refusal.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-        return Err(refusal.into());
-    };
+    let grant = knock(&door, &headers)?;
     let found = door.inner.broker.upstreams().server(server).filter(|_| grant.reaches(server));
     let Some(server) = found else {
         let text = format!("there is no server {server:?} for this token");
@@ -118,6 +117,18 @@ fn admit(door: Door, server: &str, headers: HeaderMap, peer: Option<Peer>) -> Re
     check_headers(&headers)?;
     let session = find_session(&door, &server, &grant, &headers)?;
     Ok(Visit { door, grant, server, session, headers, peer })
+}
+
+/// Host, Origin, token: who knocks.
+pub(super) fn knock(door: &Door, headers: &HeaderMap) -> Result<Arc<Grant>, Box<Response>> {
+    check_site(door, headers)?;
+    let Some(grant) = bearer(headers).and_then(|token| door.inner.broker.identity().grant(token)) else {
+        let text = "no valid token: send `Authorization: Bearer <agent's token>`";
+        let mut refusal = answer::refuse(StatusCode::UNAUTHORIZED, text);
+        refusal.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        return Err(refusal.into());
+    };
+    Ok(grant)
 }
 
 fn check_site(door: &Door, headers: &HeaderMap) -> Result<(), Box<Response>> {
@@ -133,7 +144,7 @@ fn check_site(door: &Door, headers: &HeaderMap) -> Result<(), Box<Response>> {
 }
 
 /// We read the first of two, a server may read the last.
-fn check_headers(headers: &HeaderMap) -> Result<(), Box<Response>> {
+pub(super) fn check_headers(headers: &HeaderMap) -> Result<(), Box<Response>> {
     for name in headers.keys().filter(|name| name.as_str().starts_with("mcp-")) {
         let mut values = headers.get_all(name).iter();
         let first = values.next();
@@ -168,7 +179,7 @@ fn find_session(
     }
 }
 
-async fn read<B>(body: B, most: usize) -> Result<Bytes, Box<Response>>
+pub(super) async fn read<B>(body: B, most: usize) -> Result<Bytes, Box<Response>>
 where
     B: HttpBody<Data = Bytes>,
     B::Error: Into<BoxError>,
@@ -187,7 +198,7 @@ where
     }
 }
 
-async fn post(visit: Visit, body: Bytes) -> Response {
+pub(super) async fn post(visit: Visit, body: Bytes) -> Response {
     let sorted = match Frame::parse(&body, &visit.door.limits()) {
         Ok(Frame::One(message)) => gate::sort(&visit, &message, &body),
         Ok(Frame::Batch(messages)) => match batch::split(&visit, &messages, &body) {

@@ -1,7 +1,8 @@
 //! The door for agents: MCP over HTTP, and the bridge that joins it to a client's stdin and stdout.
 //!
 //! Reads down: `http` (who knocks) → `gate` (what they want) → `relay` (what passes unasked), or
-//! `wait` (what a person decides) → `answer` (what the agent is told).
+//! `wait` (what a person decides) → `answer` (what the agent is told). `joined` is one endpoint for all
+//! servers of a grant; it goes through the same gate, server by server.
 
 mod answer;
 mod batch;
@@ -9,6 +10,7 @@ mod beats;
 mod delivery;
 mod gate;
 mod http;
+mod joined;
 mod lines;
 mod listen;
 mod modern;
@@ -32,6 +34,7 @@ use std::{
 };
 
 pub use self::http::routes;
+pub use joined::Separator;
 pub use peer::{Connected, Peer, Watched};
 pub use settings::{DoorSettings, Patience, Until};
 pub use stdio::{StdioError, StdioSettings, join, stdio};
@@ -50,6 +53,7 @@ struct Inner {
     broker: Broker,
     settings: DoorSettings,
     sessions: session::Sessions,
+    joined: joined::Sessions,
     lines: lines::Lines,
     closing: CancellationToken,
     /// Who is watched for having their answer.
@@ -64,10 +68,12 @@ impl Door {
     pub fn new(broker: Broker, settings: DoorSettings) -> Self {
         let idle = Duration::from_secs(settings.session_idle_s);
         let sessions = session::Sessions::new(settings.max_sessions, idle);
+        let joined = joined::Sessions::new(settings.max_sessions, idle);
         Self {
             inner: Arc::new(Inner {
                 broker,
                 sessions,
+                joined,
                 settings,
                 lines: lines::Lines::default(),
                 closing: CancellationToken::new(),
@@ -89,6 +95,7 @@ impl Door {
     /// Ends sessions that nobody used for long, and their conversations upstream. Called now and then.
     pub async fn sweep(&self) {
         let now = self.inner.broker.clock().now();
+        self.inner.joined.sweep(now);
         for session in self.inner.sessions.sweep(now) {
             session.link.close().await;
         }
@@ -96,6 +103,7 @@ impl Door {
 
     /// Forgets every session: their clients are told to initialize again.
     pub fn forget_sessions(&self) {
+        self.inner.joined.forget_all();
         self.inner.sessions.forget_all();
     }
 

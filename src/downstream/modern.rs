@@ -141,7 +141,7 @@ fn mirrored(headers: &HeaderMap, name: &str, shown: &str, body: &str) -> Result<
 }
 
 /// A header value, or the text inside `=?base64?…?=`.
-fn decode(value: &str) -> Option<String> {
+pub(super) fn decode(value: &str) -> Option<String> {
     let Some(inner) = value.strip_prefix("=?base64?").and_then(|v| v.strip_suffix("?=")) else {
         return Some(value.to_owned());
     };

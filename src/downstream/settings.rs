@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use serde::Deserialize;
 
+use super::Separator;
 use crate::call::ClientInfo;
 
 /// `[mcp]` of the configuration.
@@ -36,6 +37,8 @@ pub struct DoorSettings {
     pub max_sessions: usize,
     /// A legacy session without a message ends after this, s.
     pub session_idle_s: u64,
+    /// On the joined endpoint, between a server's name and its tool's or prompt's.
+    pub joined_separator: Separator,
     /// How long a client is kept waiting before it is told to call again, by `clientInfo.name`.
     pub patience: BTreeMap<String, Patience>,
     /// For every other client, s.
@@ -81,6 +84,7 @@ impl Default for DoorSettings {
             poll_after_s: 0,
             max_sessions: 20_000,
             session_idle_s: 3_600,
+            joined_separator: Separator::default(),
             patience: patience.map(|(name, patience)| (name.to_owned(), patience)).into(),
             default_patience_s: 50,
         }

@@ -77,6 +77,10 @@ fn a_stop_denies_what_waits_and_a_resume_lets_it_pass_again() {
     assert_eq!(agent.ask("tools/call", &list)["content"][0]["text"], "[STOPPED] drill");
     home.run(&["resume", "--agent", "bot", "--reason", "over"]).ends(0);
     assert_eq!(agent.ask("tools/call", &list)["isError"], false);
+    let mut joined = home.start(&["stdio", "--all", "--url", &url, "--token", token]);
+    joined.handshake_with("countersign");
+    let list = json!({"name": "sandbox__ListAHORunBatches", "arguments": {}});
+    assert_eq!(joined.ask("tools/call", &list)["isError"], false);
 }
 
 #[test]

@@ -10,6 +10,8 @@ mod counted;
 mod doorkeeping;
 mod eras;
 mod http_errors;
+mod joined;
+mod joined_parts;
 mod once;
 mod one_call;
 mod pipes;

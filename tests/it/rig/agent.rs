@@ -68,6 +68,12 @@ impl Agent {
         self
     }
 
+    /// The same agent at the joined endpoint.
+    pub fn joined(mut self) -> Self {
+        self.path = "/mcp".to_owned();
+        self
+    }
+
     pub fn without(mut self, name: &'static str) -> Self {
         self.headers.remove(name);
         self

@@ -116,6 +116,10 @@ impl House {
         Agent::new(self.address, "rig", &self.token)
     }
 
+    pub fn agent_of(&self, server: &str) -> Agent {
+        Agent::new(self.address, server, &self.token)
+    }
+
     /// Another policy for the server, from here on.
     pub async fn rule(&self, policy: &str) -> Result<(), StoreError> {
         put_in_force(&self.broker, policy, vec!["rig".to_owned()]).await
