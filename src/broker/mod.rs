@@ -13,6 +13,7 @@ mod deadlines;
 mod dispatch;
 mod follows;
 mod join;
+mod lap;
 mod lost;
 mod measure;
 mod outcome;
@@ -23,12 +24,14 @@ mod read;
 mod reconsider;
 mod record;
 mod rules;
+mod seal;
 mod seats;
 mod segments;
 mod settings;
 mod start;
 mod stops;
 mod submit;
+mod task;
 mod waiter;
 
 use std::sync::{
@@ -42,12 +45,14 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use ask::{Allowed, Ask, Live, Submission};
 pub use clock::{Clock, SystemClock, TestClock};
+pub use lap::Returned;
 pub use outcome::{Brief, End, HttpError, Outcome, Rejection};
 pub use read::{CallView, Step};
 pub use rules::{GrantRules, Rules};
 pub use segments::Recording;
 pub use settings::{AllowedLedger, Settings};
 pub use start::Parts;
+pub use task::Task;
 pub use waiter::{Exchange, Part, Turn, Waiter};
 
 use crate::{
@@ -82,6 +87,9 @@ struct Inner {
     deadlines: deadlines::Deadlines,
     reconsidered: reconsider::Reconsidered,
     lost: lost::Lost,
+    seal: seal::Seal,
+    /// True from when a door is there: before, no policy and no server is.
+    serves_tasks: AtomicBool,
     segments: segments::Segments,
     metrics: Arc<Metrics>,
     /// False after the first failed write: nothing is forwarded any more.

@@ -10,7 +10,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     Broker, Clock, Inner, Rules, Settings, counters::Counted, deadlines::Deadlines, follows, lost::Lost,
-    parked::Parked, reconsider::Reconsidered, seats::Seats, segments::segments, stops::Stops,
+    parked::Parked, reconsider::Reconsidered, seal::Seal, seats::Seats, segments::segments, stops::Stops,
 };
 use crate::{
     call::{Call, Replica, StateName},
@@ -59,6 +59,8 @@ impl Broker {
             deadlines: Deadlines::default(),
             reconsidered: Reconsidered::default(),
             lost: Lost::default(),
+            seal: Seal::new(&fingerprint_key),
+            serves_tasks: AtomicBool::new(false),
             segments: queue,
             metrics,
             open: AtomicBool::new(true),

@@ -19,6 +19,7 @@ mod session;
 mod settings;
 mod stage;
 mod stdio;
+mod tasks;
 mod tools;
 mod wait;
 
@@ -63,6 +64,7 @@ impl Door {
     pub fn new(broker: Broker, settings: DoorSettings) -> Self {
         let idle = Duration::from_secs(settings.session_idle_s);
         let sessions = session::Sessions::new(settings.max_sessions, idle);
+        broker.serve_tasks();
         Self {
             inner: Arc::new(Inner {
                 broker,
