@@ -226,3 +226,26 @@ async fn tasks_are_advertised_where_a_call_can_wait_and_nowhere_else() {
     let bytes = agent.post(&ask).await.bytes().await;
     assert_eq!(bytes, DISCOVERED.replace("$ID", "5"), "byte for byte");
 }
+
+const ONCE_A_WHILE: &str = r#"{"version": "1", "default": "allow", "tools": {"cancel": {
+  "action": "require_approval", "limits": [{"counter": "undo", "window": "2s", "max": 1}]}}}"#;
+
+#[tokio::test]
+async fn an_approved_task_over_a_limit_is_sent_when_there_is_room_again() {
+    let server = Server::start(Manner::Modern).await;
+    let house = House::open(Plan { policy: ONCE_A_WHILE, ..Plan::at(&server.url) }).await;
+    let tasks =
+        [given(&caller(&house), &json!({"n": 1})).await, given(&caller(&house), &json!({"n": 2})).await];
+    let calls = house.calls(&[StateName::Pending]).await;
+    assert_eq!(calls.len(), 2);
+    for call in &calls {
+        house.approve(call).await;
+    }
+    for call in &calls {
+        house.until(|now| now.id == call.id && now.state.name() == StateName::Completed).await;
+    }
+    assert_eq!(server.calls().len(), 2);
+    for task in &tasks {
+        assert_eq!(stands(&house, task).await["result"]["isError"], false);
+    }
+}
