@@ -106,13 +106,10 @@ impl Inner {
         if !self.asks_the_same(ask, &call).await? {
             return Ok(Returned::Refused(CHANGED));
         }
-        if call.state.is_settled() {
-            return Ok(Returned::Over(self.outcome(&call).await));
-        }
         if let Some(waiter) = self.sit_down(ask, &call, false).await? {
             return Ok(Returned::On(Box::new(waiter), lap.laps));
         }
-        // Settled just now, or somebody was faster.
+        // Settled meanwhile, or somebody was faster.
         Ok(match self.store.call(call.id).await? {
             Some(call) if call.state.is_settled() => Returned::Over(self.outcome(&call).await),
             Some(_) | None => Returned::Refused(SPENT),
@@ -122,9 +119,9 @@ impl Inner {
     /// Who was the last to take a place at a call.
     async fn last_place(&self, id: CallId) -> Result<Option<Attachment>, StoreError> {
         let entries = self.store.stream(Stream::Call(id)).await?;
-        Ok(entries.iter().rev().find_map(|entry| match &entry.fact {
-            Fact::Call(Event::Attached { attachment, .. }) => Some(*attachment),
-            _ => None,
+        Ok(entries.iter().rev().find_map(|entry| {
+            let Fact::Call(Event::Attached { attachment, .. }) = &entry.fact else { return None };
+            Some(*attachment)
         }))
     }
 
