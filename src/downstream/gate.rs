@@ -44,7 +44,7 @@ pub(super) enum Errand {
     /// `notifications/cancelled` for the request with this id, as written.
     Cancel(Passthrough, Box<str>),
     /// About a task that was given here.
-    Task(tasks::Wish, Box<str>, Asker),
+    Task(Passthrough, tasks::Wish, Box<str>, Asker),
     Relay(Passthrough, Option<Asker>),
 }
 
@@ -138,7 +138,9 @@ pub(super) async fn run(visit: Visit, errand: Errand, body: Bytes) -> Response {
             Leave::Heard => StatusCode::ACCEPTED.into_response(),
             Leave::PassOn => Box::pin(relay::message(visit, pass, body, None)).await,
         },
-        Errand::Task(wish, id, asker) => Box::pin(tasks::tell(visit, wish, &id, asker)).await,
+        Errand::Task(pass, wish, id, asker) => {
+            Box::pin(tasks::tell(visit, (pass, body), wish, &id, asker)).await
+        }
         Errand::Relay(pass, asker) => Box::pin(relay::message(visit, pass, body, asker)).await,
     }
 }
@@ -288,8 +290,8 @@ fn passing(
     asker: Option<Asker>,
 ) -> Result<Errand, Refusal> {
     let method = message.method().unwrap_or_default();
-    if let Some(errand) = tasks::asked(visit, message, asker.as_ref())? {
-        return Ok(errand);
+    if let Some((wish, id, asker)) = tasks::asked(visit, message, asker.as_ref())? {
+        return Ok(Errand::Task(pass, wish, id, asker));
     }
     if !may_use(visit, method) {
         return Err(not_found(method, asker.as_ref()));

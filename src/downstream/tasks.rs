@@ -5,21 +5,22 @@
 
 use axum::response::Response;
 use bytes::Bytes;
-use http::StatusCode;
+use http::{HeaderValue, StatusCode};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::{
     answer::{self, Asker, code},
     delivery::{to_deliver, watch},
-    gate::{Errand, Refusal},
+    gate::Refusal,
     http::Visit,
-    modern,
+    modern, relay,
+    tools::Sieve,
 };
 use crate::{
-    broker::Task,
+    broker::{End, Task},
     call::{HowDelivered, State, Timestamp},
-    mcp::{self, Json, Limits, Message, Meta, answer::result, strict},
+    mcp::{self, Json, Limits, Message, Meta, Passthrough, answer::result, header, patch::Edits, strict},
 };
 
 pub(super) const EXTENSION: &str = "io.modelcontextprotocol/tasks";
@@ -54,7 +55,7 @@ pub(super) fn asked(
     visit: &Visit,
     message: &Message<'_>,
     asker: Option<&Asker>,
-) -> Result<Option<Errand>, Refusal> {
+) -> Result<Option<(Wish, Box<str>, Asker)>, Refusal> {
     let Some(asker) = asker.filter(|asker| asker.modern) else { return Ok(None) };
     let (method, wish) = match message.method() {
         Some(method @ "tasks/get") => (method, Wish::Get),
@@ -74,11 +75,17 @@ pub(super) fn asked(
         let code = code::MISSING_CAPABILITY;
         return Err(answer::error(StatusCode::BAD_REQUEST, &asker.id, code, text, Some(&data)).into());
     }
-    Ok(Some(Errand::Task(wish, id.into(), asker.clone())))
+    Ok(Some((wish, id.into(), asker.clone())))
 }
 
 /// Answers it.
-pub(super) async fn tell(visit: Visit, wish: Wish, id: &str, asker: Asker) -> Response {
+pub(super) async fn tell(
+    visit: Visit,
+    (pass, body): (Passthrough, Bytes),
+    wish: Wish,
+    id: &str,
+    asker: Asker,
+) -> Response {
     let broker = &visit.door.inner.broker;
     let task = match broker.task(&visit.grant.name, visit.server.name(), id).await {
         Ok(Some(task)) => task,
@@ -91,12 +98,14 @@ pub(super) async fn tell(visit: Visit, wish: Wish, id: &str, asker: Asker) -> Re
             return answer::error(StatusCode::OK, &asker.id, code::INTERNAL, &text, None);
         }
     };
+    if let Some(theirs) = goes_on_as(&task) {
+        delivered(&visit, &task);
+        return ask_server(visit, (pass, body), &theirs, id, asker).await;
+    }
     let told = match wish {
         Wish::Get => {
             let told = standing(&task, &asker, broker.clock().now());
-            if let Some(call) = to_deliver(&task.outcome).filter(|_| task.call.delivered.is_none()) {
-                watch(visit.door.clone(), call, HowDelivered::Task, visit.peer.clone(), None);
-            }
+            delivered(&visit, &task);
             told
         }
         Wish::Update => acknowledged(&asker),
@@ -106,6 +115,42 @@ pub(super) async fn tell(visit: Visit, wish: Wish, id: &str, asker: Asker) -> Re
         }
     };
     answer::json_with(StatusCode::OK, told)
+}
+
+fn delivered(visit: &Visit, task: &Task) {
+    if let Some(call) = to_deliver(&task.outcome).filter(|_| task.call.delivered.is_none()) {
+        watch(visit.door.clone(), call, HowDelivered::Task, visit.peer.clone(), None);
+    }
+}
+
+// ── a server that has tasks too ───────────────────────────────────────
+
+/// The task of its own that the server answered the call with.
+fn goes_on_as(task: &Task) -> Option<String> {
+    let End::Completed { message } = &task.outcome.end else { return None };
+    let result = strict::check(message, &Limits::of_servers(usize::MAX)).ok()?.get("result")?;
+    let is_task = result.get("resultType").and_then(Json::string).is_some_and(|kind| kind == "task");
+    result.get("taskId").filter(|_| is_task)?.string().map(Into::into)
+}
+
+/// The same question, asked of the server about its own task; its answer under the name that we gave.
+async fn ask_server(
+    mut visit: Visit,
+    (pass, body): (Passthrough, Bytes),
+    theirs: &str,
+    ours: &str,
+    asker: Asker,
+) -> Response {
+    let message = strict::check(&body, &visit.door.limits()).ok();
+    let (Some(message), Ok(name)) = (message, HeaderValue::from_str(theirs)) else {
+        let text = "the server's own task has a name that no header can carry";
+        return answer::error(StatusCode::OK, &asker.id, code::INTERNAL, text, None);
+    };
+    let mut edits = Edits::of(message);
+    edits.set(&["params", "taskId"], &serde_json::Value::from(theirs).to_string());
+    visit.headers.insert(header::NAME, name);
+    let sieve = Sieve::of_task(&visit, ours);
+    relay::sieved(visit, pass, edits.apply().into(), asker, Some(sieve)).await
 }
 
 fn acknowledged(asker: &Asker) -> Bytes {
@@ -139,9 +184,6 @@ fn standing(task: &Task, asker: &Asker, now: Timestamp) -> Bytes {
     told.status_message = match kind.as_deref() {
         Some("input_required") => {
             "the server asks for more: make the call again with its requestState".into()
-        }
-        Some("task") => {
-            "the server goes on with a task of its own: ask for that one, named in `result`".into()
         }
         Some(_) | None => told.status_message,
     };

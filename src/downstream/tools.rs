@@ -31,10 +31,18 @@ const FRESH_MS: u64 = 30_000;
 /// Bytes of one event of a listening stream.
 const LARGEST_EVENT: usize = 16 << 20;
 
+enum Change {
+    /// Tools are taken out of a list.
+    Hide,
+    /// `server/discover` says that calls may go on as tasks.
+    Discover,
+    /// A task of the server's has the name that was given here, as JSON.
+    Task(String),
+}
+
 /// What is changed, for whom.
 pub(super) struct Sieve {
-    /// `server/discover` says that calls may go on as tasks; else tools are taken out of a list.
-    discover: bool,
+    change: Change,
     rules: Arc<Rules>,
     grant: String,
     server: String,
@@ -47,7 +55,7 @@ impl Sieve {
         let rules = visit.door.inner.broker.rules();
         let (grant, server) = (visit.grant.name.clone(), visit.server.name().to_owned());
         let hides = rules.of(&grant, &server).iter().any(|policy| policy.hides_anything());
-        hides.then_some(Self { discover: false, rules, grant, server, modern })
+        hides.then_some(Self { change: Change::Hide, rules, grant, server, modern })
     }
 
     /// For `server/discover`; `None`: no call of this grant at this server can wait.
@@ -55,7 +63,19 @@ impl Sieve {
         let rules = visit.door.inner.broker.rules();
         let (grant, server) = (visit.grant.name.clone(), visit.server.name().to_owned());
         let asks = rules.of(&grant, &server).iter().any(|policy| policy.asks_anyone());
-        asks.then_some(Self { discover: true, rules, grant, server, modern: true })
+        asks.then_some(Self { change: Change::Discover, rules, grant, server, modern: true })
+    }
+
+    /// For what the server says of its own task, which the agent knows by another name.
+    pub(super) fn of_task(visit: &Visit, name: &str) -> Self {
+        let rules = visit.door.inner.broker.rules();
+        let (grant, server) = (visit.grant.name.clone(), visit.server.name().to_owned());
+        let change = Change::Task(serde_json::Value::from(name).to_string());
+        Self { change, rules, grant, server, modern: true }
+    }
+
+    fn hides(&self) -> bool {
+        matches!(self.change, Change::Hide)
     }
 
     /// The reply on its way down, sieved whatever its status: a client may read the body of an error too.
@@ -113,7 +133,7 @@ impl Sieve {
     }
 
     fn whole(&self, headers: &HeaderMap, body: &Bytes) -> Result<Bytes, BrokenReply> {
-        if self.discover {
+        if !self.hides() {
             // Nothing is hidden: what cannot be read passes as it is.
             return Ok(self.read(headers, body).unwrap_or_else(|_| body.clone()));
         }
@@ -149,7 +169,7 @@ impl Sieve {
 
     fn message(&self, message: &Bytes) -> Result<Bytes, BrokenReply> {
         let sieved = match self.sieved(message) {
-            Err(_) if self.discover => None,
+            Err(_) if !self.hides() => None,
             sieved => sieved?,
         };
         Ok(sieved.map_or_else(|| message.clone(), Bytes::from))
@@ -162,8 +182,10 @@ impl Sieve {
             Message::Request(_) | Message::Notification(_) => return Ok(None),
         };
         let Answer::Result(result) = response.answer else { return Ok(None) };
-        if self.discover {
-            return Ok(advertised(response.raw, result));
+        match &self.change {
+            Change::Hide => {}
+            Change::Discover => return Ok(advertised(response.raw, result)),
+            Change::Task(name) => return Ok(renamed(response.raw, name)),
         }
         if !has_one_list(response.raw, result) {
             return Err(unreadable());
@@ -191,6 +213,13 @@ fn advertised(message: Json<'_>, result: Json<'_>) -> Option<Vec<u8>> {
     }
     keep_private(&mut edits, result);
     Some(edits.apply())
+}
+
+fn renamed(message: Json<'_>, name: &str) -> Option<Vec<u8>> {
+    let path = ["result", "taskId"];
+    message.at(&path)?;
+    let mut edits = Edits::of(message);
+    edits.set(&path, name).then(|| edits.apply())
 }
 
 /// It is this grant's alone, and only as long as its policy: no cache gives it to another.
@@ -250,7 +279,7 @@ mod tests {
         let policies = vec![Arc::new(Policy::parse("a.json", text).unwrap())];
         let rules = Rules { by_server: [("it".to_owned(), policies)].into(), ..Rules::default() };
         Sieve {
-            discover: false,
+            change: Change::Hide,
             rules: rules.into(),
             grant: "bot".into(),
             server: "it".into(),

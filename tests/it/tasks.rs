@@ -249,3 +249,29 @@ async fn an_approved_task_over_a_limit_is_sent_when_there_is_room_again() {
         assert_eq!(stands(&house, task).await["result"]["isError"], false);
     }
 }
+
+const THEIRS: &str =
+    r#"{"jsonrpc":"2.0","id":$ID,"result":{"resultType":"task","taskId":"t-1","status":"working","x":1.50}}"#;
+
+#[tokio::test]
+async fn a_server_that_goes_on_with_a_task_of_its_own_is_asked_about_that_one() {
+    let server = Server::start(Manner::Modern).await;
+    let house = House::open(Plan::at(&server.url)).await;
+    for method in ["tools/call", "tasks/get", "tasks/cancel"] {
+        server.answers(method, Script::new(200, "application/json", THEIRS));
+    }
+    let task = given(&caller(&house), &json!({})).await;
+    house.approve(&house.pending().await).await;
+    house.until(|call| call.state.name() == StateName::Completed).await;
+    for method in ["tasks/get", "tasks/cancel"] {
+        let (_, told) = about(house.agent(), method, &task).await;
+        assert_eq!((&told["id"], &told["result"]["taskId"]), (&json!(7), &task["taskId"]));
+        assert_eq!(told["result"]["x"], 1.5);
+        let asked = server.messages().pop().unwrap();
+        assert_eq!((&asked["method"], &asked["params"]["taskId"]), (&json!(method), &json!("t-1")));
+        assert_eq!(server.headers().last().unwrap()["mcp-name"], "t-1");
+    }
+    let other = house.other_agent("other", &["rig"]).await;
+    let (_, told) = about(other, "tasks/get", &task).await;
+    assert_eq!(told["error"]["code"], -32602);
+}
