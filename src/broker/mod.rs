@@ -11,10 +11,10 @@ mod compose;
 mod counters;
 mod deadlines;
 mod dispatch;
+mod enter;
 mod follows;
 mod join;
 mod lap;
-mod lost;
 mod measure;
 mod outcome;
 mod parked;
@@ -23,6 +23,7 @@ mod proof;
 mod read;
 mod reconsider;
 mod record;
+mod repeats;
 mod rules;
 mod seal;
 mod seats;
@@ -86,7 +87,7 @@ struct Inner {
     parked: parked::Parked,
     deadlines: deadlines::Deadlines,
     reconsidered: reconsider::Reconsidered,
-    lost: lost::Lost,
+    repeats: repeats::Repeats,
     seal: seal::Seal,
     /// True from when a door is there: before, no policy and no server is.
     serves_tasks: AtomicBool,

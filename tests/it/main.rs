@@ -11,6 +11,7 @@ mod doorkeeping;
 mod eras;
 mod http_errors;
 mod laps;
+mod once;
 mod one_call;
 mod pipes;
 mod refusals;
