@@ -111,7 +111,7 @@ impl Drop for UnderWay {
 struct CannotHaveRun(String, Option<Box<HttpError>>);
 
 /// The agent's end of an exchange, which may be gone.
-pub(super) struct Agent(mpsc::Sender<Part>);
+pub(super) struct Agent(pub(super) mpsc::Sender<Part>);
 
 impl Agent {
     async fn tell(&self, part: Part) {
@@ -121,6 +121,18 @@ impl Agent {
 }
 
 impl Inner {
+    /// As `Broker::dispatch`, in the task of whoever calls it.
+    pub(super) async fn serve(
+        self: &Arc<Self>,
+        waiter: Waiter,
+        link: &Link,
+        live: &Live,
+        agent: &Agent,
+    ) -> Part {
+        let _under_way = UnderWay::of(self);
+        self.send(waiter, link, live, agent).await
+    }
+
     /// From permitted to settled.
     async fn send(self: &Arc<Self>, waiter: Waiter, link: &Link, live: &Live, agent: &Agent) -> Part {
         let id = waiter.call();

@@ -10,7 +10,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     Broker, Clock, Inner, Rules, Settings, counters::Counted, deadlines::Deadlines, follows, parked::Parked,
-    reconsider::Reconsidered, repeats::Repeats, seats::Seats, segments::segments, stops::Stops,
+    reconsider::Reconsidered, repeats::Repeats, seal::Seal, seats::Seats, segments::segments, stops::Stops,
 };
 use crate::{
     call::{Call, Replica, StateName},
@@ -59,6 +59,8 @@ impl Broker {
             deadlines: Deadlines::default(),
             reconsidered: Reconsidered::default(),
             repeats: Repeats::default(),
+            seal: Seal::new(&fingerprint_key),
+            serves_tasks: AtomicBool::new(false),
             segments: queue,
             metrics,
             open: AtomicBool::new(true),

@@ -17,7 +17,9 @@ use super::{
     delivery::recall,
     http::Visit,
     lines::Leave,
-    listen, modern, relay, reply, versions,
+    listen, modern, relay, reply, tasks,
+    tools::Sieve,
+    versions,
     wait::{self, Thread},
 };
 use crate::{
@@ -42,10 +44,13 @@ pub(super) enum Errand {
     },
     Initialize(Passthrough, Bytes, ClientInfo),
     ListTools(Passthrough, Asker),
+    Discover(Passthrough, Asker),
     /// `subscriptions/listen`: a stream without an end of its own.
     Subscribe(Passthrough, Asker),
     /// `notifications/cancelled` for the request with this id, as written.
     Cancel(Passthrough, Box<str>),
+    /// About a task that was given here.
+    Task(Passthrough, tasks::Wish, Box<str>, Asker),
     Relay(Passthrough, Option<Asker>),
 }
 
@@ -61,6 +66,8 @@ pub(super) struct Wanted {
     pub unseen: Option<modern::Fault>,
     /// The response is this call's own: its stream can be resumed.
     pub alone: bool,
+    /// The `requestState` that was given here, when it comes back.
+    pub lap: Option<Box<str>>,
 }
 
 pub(super) type Refusal = Box<Response>;
@@ -135,12 +142,22 @@ pub(super) async fn run(visit: Visit, errand: Errand, body: Bytes) -> Response {
         Errand::Initialize(pass, id, client) => {
             Box::pin(relay::initialize(visit, pass, body, id, client)).await
         }
-        Errand::ListTools(pass, asker) => Box::pin(relay::list_tools(visit, pass, body, asker)).await,
+        Errand::ListTools(pass, asker) => {
+            let sieve = Sieve::of(&visit, asker.modern);
+            Box::pin(relay::sieved(visit, pass, body, asker, sieve)).await
+        }
+        Errand::Discover(pass, asker) => {
+            let sieve = Sieve::of_discover(&visit);
+            Box::pin(relay::sieved(visit, pass, body, asker, sieve)).await
+        }
         Errand::Subscribe(pass, asker) => Box::pin(listen::subscribe(visit, pass, body, asker)).await,
         Errand::Cancel(pass, id) => match cancel(&visit, &id) {
             Leave::Heard => StatusCode::ACCEPTED.into_response(),
             Leave::PassOn => Box::pin(relay::message(visit, pass, body, None)).await,
         },
+        Errand::Task(pass, wish, id, asker) => {
+            Box::pin(tasks::tell(visit, (pass, body), wish, &id, asker)).await
+        }
         Errand::Relay(pass, asker) => Box::pin(relay::message(visit, pass, body, asker)).await,
     }
 }
@@ -182,6 +199,7 @@ fn call(visit: &Visit, message: &Message<'_>, body: &Bytes, asker: Asker) -> Res
         unseen,
         asker,
         alone: true,
+        lap: lap(visit, call.request_state),
     })))
 }
 
@@ -190,7 +208,7 @@ async fn submit(visit: Visit, wanted: Wanted, body: Bytes) -> Response {
     if door.closing.is_cancelled() {
         return answer::draining(&wanted.asker.id);
     }
-    let Wanted { tool, arguments, input_responses, asker, client, mut live, unseen, alone } = wanted;
+    let Wanted { tool, arguments, input_responses, asker, client, mut live, unseen, alone, lap } = wanted;
     let patience = door.settings.patience(&client, live.progress_token.is_some());
     let ask = Ask {
         grant: visit.grant.clone(),
@@ -207,6 +225,13 @@ async fn submit(visit: Visit, wanted: Wanted, body: Bytes) -> Response {
         kind: AttachKind::Line,
     };
     let name = ask.tool.clone();
+    if let Some(state) = lap {
+        let rungs = door.settings.rungs(&ask.client, asker.modern, patience);
+        let returned = Box::pin(door.broker.returned(ask, state)).await;
+        let headers = modern::headers_of_call(&visit.headers, &name, asker.modern);
+        let live = Live { headers, ..live };
+        return Box::pin(wait::returned(visit, returned, asker, live, (patience, rungs))).await;
+    }
     let mut submission = door.broker.submit(ask).await;
     if let Submission::Recalled(outcome, ask) = submission {
         submission = Box::pin(recall(&visit.door, outcome, ask)).await;
@@ -230,15 +255,23 @@ async fn submit(visit: Visit, wanted: Wanted, body: Bytes) -> Response {
         Submission::Recalled(outcome, _) => wait::recalled(&visit, &outcome, &asker),
         Submission::Waiting(waiter) => {
             live.headers = modern::headers_of_call(&visit.headers, &name, asker.modern);
+            let mut rungs = door.settings.rungs(&waiter.now().request.client, asker.modern, patience);
+            rungs.task = asker.modern && tasks::declared_in(&body);
             drop((body, name));
             let thread = Thread::of(&visit, &asker).filter(|_| alone);
-            Box::pin(wait::hold(visit, waiter, asker, live, (patience, thread))).await
+            Box::pin(wait::hold(visit, waiter, asker, live, (patience, thread, rungs))).await
         }
     }
 }
 
 fn mismatch(fault: &modern::Fault, asker: &Asker) -> Response {
     answer::error(StatusCode::BAD_REQUEST, &asker.id, fault.code, &fault.message, None)
+}
+
+/// A state of ours that comes back; a server's own is the server's.
+fn lap(visit: &Visit, state: Option<Json<'_>>) -> Option<Box<str>> {
+    let state = state?.string()?;
+    visit.door.inner.broker.is_ours(&state).then(|| state.into())
 }
 
 /// What of a call belongs to this try of it only.
@@ -286,6 +319,9 @@ fn passing(
     asker: Option<Asker>,
 ) -> Result<Errand, Refusal> {
     let method = message.method().unwrap_or_default();
+    if let Some((wish, id, asker)) = tasks::asked(visit, message, asker.as_ref())? {
+        return Ok(Errand::Task(pass, wish, id, asker));
+    }
     if !may_use(visit, method) {
         return Err(not_found(method, asker.as_ref()));
     }
@@ -304,6 +340,7 @@ fn passing(
         (Class::Protocol, Some(asker)) if method == "subscriptions/listen" => {
             Ok(Errand::Subscribe(pass, asker))
         }
+        (Class::Protocol, Some(asker)) if method == "server/discover" => Ok(Errand::Discover(pass, asker)),
         (Class::Protocol, asker) => Ok(Errand::Relay(pass, asker)),
         (Class::List, Some(asker)) if method == "tools/list" => Ok(Errand::ListTools(pass, asker)),
         (Class::List | Class::Read, asker) => Ok(Errand::Relay(pass, asker)),

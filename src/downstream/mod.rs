@@ -21,6 +21,7 @@ mod session;
 mod settings;
 mod stage;
 mod stdio;
+mod tasks;
 mod tools;
 mod versions;
 mod wait;
@@ -69,6 +70,7 @@ impl Door {
         let idle = Duration::from_secs(settings.session_idle_s);
         let sessions = session::Sessions::new(settings.max_sessions, idle);
         let joined = joined::Sessions::new(settings.max_sessions, idle);
+        broker.serve_tasks();
         Self {
             inner: Arc::new(Inner {
                 broker,

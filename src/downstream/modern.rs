@@ -130,6 +130,12 @@ fn is_within(said: &str, json: Json<'_>) -> bool {
     }
 }
 
+/// Method and name of a request that is answered here, as its headers say them too.
+pub(super) fn check_named(headers: &HeaderMap, method: &str, name: &str) -> Result<(), Fault> {
+    mirrored(headers, header::METHOD, "Mcp-Method", method)?;
+    mirrored(headers, header::NAME, "Mcp-Name", name)
+}
+
 fn mirrored(headers: &HeaderMap, name: &str, shown: &str, body: &str) -> Result<(), Fault> {
     let Some(said) = text(headers, name) else {
         return Err(mismatch(format!("the header {shown} is missing")));

@@ -81,9 +81,16 @@ fn too_many(asker: &Asker) -> Response {
     answer::error(StatusCode::SERVICE_UNAVAILABLE, &asker.id, answer::code::INTERNAL, text, None)
 }
 
-/// `tools/list`, without the tools that do not exist for this grant.
-pub(super) async fn list_tools(visit: Visit, pass: Passthrough, body: Bytes, asker: Asker) -> Response {
-    let Some(sieve) = tools::Sieve::of(&visit, asker.modern) else {
+/// `tools/list` without the tools that do not exist for this grant, or `server/discover` with what the door
+/// itself can do for it.
+pub(super) async fn sieved(
+    visit: Visit,
+    pass: Passthrough,
+    body: Bytes,
+    asker: Asker,
+    sieve: Option<tools::Sieve>,
+) -> Response {
+    let Some(sieve) = sieve else {
         return message(visit, pass, body, Some(asker)).await;
     };
     let reply = match send(&visit, pass, &visit.link(), body).await {

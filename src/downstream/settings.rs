@@ -43,6 +43,20 @@ pub struct DoorSettings {
     pub patience: BTreeMap<String, Patience>,
     /// For every other client, s.
     pub default_patience_s: u64,
+    /// How often a client of 2026-07-28 is told to come back by itself before it is told to call again;
+    /// 0: never.
+    pub laps: u8,
+    /// Clients that are not, by `clientInfo.name`: their clocks run on meanwhile.
+    pub no_laps: Vec<String>,
+}
+
+/// How one call may go on waiting when its line ends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Rungs {
+    /// As a task.
+    pub task: bool,
+    /// So many returns are left, after so many.
+    pub laps: Option<(u8, u8)>,
 }
 
 /// How long one client's own clock lets a call wait.
@@ -87,6 +101,8 @@ impl Default for DoorSettings {
             joined_separator: Separator::default(),
             patience: patience.map(|(name, patience)| (name.to_owned(), patience)).into(),
             default_patience_s: 50,
+            laps: 8,
+            no_laps: vec!["codex-mcp-client".into()],
         }
     }
 }
@@ -103,6 +119,14 @@ impl DoorSettings {
             Some(Patience::Until(Until::ExpiryWithProgress)) if has_progress_token => None,
             Some(Patience::Until(Until::ExpiryWithProgress)) => default,
         }
+    }
+
+    /// What a waiting call of this client may go on as. Who is not kept waiting at all is not told to come back.
+    pub(super) fn rungs(&self, client: &ClientInfo, modern: bool, patience: Option<Duration>) -> Rungs {
+        let comes_back = modern
+            && patience.is_some_and(|patience| !patience.is_zero())
+            && !self.no_laps.contains(&client.name);
+        Rungs { task: false, laps: (comes_back && self.laps > 0).then_some((self.laps, 0)) }
     }
 
     /// May a request name this Host? A listed name without a port stands for all its ports.

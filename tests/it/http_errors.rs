@@ -103,7 +103,7 @@ async fn an_agent_that_was_away_reads_what_the_ledger_has() {
     let server = Server::start(Manner::Json).await;
     server.answers("tools/call", Script::new(403, "text/plain", "not you"));
     let mut plan = Plan::at(&server.url);
-    plan.door.delivery_ms = 200;
+    plan.door.delivery_ms = 1500;
     let house = House::open(plan).await;
     let agent = house.agent().initialized("test").await;
     let first = agent.post_unread(&call(1, "cancel", json!({})));

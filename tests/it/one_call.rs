@@ -105,7 +105,7 @@ async fn a_decision_within_the_grace_is_answered_as_plain_json() {
 async fn an_answer_that_was_missed_is_recalled_once() {
     let server = Server::start(Manner::Json).await;
     let mut plan = Plan::at(&server.url);
-    plan.door.delivery_ms = 200;
+    plan.door.delivery_ms = 1500;
     let house = House::open(plan).await;
     let agent = house.agent().initialized("test").await;
 
