@@ -56,7 +56,7 @@ impl Beats {
         }
         self.progress += 1e-6;
         let mut edits = Edits::of(notification.raw);
-        edits.set(&["params", "progress"], &self.progress.to_string());
+        edits.set(&["params", "progress"], &format!("{:.6}", self.progress));
         Some(edits.apply())
     }
 }

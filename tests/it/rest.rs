@@ -26,7 +26,7 @@ fn polled(server: &Server) -> Vec<String> {
 async fn polls(server: &Server, times: usize) {
     let enough = async {
         while polled(server).len() < times {
-            tokio::time::sleep(Duration::from_millis(5)).await;
+            server.another().await;
         }
     };
     tokio::time::timeout(Duration::from_secs(10), enough).await.expect("it is polled");

@@ -35,6 +35,7 @@ pub struct Server {
     seen: Arc<Mutex<Vec<Value>>>,
     headers: Arc<Mutex<Vec<HeaderMap>>>,
     scripts: Arc<Mutex<HashMap<&'static str, Script>>>,
+    came: Arc<Notify>,
 }
 
 /// What it answers to one method instead of its usual answer; `$ID` becomes the request's id.
@@ -75,8 +76,14 @@ impl Server {
     pub async fn start(manner: Manner) -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/mcp", listener.local_addr().unwrap());
-        let server =
-            Self { url, manner, seen: Arc::default(), headers: Arc::default(), scripts: Arc::default() };
+        let server = Self {
+            url,
+            manner,
+            seen: Arc::default(),
+            headers: Arc::default(),
+            scripts: Arc::default(),
+            came: Arc::default(),
+        };
         let router = Router::new().route("/mcp", any(answer)).with_state(server.clone());
         tokio::spawn(async move { axum::serve(listener, router).await });
         server
@@ -97,6 +104,11 @@ impl Server {
         self.messages().into_iter().filter(|m| m["method"] == "tools/call").collect()
     }
 
+    /// Resolves after another request reached it.
+    pub async fn another(&self) {
+        self.came.notified().await;
+    }
+
     /// The headers of every request that reached it.
     pub fn headers(&self) -> Vec<HeaderMap> {
         self.headers.lock().unwrap().clone()
@@ -105,6 +117,7 @@ impl Server {
 
 async fn answer(State(server): State<Server>, method: Method, headers: HeaderMap, body: Bytes) -> Response {
     server.headers.lock().unwrap().push(headers);
+    server.came.notify_one();
     let script = |method: &str| server.scripts.lock().unwrap().get(method).cloned();
     if let Some(script) = script(method.as_str()).filter(|_| method != Method::POST) {
         return script.respond(&Value::Null).await;
