@@ -3,7 +3,7 @@
 use countersign::call::StateName;
 use serde_json::json;
 
-use crate::rig::{House, Manner, Plan, Script, Server, call, text};
+use crate::rig::{Agent, House, Manner, Plan, Script, Server, call, text};
 
 #[tokio::test]
 async fn a_late_http_error_is_an_error_in_the_stream_with_its_body() {
@@ -109,6 +109,7 @@ async fn an_agent_that_was_away_reads_what_the_ledger_has() {
     let first = agent.post_unread(&call(1, "cancel", json!({})));
     house.approve(&house.pending().await).await;
     house.until(|call| call.state.name() == StateName::Failed).await;
+    Agent::unread(&first, "not you").await;
     drop(first);
     let again = agent.ask(&call(2, "cancel", json!({}))).await;
     assert_eq!(text(&again), "[NOT SENT] the server answered HTTP 403: not you");

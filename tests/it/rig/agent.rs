@@ -123,6 +123,20 @@ impl Agent {
         stream
     }
 
+    /// Returns when `text` lies unread in the socket.
+    pub async fn unread(stream: &std::net::TcpStream, text: &str) {
+        stream.set_nonblocking(true).unwrap();
+        let socket = TcpStream::from_std(stream.try_clone().unwrap()).unwrap();
+        let mut seen = vec![0; 1 << 16];
+        loop {
+            let size = socket.peek(&mut seen).await.unwrap();
+            if String::from_utf8_lossy(&seen[..size]).contains(text) {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
     /// Posts and waits for the whole answer.
     pub async fn ask(&self, message: &Value) -> Value {
         self.post(message).await.response().await
