@@ -116,7 +116,7 @@ pub(super) async fn hold(
     (patience, thread): (Option<Duration>, Option<Thread>),
 ) -> Response {
     let door = visit.door.clone();
-    let session = visit.session.as_ref().map(|session| &session.id);
+    let session = visit.session.as_ref().map(|session| &session.whose);
     let line = door.inner.lines.take(session, &String::from_utf8_lossy(&asker.id));
     let link = visit.link();
     let wait = Box::new(Wait {
