@@ -164,7 +164,7 @@ pub(super) async fn run(visit: Visit, errand: Errand, body: Bytes) -> Response {
 
 fn cancel(visit: &Visit, id: &str) -> Leave {
     let Some(session) = &visit.session else { return Leave::PassOn };
-    visit.door.inner.lines.cancel(&session.id, id)
+    visit.door.inner.lines.cancel(&session.whose, id)
 }
 
 // ── tools/call ────────────────────────────────────────────────────────

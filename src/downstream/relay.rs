@@ -40,7 +40,8 @@ pub(super) async fn initialize(
     let asker = Asker { id, modern: false };
     let conversation = Conversation::Session { grant: visit.grant.name.clone() };
     let link = visit.door.inner.broker.upstreams().link(&visit.server, conversation);
-    let reply = match send(&visit, pass, &link, body).await {
+    let out = Outbound::post(body).with_headers_of(&visit.headers);
+    let reply = match visit.door.inner.broker.relay(pass, &link, out).await {
         Ok(reply) => reply,
         Err(why) => return unreachable(&visit, Some(&asker), &why),
     };
@@ -140,7 +141,7 @@ pub(super) async fn relay(
     link: &Link,
     out: Outbound,
 ) -> Result<Reply, SendError> {
-    visit.door.inner.broker.relay(pass, link, out).await
+    visit.door.inner.broker.relay(pass, link, out).await.map(Reply::without_session)
 }
 
 pub(super) fn unreachable(visit: &Visit, asker: Option<&Asker>, why: &SendError) -> Response {

@@ -141,7 +141,7 @@ pub(super) async fn hold(
     (patience, thread, rungs): (Option<Duration>, Option<Thread>, Rungs),
 ) -> Response {
     let door = visit.door.clone();
-    let session = visit.session.as_ref().map(|session| &session.id);
+    let session = visit.session.as_ref().map(|session| &session.whose);
     let line = door.inner.lines.take(session, &String::from_utf8_lossy(&asker.id));
     let link = visit.link();
     let wait = Box::new(Wait {

@@ -112,12 +112,14 @@ impl Desk {
             }
             Order::SignInLink { reviewer } => self.sign_in_link(reviewer).await,
             Order::Stop { scope, reason, by } => {
-                self.broker.stop(scope, &by, &reason).await?;
-                Ok(json!({ "stopped": true }))
+                let what = words(&scope);
+                let denied = self.broker.stop(scope, &by, &reason).await?;
+                Ok(json!({ "stopped": what, "denied": denied }))
             }
             Order::Resume { scope, reason, by } => {
+                let what = words(&scope);
                 self.broker.resume(scope, &by, &reason).await?;
-                Ok(json!({ "resumed": true }))
+                Ok(json!({ "resumed": what }))
             }
         }
     }
@@ -168,5 +170,13 @@ fn shown(secret: &NewSecret) -> Value {
     match &secret.link {
         Some(link) => json!({ "name": secret.name, "token": secret.token, "link": link }),
         None => json!({ "name": secret.name, "token": secret.token }),
+    }
+}
+
+fn words(scope: &StopScope) -> String {
+    match scope {
+        StopScope::Agent(name) => format!("agent {name}"),
+        StopScope::Server(name) => format!("server {name}"),
+        StopScope::All => "everything".to_owned(),
     }
 }

@@ -173,3 +173,27 @@ async fn verbs_that_a_version_does_not_have_are_not_offered() {
         assert_eq!((answer.status.as_u16(), answer.headers["allow"].to_str().unwrap()), (405, verbs));
     }
 }
+
+#[tokio::test]
+async fn an_answer_of_a_batch_that_is_too_large_fails_its_element_only() {
+    let server = Server::start(Manner::Json).await;
+    let large = format!(r#"{{"jsonrpc":"2.0","id":$ID,"result":{{"x":"{}"}}}}"#, "x".repeat(4_000));
+    server.answers("tools/call", Script::new(200, "application/json", &large));
+    let mut plan = Plan::at(&server.url);
+    plan.upstream.max_body = 2_000;
+    let house = House::open(plan).await;
+    let agent = house.agent().initialized("test").await.with("mcp-protocol-version", "2025-03-26");
+    let ping = json!({"jsonrpc": "2.0", "id": 2, "method": "ping"});
+    let mut answer = agent.post(&json!([call(1, "look", json!({})), ping])).await;
+    let mut told = Vec::new();
+    while let Some(event) = answer.told().await {
+        if let Told::Message(message) = event {
+            told.push(message);
+        }
+    }
+    told.sort_by_key(|message| message["id"].as_i64());
+    assert_eq!(told.len(), 2, "{told:?}");
+    let words = told[0]["error"]["message"].as_str().unwrap();
+    assert!(words.contains("larger than 2000 bytes"), "{words}");
+    assert_eq!(told[1]["id"], 2);
+}

@@ -114,3 +114,33 @@ async fn an_agent_that_was_away_reads_what_the_ledger_has() {
     let again = agent.ask(&call(2, "cancel", json!({}))).await;
     assert_eq!(text(&again), "[NOT SENT] the server answered HTTP 403: not you");
 }
+
+#[tokio::test]
+async fn a_server_says_nothing_of_the_protocol_in_headers_but_its_session() {
+    let answer = r#"{"jsonrpc":"2.0","id":$ID,"result":{"content":[],"tools":[]}}"#;
+    for status in [200, 403] {
+        let server = Server::start(Manner::Json).await;
+        let mut plan = Plan::at(&server.url);
+        plan.door.grace_ms = 60_000;
+        let house = House::open(plan).await;
+        let agent = house.agent().initialized("test").await;
+        for method in ["tools/call", "tools/list", "ping"] {
+            let mut script = Script::new(status, "application/json", answer);
+            script.headers.extend([("mcp-session-id", "evil"), ("mcp-anything", "x"), ("retry-after", "7")]);
+            server.answers(method, script);
+        }
+        let waiting = call(1, "cancel", json!({}));
+        let (waited, ()) = tokio::join!(agent.post(&waiting), async {
+            house.approve(&house.pending().await).await;
+        });
+        let mut answers = vec![waited, agent.post(&call(2, "look", json!({}))).await];
+        for method in ["tools/list", "ping"] {
+            answers.push(agent.post(&json!({"jsonrpc": "2.0", "id": 3, "method": method})).await);
+        }
+        for answer in answers {
+            let said: Vec<_> =
+                answer.headers.keys().filter(|name| name.as_str().starts_with("mcp-")).collect();
+            assert_eq!(said, [] as [&str; 0], "{status}");
+        }
+    }
+}

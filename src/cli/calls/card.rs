@@ -92,6 +92,9 @@ fn agent(call: &Value) -> String {
         let (name, version) = (visible(text(client, "name")), visible(text(client, "version")));
         words.push_str(&format!(" ({name} {version})"));
     }
+    if !matches!(text(call, "state"), "pending" | "permitted" | "dispatched") {
+        return words;
+    }
     let waits = match text(call, "waiting") {
         "line" => ", waits on the line",
         "task" => ", waits as a task",
@@ -172,4 +175,17 @@ fn left(moment: &str) -> Option<String> {
         120..7_200 => format!("in {} min", seconds / 60),
         _ => format!("in {} h", seconds / 3_600),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    #[test]
+    fn an_agent_waits_for_what_is_not_settled() {
+        let told = |state: &str| super::agent(&json!({"agent": "bot", "waiting": "line", "state": state}));
+        assert_eq!(told("pending"), "bot, waits on the line");
+        assert_eq!(told("denied"), "bot");
+        assert_eq!(told("completed"), "bot");
+    }
 }

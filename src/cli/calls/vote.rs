@@ -73,6 +73,10 @@ pub(super) async fn deny(reviewer: &Reviewer, denial: Denial, json: bool) -> any
 
 pub(super) async fn lift(reviewer: &Reviewer, name: &str, json: bool) -> anyhow::Result<ExitCode> {
     let call = find(reviewer, name).await?;
+    anyhow::ensure!(
+        card::text(&call, "state") != "denied" || !card::text(&call, "answers_until").is_empty(),
+        "nothing to lift: the same call, made again, asks people"
+    );
     let id = card::text(&call, "id");
     let after = reviewer.post(&format!("/api/v1/calls/{id}/lift"), &json!({})).await?;
     if json {

@@ -74,6 +74,12 @@ impl Agent {
         self
     }
 
+    /// The same, at another server.
+    pub fn to(mut self, server: &str) -> Self {
+        self.path = format!("/mcp/{server}");
+        self
+    }
+
     pub fn without(mut self, name: &'static str) -> Self {
         self.headers.remove(name);
         self
