@@ -36,6 +36,10 @@ fn a_reviewer_decides_from_the_terminal_and_the_joined_agent_is_answered() {
     let batch = ask_to_cancel(&mut agent);
     let call = parked(&watch);
     let listed = home.run(&["calls", "list", "--state", "pending", "--json"]).json();
+    let named = home.run(&["calls", "list", "--state", "unknown outcome, waiting", "--json"]).json();
+    assert_eq!(named["calls"][0]["id"], listed["calls"][0]["id"], "{named}");
+    let table = home.run(&["calls", "list", "--state", "waiting"]).ends(0).out();
+    assert!(table.contains(" waiting "), "{table}");
     let code = listed["calls"][0]["short_code"].as_str().unwrap();
     let card = home.run(&["calls", "show", code]).ends(0).out();
     assert!(card.contains(&format!("batch_id = \"{batch}\"")), "{card}");

@@ -145,7 +145,7 @@ async fn cast(
     let words = match (card::text(&body, "vote"), state) {
         ("approve", "pending") => "your approval counts; more are needed",
         ("approve", _) if is_on_the_line => "approved; it is sent now",
-        ("approve", "permitted") => "approved; it runs when the agent comes back",
+        ("approve", "permitted") => "approved; it runs if the agent comes back",
         ("approve", _) => "approved",
         _ if body["once"] == true => "denied; made again, it asks people again",
         _ => "denied; nothing was run",
