@@ -14,6 +14,7 @@ mod joined;
 mod lines;
 mod listen;
 mod modern;
+mod passing;
 mod peer;
 mod relay;
 mod reply;
