@@ -1,9 +1,14 @@
 //! How fast the store appends, and how it answers when it is large.
 //!
 //! `cargo bench --bench store` prints appends per second and their latency with 1, 16 and 128 appenders;
-//! `cargo bench --bench store -- 1000000` then fills a store with that many entries and asks it questions.
+//! `cargo bench --bench store -- 1000000` fills a store with that many entries instead and asks it
+//! questions; a second number says how many calls wait, a folder (`./x/`) where the store is kept.
+
+#[path = "rig/history.rs"]
+mod history;
 
 use std::{
+    path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -24,20 +29,41 @@ use uuid::Uuid;
 const PER_RUN: Duration = Duration::from_secs(3);
 
 fn main() {
-    let entries = std::env::args().find_map(|argument| argument.parse::<u64>().ok());
+    let numbers: Vec<u64> = std::env::args().filter_map(|argument| argument.parse().ok()).collect();
+    let kept = std::env::args().find(|argument| argument.contains('/') && Path::new(argument).is_dir());
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     runtime.block_on(async {
-        for appenders in [1, 16, 128] {
-            appends(appenders).await;
-        }
-        if let Some(entries) = entries {
-            large(entries).await;
-        }
+        let Some(entries) = numbers.first() else {
+            for appenders in [1, 16, 128] {
+                appends(appenders).await;
+            }
+            return;
+        };
+        large(*entries, numbers.get(1).copied().unwrap_or(1000), kept.map(PathBuf::from)).await;
     });
 }
 
 fn open(folder: &tempfile::TempDir) -> Arc<Sqlite> {
-    Arc::new(Sqlite::open(&folder.path().join("bench.db"), OpenOptions::default()).expect("a store"))
+    open_at(folder.path())
+}
+
+fn open_at(folder: &Path) -> Arc<Sqlite> {
+    Arc::new(Sqlite::open(&folder.join("bench.db"), OpenOptions::default()).expect("a store"))
+}
+
+/// CPU time of this process so far.
+fn cpu() -> Duration {
+    let stat = std::fs::read_to_string("/proc/self/stat").expect("Linux");
+    let after = stat.rsplit_once(") ").expect("a name").1;
+    let ticks: u64 = after.split(' ').skip(11).take(2).map(|t| t.parse::<u64>().expect("ticks")).sum();
+    Duration::from_millis(ticks * 10)
+}
+
+/// The most memory that this process had resident, KiB.
+fn most_memory() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").expect("Linux");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a size");
+    line.trim().trim_end_matches(" kB").parse().expect("a number")
 }
 
 async fn appends(appenders: u64) {
@@ -73,26 +99,20 @@ async fn appends(appenders: u64) {
     println!("{appenders:>4} appenders: {rate:>8.0} appends/s, p50 {:?}, p99 {:?}", at(0.5), at(0.99));
 }
 
-/// A thousand pending, the rest settled.
-async fn large(entries: u64) {
+/// A thousand pending unless told otherwise, the rest settled. A folder that was named is kept: what it
+/// holds is asked again.
+async fn large(entries: u64, pending: u64, kept: Option<PathBuf>) {
     let folder = tempfile::tempdir().expect("a folder");
-    let store = open(&folder);
+    let path = kept.unwrap_or_else(|| folder.path().to_owned());
+    let store = open_at(&path);
     let begun = Instant::now();
-    let mut n = 0;
-    while n < entries {
-        let mut batch = Batch { at: Timestamp(1_790_000_000_000), ..Batch::default() };
-        for _ in 0..1000 {
-            let state = if n.is_multiple_of((entries / 1000).max(1)) {
-                pending()
-            } else {
-                State::Expired { lapsed: false }
-            };
-            batch.writes.extend(submit(&call(n, state)).writes);
-            n += 1;
-        }
-        store.append(batch).await.expect("a batch");
+    if *store.head().borrow() < entries {
+        history::fill(&store, entries, pending).await;
     }
-    println!("{entries} entries of as many calls written in {:?}", begun.elapsed());
+    let entries = *store.head().borrow();
+    let n = store.calls(Filter { limit: 1, ..Filter::default() }).await.expect("a page").calls.len();
+    assert_eq!(n, 1, "there are calls");
+    println!("{entries} entries are here after {:?}", begun.elapsed());
     let page = |filter: Filter| Filter { limit: 50, ..filter };
     let any = Filter::default;
     let text = |text: &str| page(Filter { text: Some(text.into()), ..any() });
@@ -108,18 +128,49 @@ async fn large(entries: u64) {
     ask(&store, "text of a few", text("rare")).await;
     ask(&store, "text of many", text("tool-1")).await;
     ask(&store, "text of none", text("nothing")).await;
-    ask(&store, "short code", text(&call(entries / 2, pending()).digest.short_code())).await;
-    ask(&store, "id", text(&call(entries / 3, pending()).id.to_string())).await;
+    ask(&store, "short code", text(&history::digest(entries / 20).short_code())).await;
+    ask(&store, "id", text(&history::id(entries / 30).to_string())).await;
     ask(&store, "a reviewer of none", page(Filter { reviewer: Some("ann".into()), ..any() })).await;
     time("counts", async { store.counts().await.expect("counts").len() }).await;
     time("due", async { store.due(Timestamp(1_799_000_000_000), 100).await.expect("due").len() }).await;
+    ask(&store, "a reviewer of many", page(Filter { reviewer: Some("reviewer-3".into()), ..any() })).await;
+    ask(&store, "a word of few arguments", text("quicksilver")).await;
+    ask(&store, "a word of all arguments", text("ordinary clean")).await;
+    ask(&store, "one argument's value", text(&format!("batch-{:08}", entries / 40))).await;
+    first_times(&store).await;
+    let id = history::id(entries / 30);
+    time("one call", async { usize::from(store.call(id).await.expect("a call").is_some()) }).await;
+    time("its stream", async { store.stream(Stream::Call(id)).await.expect("entries").len() }).await;
+    store.drain().await.expect("a signed head");
+    let before = cpu();
     time("verify", async {
         let report = store.read_only().verify(Some(store.verifying_key()), None).expect("a report");
+        assert_eq!(report.bad, None);
         usize::try_from(report.entries).expect("fits")
     })
     .await;
+    println!("{:>24}: {:?} of CPU, {} MiB at most", "verify", cpu() - before, most_memory() >> 10);
     drop(store);
-    time("open", async { usize::from(open(&folder).is_open()) }).await;
+    time("open", async { usize::from(open_at(&path).is_open()) }).await;
+}
+
+/// What parking costs in looks for the same call: ten thousand calls at once, each made for the first time;
+/// then as many that are known.
+async fn first_times(store: &Arc<Sqlite>) {
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    for (what, from) in [("10,000 first times", 1 << 40), ("10,000 known keys", 0)] {
+        let before = cpu();
+        time(what, async {
+            let looks = (from..from + 10_000).map(|n| store.same(history::print(n)));
+            futures_util::future::join_all(looks)
+                .await
+                .into_iter()
+                .map(|same| same.expect("calls").len())
+                .sum()
+        })
+        .await;
+        println!("{what:>24}: {:?} of CPU", cpu() - before);
+    }
 }
 
 async fn ask(store: &Sqlite, what: &str, filter: Filter) {
@@ -129,7 +180,7 @@ async fn ask(store: &Sqlite, what: &str, filter: Filter) {
 async fn time(what: &str, question: impl Future<Output = usize>) {
     let begun = Instant::now();
     let found = question.await;
-    println!("{what:>20}: {found:>4} in {:?}", begun.elapsed());
+    println!("{what:>24}: {found:>4} in {:?}", begun.elapsed());
 }
 
 fn pending() -> State {

@@ -44,6 +44,7 @@
 //!       └► the waiter's seat            "permitted": broker/claim proves the authority of this moment
 //!              └► broker/dispatch ═► Dispatched → Permit ─► upstream::forward(permit) ─► the server
 //!                        └► the answer ═► Completed ─► downstream/answer ─► agent
+//!       a call that waits as a task has no seat: broker/task follows it, and dispatches it so too
 //!
 //!  reviewer ──► api/verbs, or the command line through it ─► broker/people ═► a vote, on the digest that was read
 //! ```
@@ -95,12 +96,15 @@
 //! |---|---|
 //! | what may happen to a call | `call/decide/`, `call/evolve.rs`; then let `tests/model` say what you missed |
 //! | a word that an agent reads | `downstream/answer.rs` |
+//! | what a waiting call goes on as (a task, a return) | `downstream/tasks.rs`, `broker/task.rs`, `broker/lap.rs` |
 //! | a word that a person reads | `api/problem.rs`, `web/assets/words.js` |
 //! | a key of a policy | `policy/document.rs`, `policy/rules.rs`; cases in `tests/policy` |
+//! | how servers are joined at `/mcp` | `downstream/joined/` |
 //! | what of MCP passes unasked | `mcp/methods.rs` |
 //! | a protocol version | `mcp/version.rs`, `downstream/modern.rs` |
 //! | what counts as "not sent" | `upstream/reply.rs` |
-//! | a table, a query | `store/sqlite/schema.rs`, `query.rs`; the contract in `tests/store` |
+//! | a table, a query | `store/sqlite/schema.rs`, `query.rs`, `words.rs`; the contract in `tests/store` |
+//! | what verification compares | `ledger/verify.rs` for the chain, `store/sqlite/audit/`, `identity/audit.rs` |
 //! | a route for people | `api/router.rs`; the OpenAPI document follows, `tests/api` compares |
 //! | whose access tokens open what | `oauth/resource.rs`, `downstream/access.rs` |
 //! | how the broker signs in at a server | `oauth/login.rs`, `oauth/introduce.rs`; renewal: `oauth/account.rs` |

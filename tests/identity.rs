@@ -4,11 +4,11 @@ use std::{sync::Arc, time::Duration};
 
 use countersign::{
     call::{Person, Role, Timestamp},
-    identity::{ABSOLUTE, Access, GrantSettings, IDLE, Identity, IdentityError, LINK_TTL},
+    identity::{ABSOLUTE, Access, GrantSettings, IDLE, Identity, IdentityError, LINK_TTL, audit},
     ledger::{AgentEvent, Fact, ReviewerEvent, Stream},
     store::{
         Store,
-        sqlite::{OpenOptions, Sqlite},
+        sqlite::{OpenOptions, ReadOnly, Sqlite},
     },
 };
 use tempfile::TempDir;
@@ -248,4 +248,61 @@ async fn two_processes_that_write_at_once_both_see_what_was_written() {
     assert!(w.identity.grant(&two.token).is_some());
     let both = other.directory();
     assert_eq!(both.agents_version, w.store.version(Stream::Agents).await.unwrap());
+}
+
+#[tokio::test]
+async fn a_credential_that_the_ledger_does_not_know_is_named() {
+    let w = world().await;
+    let (grant, other) = (configured("built", "a-token-that-is-long-enough"), servers(&["a"]));
+    w.identity.set_config(&[grant], NOW).await.unwrap();
+    w.identity.add_agent("bot", other.clone(), "ann", NOW).await.unwrap();
+    w.identity.add_agent("gone", other, "ann", NOW).await.unwrap();
+    w.identity.revoke_agent("gone", "ann", NOW).await.unwrap();
+    w.identity.rotate_agent("bot", "ann", NOW).await.unwrap();
+    let ann = w.identity.add_reviewer(person("ann"), "root", NOW).await.unwrap();
+    let bob = w.identity.add_reviewer(person("bob"), "root", NOW).await.unwrap();
+    w.identity.spend_link(token_of(ann.link.as_deref().unwrap()), NOW).await.unwrap().unwrap();
+    w.identity.sign_in(&bob.token, NOW).await.unwrap().unwrap();
+    w.identity.revoke_reviewer("bob", "root", NOW).await.unwrap();
+    let path = w.folder.path().join("countersign.db");
+    let found = |path: &std::path::Path| audit::first_changed(&ReadOnly::open(path).unwrap()).unwrap();
+    assert_eq!(found(&path), None);
+    let swap = |from: &str, to: &str| format!("CAST(replace(CAST(value AS TEXT), '{from}', '{to}') AS BLOB)");
+    for (sql, number, why) in [
+        (format!("UPDATE kv SET value = {} WHERE key = 'bot'", swap("\"a\"", "\"*\"")), 5, "agent bot"),
+        (format!("UPDATE kv SET value = {} WHERE key = 'built'", swap("grant-", "grant_")), 1, "agent built"),
+        ("DELETE FROM kv WHERE key = 'bot'".into(), 5, "no row of agent bot"),
+        // Somebody else's token under a name that is trusted.
+        (
+            "UPDATE kv SET value = CAST(json_set(CAST(value AS TEXT), '$.hash', \
+             'AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA') AS BLOB) WHERE key = 'bot'"
+                .into(),
+            5,
+            "agent bot",
+        ),
+        (
+            "INSERT INTO kv SELECT space, 'evil', value FROM kv WHERE key = 'bot'".into(),
+            5,
+            "belongs to no entry",
+        ),
+        (format!("UPDATE kv SET value = {} WHERE key = 'ann'", swap("ops", "root")), 6, "reviewer ann"),
+        ("INSERT INTO kv SELECT space, 'bob', value FROM kv WHERE key = 'ann'".into(), 10, "reviewer bob"),
+        (
+            "INSERT INTO kv SELECT space, 'AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA', value FROM kv \
+             WHERE space = 'session'"
+                .into(),
+            10,
+            "session",
+        ),
+    ] {
+        let copy = w.folder.path().join("copy.db");
+        let _ = std::fs::remove_file(&copy);
+        rusqlite::Connection::open(&path)
+            .unwrap()
+            .execute("VACUUM INTO ?1", [copy.to_str().unwrap()])
+            .unwrap();
+        assert!(rusqlite::Connection::open(&copy).unwrap().execute(&sql, []).unwrap() > 0, "{sql}");
+        let bad = found(&copy).unwrap_or_else(|| panic!("{sql}"));
+        assert!(bad.why.contains(why) && bad.number == number, "{sql}: {bad:?}");
+    }
 }

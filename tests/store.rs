@@ -8,3 +8,7 @@ mod crash;
 mod sample;
 #[path = "store/sqlite.rs"]
 mod sqlite;
+#[path = "store/start.rs"]
+mod start;
+#[path = "store/words.rs"]
+mod words;

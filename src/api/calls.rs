@@ -34,7 +34,9 @@ pub(super) struct CallQuery {
     agent: Option<String>,
     /// Who voted on it.
     reviewer: Option<String>,
-    /// Text in the tool, server, agent, id or short code.
+    /// Text in the tool, server, agent, id or short code, or whole words of the arguments: at most 8, of up
+    /// to 64 bytes. A page may be short
+    /// of calls, or empty, while `next` says where the search goes on.
     q: Option<String>,
     /// The last page's `next`.
     after: Option<String>,
@@ -62,7 +64,8 @@ pub(super) struct CallDetail {
     arguments_raw: Option<String>,
     /// What is sent beside the arguments: `params` as the agent wrote it, without `name`, `arguments` and
     /// those members of `_meta` that are progress token, trace, or the protocol's own words about the
-    /// client. Null when there is nothing, or it was erased.
+    /// client. Where the message has members beside `params`, they and that `params`. Null when there is
+    /// nothing, or it was erased.
     other_raw: Option<String>,
     timeline: Vec<StepModel>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -95,6 +98,7 @@ pub(super) struct OutcomeModel {
     (status = 200, body = CallPage),
     (status = 400, body = Problem, content_type = "application/problem+json"),
     (status = 401, body = Problem, content_type = "application/problem+json"),
+    (status = 422, body = Problem, content_type = "application/problem+json"),
 ))]
 pub(super) async fn list(
     State(api): State<ApiParts>,
@@ -104,8 +108,8 @@ pub(super) async fn list(
     let page = api.broker.calls(filter(query)?).await?;
     let mut calls = Vec::with_capacity(page.calls.len());
     for call in &page.calls {
-        let params = api.broker.params(call.id).await?;
-        calls.push(model(&api, call, params.as_ref(), &viewer.person));
+        let message = api.broker.message(call.id).await?;
+        calls.push(model(&api, call, message.as_ref(), &viewer.person));
     }
     Ok(Json(CallPage { calls, next: page.next, cursor: Cursor(page.head) }))
 }
@@ -127,18 +131,18 @@ pub(super) async fn show(
 }
 
 /// A call as `viewer` sees it now.
-pub(super) fn model(api: &ApiParts, call: &Call, params: Option<&Bytes>, viewer: &Person) -> CallModel {
+pub(super) fn model(api: &ApiParts, call: &Call, message: Option<&Bytes>, viewer: &Person) -> CallModel {
     let directory = api.broker.identity().directory();
     let request = &call.request;
     let rules = api.broker.rules();
     let policies = rules.of(&request.agent, &request.server);
     let risk = policies.iter().filter_map(|policy| policy.risk(&request.server, &request.tool)).max();
     let (now, redelivery) = (api.broker.clock().now(), api.broker.settings().redelivery);
-    CallModel::new(call, params, &View { viewer, people: &directory.people, now, redelivery, risk })
+    CallModel::new(call, message, &View { viewer, people: &directory.people, now, redelivery, risk })
 }
 
 fn detail(api: &ApiParts, view: &CallView, viewer: &Person) -> CallDetail {
-    let mut call = model(api, &view.call, view.params.as_ref(), viewer);
+    let mut call = model(api, &view.call, view.message.as_ref(), viewer);
     for step in &view.timeline {
         let Fact::Call(Event::Voted { review }) = &step.entry.fact else { continue };
         let same = call.reviews.iter_mut().find(|r| r.reviewer == review.reviewer.name && r.at == review.at);
@@ -147,11 +151,11 @@ fn detail(api: &ApiParts, view: &CallView, viewer: &Person) -> CallDetail {
         }
     }
     let timeline: Vec<StepModel> = view.timeline.iter().filter_map(timeline::step).collect();
-    let raw = view.params.as_deref().and_then(arguments);
+    let raw = view.message.as_deref().and_then(arguments);
     CallDetail {
         call,
         arguments_raw: raw.map(|raw| raw.get().to_owned()),
-        other_raw: view.params.as_deref().and_then(sent_beside),
+        other_raw: view.message.as_deref().and_then(sent_beside),
         outcome: outcome(view, &timeline),
         timeline,
         card: None,

@@ -125,7 +125,7 @@ pub(super) struct View<'a> {
 }
 
 impl CallModel {
-    pub(super) fn new(call: &Call, params: Option<&Bytes>, view: &View<'_>) -> Self {
+    pub(super) fn new(call: &Call, message: Option<&Bytes>, view: &View<'_>) -> Self {
         let request = &call.request;
         let (expires_at, use_by) = deadlines(&call.state);
         let refusal = voting(call, view).err();
@@ -133,8 +133,8 @@ impl CallModel {
             id: call.id,
             server: request.server.clone(),
             tool: request.tool.clone(),
-            arguments: params.and_then(|params| arguments(params)),
-            other: params.is_some_and(|params| sent_beside(params).is_some()),
+            arguments: message.and_then(|message| arguments(message)),
+            other: message.is_some_and(|message| sent_beside(message).is_some()),
             agent: request.agent.clone(),
             owner: request.owner.clone(),
             client: client(&request.client),
@@ -169,15 +169,23 @@ impl CallModel {
     }
 }
 
-/// The raw value of `arguments` in raw `params`; `{}` where there was none.
-pub(super) fn arguments(params: &[u8]) -> Option<Box<RawValue>> {
+/// The raw value of `params.arguments` in a request; `{}` where there was none.
+pub(super) fn arguments(message: &[u8]) -> Option<Box<RawValue>> {
+    #[derive(Deserialize)]
+    struct Message<'a> {
+        #[serde(borrow)]
+        params: Params<'a>,
+    }
     #[derive(Deserialize)]
     struct Params<'a> {
         #[serde(borrow)]
         arguments: Option<&'a RawValue>,
     }
-    let params: Params<'_> = serde_json::from_slice(params).ok()?;
-    params.arguments.map_or_else(|| RawValue::from_string("{}".to_owned()).ok(), |raw| Some(raw.to_owned()))
+    let message: Message<'_> = serde_json::from_slice(message).ok()?;
+    message
+        .params
+        .arguments
+        .map_or_else(|| RawValue::from_string("{}".to_owned()).ok(), |raw| Some(raw.to_owned()))
 }
 
 /// Who ended a call, in one word.
@@ -213,7 +221,9 @@ fn settled_by(state: &State) -> Option<String> {
 
 fn answers_until(call: &Call, view: &View<'_>) -> Option<Timestamp> {
     let until = call.settled_at?.plus(view.redelivery);
-    denial_answers(call, view.redelivery, view.now).then_some(until)
+    // Meant for this call only: whoever did not hear it yet is told once, which leaves nothing to lift.
+    let once = call.reviews.iter().any(|review| review.vote == Vote::Deny && review.once);
+    (!once && denial_answers(call, view.redelivery, view.now)).then_some(until)
 }
 
 fn resolved(state: &State) -> Option<&'static str> {
@@ -353,9 +363,9 @@ mod tests {
     fn arguments_are_the_agents_own_bytes() {
         let raw = |stored: &str| arguments(stored.as_bytes()).map(|raw| raw.get().to_owned());
         let odd = r#"{ "n": 12345678901234567890.10, "s":"\u0041" }"#;
-        let params = format!(r#"{{"name":"t","arguments":{odd}}}"#);
-        assert_eq!(raw(&params).as_deref(), Some(odd));
-        assert_eq!(raw(r#"{"name":"t"}"#).as_deref(), Some("{}"));
+        let message = format!(r#"{{"params":{{"name":"t","arguments":{odd}}}}}"#);
+        assert_eq!(raw(&message).as_deref(), Some(odd));
+        assert_eq!(raw(r#"{"params":{"name":"t"}}"#).as_deref(), Some("{}"));
         assert_eq!(raw("not json"), None);
     }
 }

@@ -203,6 +203,6 @@ async fn answer<C: std::ops::Deref<Target = Call>>(
     viewer: &Person,
 ) -> Answer {
     let call = done.map_err(|rejection| Problem::from(rejection).about(id))?;
-    let params = api.broker.params(id).await?;
-    Ok(Json(model(api, &call, params.as_ref(), viewer)))
+    let message = api.broker.message(id).await?;
+    Ok(Json(model(api, &call, message.as_ref(), viewer)))
 }

@@ -77,3 +77,27 @@ pub(super) fn json(bytes: &[u8]) -> Option<Json<'_>> {
 fn text(bytes: &Bytes) -> Option<&str> {
     str::from_utf8(bytes).ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Live, compose, other_params};
+
+    /// What one try brings is not bound; everything else that is sent is.
+    #[test]
+    fn the_digest_binds_every_member_that_is_sent() {
+        let call = |id: u32, more: &str| {
+            format!(
+                r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/call"{more},"params":{{"name":"t","arguments":{{}}}}}}"#
+            )
+        };
+        let bound = |text: &str| other_params(text.as_bytes());
+        let odd = call(1, r#","su":1.0"#);
+        assert_eq!(bound(&call(1, "")), bound(&call(2, "")));
+        assert_ne!(bound(&call(1, "")), bound(&odd));
+        assert_ne!(bound(&call(1, r#","su":1"#)), bound(&odd), "the agent's own bytes");
+        let live = Live { id: "7".into(), ..Live::default() };
+        let sent = compose(odd.as_bytes(), &live).expect("a message");
+        assert_eq!(bound(&odd), other_params(&sent));
+        assert!(String::from_utf8_lossy(&sent).contains(r#""su":1.0"#));
+    }
+}

@@ -6,10 +6,10 @@
 use std::sync::{Arc, atomic::Ordering};
 
 use bytes::Bytes;
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::Instant};
 
 use super::{
-    Allowed, Broker, End, Exchange, Inner, Live, Outcome, Part, Waiter,
+    Allowed, Broker, End, Exchange, HttpError, Inner, Live, Outcome, Part, Waiter,
     answers::{Arrival, Arrivals},
     claim::Claimed,
     compose::compose,
@@ -80,13 +80,14 @@ impl Broker {
         let (sender, parts) = mpsc::channel(PARTS);
         let inner = Arc::clone(&self.inner);
         let under_way = UnderWay::of(&inner);
+        let attachment = waiter.attachment;
         self.inner.tasks.spawn(async move {
             let agent = Agent(sender);
             let part = inner.send(waiter, &link, &live, &agent).await;
             drop(under_way);
             agent.tell(part).await;
         });
-        Exchange { parts }
+        Exchange { attachment, parts }
     }
 }
 
@@ -106,11 +107,11 @@ impl Drop for UnderWay {
     }
 }
 
-/// Why a call that had its permit cannot have run.
-struct CannotHaveRun(String);
+/// Why a call that had its permit cannot have run; in the server's own words, if it said so.
+struct CannotHaveRun(String, Option<Box<HttpError>>);
 
 /// The agent's end of an exchange, which may be gone.
-pub(super) struct Agent(mpsc::Sender<Part>);
+pub(super) struct Agent(pub(super) mpsc::Sender<Part>);
 
 impl Agent {
     async fn tell(&self, part: Part) {
@@ -120,6 +121,18 @@ impl Agent {
 }
 
 impl Inner {
+    /// As `Broker::dispatch`, in the task of whoever calls it.
+    pub(super) async fn serve(
+        self: &Arc<Self>,
+        waiter: Waiter,
+        link: &Link,
+        live: &Live,
+        agent: &Agent,
+    ) -> Part {
+        let _under_way = UnderWay::of(self);
+        self.send(waiter, link, live, agent).await
+    }
+
     /// From permitted to settled.
     async fn send(self: &Arc<Self>, waiter: Waiter, link: &Link, live: &Live, agent: &Agent) -> Part {
         let id = waiter.call();
@@ -153,7 +166,7 @@ impl Inner {
                 };
                 Part::End(match sent {
                     Ok(outcome) => outcome,
-                    Err(CannotHaveRun(why)) => self.fail(id, why, taken).await,
+                    Err(CannotHaveRun(why, said)) => self.fail(id, why, taken).await.in_words_of(said),
                 })
             }
             Claimed::Reparked(waiter) => Part::Reparked(waiter),
@@ -189,9 +202,11 @@ impl Inner {
         let right = Right::Permit(permit, proof);
         let reply = match self.upstreams.forward(right, link, outbound).await {
             Ok(reply) => reply,
-            Err(SendError::NotSent(why)) => return Err(CannotHaveRun(why)),
+            Err(SendError::NotSent(why)) => return Err(CannotHaveRun(why, None)),
             Err(SendError::Unknown(why)) => return Ok(self.lose(id, why).await),
         };
+        // After its lease the call is lost on the ledger.
+        let until = Instant::now() + self.settings.lease;
         let mut arrivals = Arrivals::of(reply, live.id.clone(), self.settings.largest_answer);
         loop {
             match arrivals.next().await {
@@ -199,8 +214,12 @@ impl Inner {
                 Arrival::Response { message, is_error } => {
                     return Ok(self.complete(id, message, is_error).await);
                 }
-                Arrival::Refused(why) => return Err(CannotHaveRun(why)),
-                Arrival::Lost(why) => return Ok(self.lose(id, why).await),
+                Arrival::Refused(why, said) => return Err(CannotHaveRun(why, said)),
+                Arrival::Lost(why, said) => return Ok(self.lose(id, why).await.in_words_of(said)),
+                Arrival::HungUp(place) => match self.rest(link, live, place, until).await {
+                    Ok(reply) => arrivals.go_on(reply),
+                    Err(why) => return Ok(self.lose(id, why).await),
+                },
             }
         }
     }

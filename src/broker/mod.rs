@@ -11,9 +11,10 @@ mod compose;
 mod counters;
 mod deadlines;
 mod dispatch;
+mod enter;
 mod follows;
 mod join;
-mod lost;
+mod lap;
 mod measure;
 mod outcome;
 mod parked;
@@ -22,13 +23,17 @@ mod proof;
 mod read;
 mod reconsider;
 mod record;
+mod repeats;
+mod rest;
 mod rules;
+mod seal;
 mod seats;
 mod segments;
 mod settings;
 mod start;
 mod stops;
 mod submit;
+mod task;
 mod waiter;
 
 use std::sync::{
@@ -37,16 +42,19 @@ use std::sync::{
 };
 
 use arc_swap::ArcSwap;
+use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use ask::{Allowed, Ask, Live, Submission};
 pub use clock::{Clock, SystemClock, TestClock};
-pub use outcome::{Brief, End, Outcome, Rejection};
+pub use lap::Returned;
+pub use outcome::{Brief, End, HttpError, Outcome, Rejection};
 pub use read::{CallView, Step};
 pub use rules::{GrantRules, Rules};
 pub use segments::Recording;
 pub use settings::{AllowedLedger, Settings};
 pub use start::Parts;
+pub use task::Task;
 pub use waiter::{Exchange, Part, Turn, Waiter};
 
 use crate::{
@@ -72,13 +80,18 @@ struct Inner {
     fingerprint_key: [u8; 32],
     rules: ArcSwap<Rules>,
     stops: ArcSwap<stops::Stops>,
+    /// Wakes the streams that a stop ends.
+    stops_moved: watch::Sender<()>,
     limits: Mutex<Limits>,
     counted: counters::Counted,
     seats: seats::Seats,
     parked: parked::Parked,
     deadlines: deadlines::Deadlines,
     reconsidered: reconsider::Reconsidered,
-    lost: lost::Lost,
+    repeats: repeats::Repeats,
+    seal: seal::Seal,
+    /// True from when a door is there: before, no policy and no server is.
+    serves_tasks: AtomicBool,
     segments: segments::Segments,
     metrics: Arc<Metrics>,
     /// False after the first failed write: nothing is forwarded any more.

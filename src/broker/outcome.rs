@@ -2,6 +2,7 @@
 //! words for agents are in `downstream/answer.rs`, those for people in `api/problem.rs`.
 
 use bytes::Bytes;
+use http::{HeaderMap, StatusCode};
 
 use super::{Inner, proof::proofs, stops::STOPPED};
 use crate::{
@@ -34,6 +35,23 @@ impl Outcome {
     pub fn unrecorded(end: End) -> Self {
         Self { call: None, end }
     }
+
+    /// The ledger has it as failed or lost; the agent that waits for it hears the server itself.
+    pub(super) fn in_words_of(mut self, said: Option<Box<HttpError>>) -> Self {
+        if let (End::Failed { .. } | End::Lost { .. }, Some(said)) = (&self.end, said) {
+            self.end = End::HttpError(said);
+        }
+        self
+    }
+}
+
+/// An HTTP error of the server, whole: what it means for the call is the call's state.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct HttpError {
+    pub status: StatusCode,
+    /// Those that may pass down.
+    pub headers: HeaderMap,
+    pub body: Bytes,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -75,8 +93,14 @@ pub enum End {
     Lost {
         why: String,
     },
+    /// The server took the call, or refused it, with an HTTP error: told to whoever waits, and kept by nobody.
+    HttpError(Box<HttpError>),
     /// Patience used up: call again with the same arguments.
     Ticket,
+    /// Patience used up: the client comes back by itself, with this state (2026-07-28).
+    ComeBack {
+        state: String,
+    },
     /// Caps reached; nothing was recorded.
     Refused {
         text: String,

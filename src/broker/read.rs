@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::sync::watch;
 
-use super::{Broker, compose::json, proof::proofs};
+use super::{Broker, proof::proofs};
 use crate::{
     call::{Call, CallId, Commitment, Event, StateName},
     ledger::{Entry, Fact, Stream, commitments},
@@ -27,8 +27,8 @@ pub struct Step {
 #[derive(Clone, Debug)]
 pub struct CallView {
     pub call: Call,
-    /// Raw `params`; `None` when erased.
-    pub params: Option<Bytes>,
+    /// The whole request as the agent sent it; `None` when erased.
+    pub message: Option<Bytes>,
     pub timeline: Vec<Step>,
     /// The upstream's whole response, if kept.
     pub answer: Option<Bytes>,
@@ -51,21 +51,18 @@ impl Broker {
         self.inner.store.counts().await
     }
 
-    /// Raw `params` of a call; `None` when there is no such call, or they were erased.
+    /// The whole request of a call, as the agent sent it; `None` when there is no such call, or it was erased.
     ///
     /// # Errors
     /// The store cannot be read.
-    pub async fn params(&self, id: CallId) -> Result<Option<Bytes>, StoreError> {
+    pub async fn message(&self, id: CallId) -> Result<Option<Bytes>, StoreError> {
         let Some(call) = self.inner.store.call(id).await? else { return Ok(None) };
-        self.proven_params(id, &[call.request.params]).await
+        self.proven_message(id, &[call.request.params]).await
     }
 
-    async fn proven_params(&self, id: CallId, proofs: &[Commitment]) -> Result<Option<Bytes>, StoreError> {
+    async fn proven_message(&self, id: CallId, proofs: &[Commitment]) -> Result<Option<Bytes>, StoreError> {
         let stored = self.inner.proven(id, PayloadKind::Params, 0, proofs).await?;
-        Ok(stored.and_then(|bytes| {
-            let params = json(&bytes)?.get("params")?;
-            Some(Bytes::copy_from_slice(params.as_str().as_bytes()))
-        }))
+        Ok(stored.map(Bytes::from))
     }
 
     /// Everything of one call.
@@ -83,7 +80,7 @@ impl Broker {
             timeline.push(Step { entry, text });
         }
         let answer = self.inner.proven(id, PayloadKind::Answer, 0, &proofs).await?.map(Bytes::from);
-        Ok(Some(CallView { call, params: self.proven_params(id, &proofs).await?, timeline, answer }))
+        Ok(Some(CallView { call, message: self.proven_message(id, &proofs).await?, timeline, answer }))
     }
 
     async fn step_text(&self, id: CallId, entry: &Entry) -> Result<Option<String>, StoreError> {

@@ -22,6 +22,8 @@ pub(super) struct Seats {
 #[derive(Debug)]
 struct Place {
     attachment: Attachment,
+    /// Its stream broke, and its agent may still take it up again.
+    away: bool,
     call: watch::Sender<Arc<Call>>,
 }
 
@@ -37,7 +39,7 @@ impl Seats {
         let (sender, seat) = watch::channel(call);
         let mut taken = self.taken();
         let places = taken.entry(id).or_insert_with(|| Vec::with_capacity(1));
-        places.push(Place { attachment, call: sender });
+        places.push(Place { attachment, away: false, call: sender });
         seat
     }
 
@@ -67,8 +69,16 @@ impl Seats {
         !self.taken().is_empty()
     }
 
-    /// Does somebody of this process sit at it?
+    /// Does somebody of this process sit at it, with an agent on the line?
     pub(super) fn is_taken(&self, id: CallId) -> bool {
-        self.taken().contains_key(&id)
+        self.taken().get(&id).is_some_and(|places| places.iter().any(|place| !place.away))
+    }
+
+    pub(super) fn step_away(&self, id: CallId, attachment: Attachment, away: bool) {
+        for place in self.taken().get_mut(&id).into_iter().flatten() {
+            if place.attachment == attachment {
+                place.away = away;
+            }
+        }
     }
 }

@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use futures_util::stream::{self, StreamExt as _};
+use futures_util::{
+    FutureExt as _,
+    stream::{self, StreamExt as _, TryStreamExt as _},
+};
 
 use super::{Broker, Inner, Rejection, deadlines::TOGETHER, record::RecordError};
 use crate::{
@@ -60,10 +63,11 @@ impl Stops {
 
 impl Broker {
     /// Denies what is pending and permitted in the scope, at once; until resumed nothing of it passes.
+    /// Answers how many were denied.
     ///
     /// # Errors
     /// The ledger cannot be written, or the scope is stopped already.
-    pub async fn stop(&self, scope: StopScope, by: &str, reason: &str) -> Result<(), Rejection> {
+    pub async fn stop(&self, scope: StopScope, by: &str, reason: &str) -> Result<usize, Rejection> {
         if self.inner.stops.load().active.contains_key(&scope) {
             return Err(Rejection::Invalid("that is stopped already; `resume` lifts it".into()));
         }
@@ -102,6 +106,15 @@ impl Broker {
         self.inner.stopped(&grant.name, server).map(|reason| reason.text)
     }
 
+    /// Resolves when this agent may not use this server any more; cancel-safe.
+    pub async fn until_stopped(&self, grant: &Grant, server: &str) {
+        let mut moved = self.inner.stops_moved.subscribe();
+        while self.stopped(grant, server).is_none() {
+            // The sender lives as long as the broker, so an error cannot come.
+            let _ = moved.changed().await;
+        }
+    }
+
     /// Denies what waits of a grant that was revoked.
     ///
     /// # Errors
@@ -110,7 +123,7 @@ impl Broker {
         let reason = Reason { rule: "(grant revoked)".into(), text: "the agent's grant was revoked".into() };
         let scope = StopScope::Agent(agent.into());
         let by = By::Stop { person: by.into() };
-        self.inner.revoke_all(&scope, &by, &reason).await.map_err(unavailable)
+        self.inner.revoke_all(&scope, &by, &reason).await.map(|_| ()).map_err(unavailable)
     }
 }
 
@@ -143,6 +156,7 @@ impl Inner {
                     let mut next = Stops::clone(&stops);
                     next.apply(event);
                     self.stops.store(Arc::new(next));
+                    self.stops_moved.send_replace(());
                     return Ok(());
                 }
                 Err(StoreError::Conflict(_)) => tokio::task::yield_now().await,
@@ -152,7 +166,7 @@ impl Inner {
     }
 
     /// Revokes every unsettled, undispatched call of the scope.
-    async fn revoke_all(&self, scope: &StopScope, by: &By, reason: &Reason) -> Result<(), StoreError> {
+    async fn revoke_all(&self, scope: &StopScope, by: &By, reason: &Reason) -> Result<usize, StoreError> {
         let mut filter = Filter {
             states: vec![StateName::Pending, StateName::Permitted],
             limit: 200,
@@ -163,26 +177,38 @@ impl Inner {
             StopScope::Server(name) => filter.server = Some(name.clone()),
             StopScope::All => {}
         }
-        loop {
-            let page = self.store.calls(filter.clone()).await?;
-            let revocations = page.calls.into_iter().map(|call| self.revoke(call, by, reason));
-            let mut revocations = stream::iter(revocations).buffer_unordered(TOGETHER);
-            while let Some(revoked) = revocations.next().await {
-                revoked?;
-            }
-            let Some(next) = page.next else { return Ok(()) };
-            filter.after = Some(next);
+        // The next page is read while calls of the one before are still being denied.
+        let store = &self.store;
+        let page_of = move |filter: Option<Filter>| async move {
+            let Some(filter) = filter else { return Ok::<_, StoreError>(None) };
+            let page = store.calls(filter.clone()).await?;
+            let next = page.next.map(|next| Filter { after: Some(next), ..filter });
+            Ok(Some((stream::iter(page.calls.into_iter().map(Ok)), next)))
+        };
+        let calls = stream::try_unfold(Some(filter), page_of).try_flatten().boxed();
+        let mut revocations =
+            calls.map_ok(|call| self.denies(call, by, reason).boxed()).try_buffer_unordered(TOGETHER);
+        let mut denied = 0;
+        while let Some(was) = revocations.try_next().await? {
+            denied += usize::from(was);
         }
+        Ok(denied)
     }
 
     pub(super) async fn revoke(&self, call: Call, by: &By, reason: &Reason) -> Result<(), StoreError> {
+        self.denies(call, by, reason).await.map(|_| ())
+    }
+
+    /// False when it was settled or sent before.
+    async fn denies(&self, call: Call, by: &By, reason: &Reason) -> Result<bool, StoreError> {
         let command = Command::Revoke { by: by.clone(), reason: reason.clone() };
         let id = call.id;
         match self.record_known(call, |_, _| command.clone()).await {
-            Ok(_) | Err(RecordError::Refused(Refusal::State { .. } | Refusal::Settled { .. })) => Ok(()),
+            Ok(_) => Ok(true),
+            Err(RecordError::Refused(Refusal::State { .. } | Refusal::Settled { .. })) => Ok(false),
             Err(RecordError::Refused(refusal)) => {
                 tracing::warn!(call.id = %id, ?refusal, "a revocation was refused");
-                Ok(())
+                Ok(false)
             }
             Err(RecordError::Store(error)) => Err(error),
         }

@@ -46,6 +46,11 @@ impl Waiter {
         self.brief.id
     }
 
+    #[must_use]
+    pub fn attachment(&self) -> Attachment {
+        self.attachment
+    }
+
     /// The call as it stands.
     #[must_use]
     pub fn now(&self) -> Arc<Call> {
@@ -67,7 +72,7 @@ impl Waiter {
         self.attached = false;
     }
 
-    async fn detach(mut self, why: DetachReason) -> Arc<Call> {
+    pub(super) async fn detach(mut self, why: DetachReason) -> Arc<Call> {
         let attached = self.attached;
         self.spend();
         if attached { self.inner.detach(self.brief.id, self.attachment, why).await } else { None }
@@ -164,6 +169,20 @@ impl Broker {
         }
     }
 
+    /// Its agent's stream broke but can be resumed, or was: one who is away keeps its attachment, and
+    /// whoever makes the same call again may take its place.
+    pub fn step_away(&self, call: CallId, attachment: Attachment, away: bool) {
+        self.inner.seats.step_away(call, attachment, away);
+    }
+
+    /// How a call ended, or the ticket of one that has not.
+    pub async fn outcome(&self, call: CallId) -> Outcome {
+        match self.inner.store.call(call).await {
+            Ok(Some(call)) => self.inner.outcome(&call).await,
+            Ok(None) | Err(_) => Outcome::unrecorded(super::End::Unavailable),
+        }
+    }
+
     /// The agent has its answer (the response ended cleanly and the peer stayed).
     pub async fn delivered(&self, call: CallId, how: HowDelivered) {
         let command = Command::Deliver { how };
@@ -180,6 +199,7 @@ impl Broker {
 /// recorded all the same.
 #[derive(Debug)]
 pub struct Exchange {
+    pub attachment: Attachment,
     pub(super) parts: mpsc::Receiver<Part>,
 }
 

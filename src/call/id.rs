@@ -175,4 +175,10 @@ impl Fingerprint {
     pub fn to_text(self) -> String {
         BASE64_URL_SAFE_NO_PAD.encode(self.0)
     }
+
+    /// The reverse of `to_text`.
+    #[must_use]
+    pub fn from_text(text: &str) -> Option<Self> {
+        BASE64_URL_SAFE_NO_PAD.decode(text).ok()?.try_into().ok().map(Self)
+    }
 }

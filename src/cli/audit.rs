@@ -13,7 +13,8 @@ use ed25519_dalek::{VerifyingKey, pkcs8::DecodePublicKey as _};
 use super::{orders::At, print};
 use crate::{
     config::Config,
-    ledger::{Head, Report, Verifier},
+    identity,
+    ledger::{Head, HeadError, Report, Verifier},
     store::sqlite::ReadOnly,
 };
 
@@ -93,9 +94,28 @@ fn verify(
     };
     let report = match export {
         Some(path) => verify_export(&path, Verifier::new(key, since))?,
-        None => store(at)?.verify(key, since)?,
+        None => verify_store(&store(at)?, key, since)?,
     };
     Ok(tell(&report, at.is_json()))
+}
+
+/// With the rows of credentials, and by the head that lies beside the store unless another is given.
+fn verify_store(store: &ReadOnly, key: Option<VerifyingKey>, since: Option<Head>) -> anyhow::Result<Report> {
+    let kept = if since.is_none() { store.kept_head()? } else { None };
+    let since = match (since, kept, &key) {
+        (None, Some(note), Some(key)) => match Head::open(&note, key) {
+            Ok(head) => Some(head),
+            // A torn file is no head; the store's own heads still count.
+            Err(HeadError::Form(_) | HeadError::Key) => None,
+            Err(error) => anyhow::bail!("the head beside the store: {error}"),
+        },
+        (since, _, _) => since,
+    };
+    let mut report = store.verify(key, since)?;
+    if report.bad.is_none() {
+        report.bad = identity::audit::first_changed(store)?;
+    }
+    Ok(report)
 }
 
 /// Where the store's public key lies.

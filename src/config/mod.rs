@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 pub use compose::{Composed, Tls};
 pub use error::ConfigError;
 pub use file::{File, GrantServers, Notify, Server, Webhook};
+pub use overrides::environment;
 pub use policies::{LoadedPolicy, Policies};
 
 /// Every key with its default and what it does; parsed by a test.
@@ -39,7 +40,7 @@ impl Config {
         let text = std::fs::read_to_string(path)
             .map_err(|error| ConfigError::Unreadable { path: path.to_owned(), error: error.to_string() })?;
         let folder = path.parent().map(Path::to_owned).unwrap_or_default();
-        Self::parse(&text, Some(path.to_owned()), folder, std::env::vars())
+        Self::parse(&text, Some(path.to_owned()), folder, environment()?.into_iter())
     }
 
     /// No file: defaults and overrides, store and links beside the working folder.
@@ -47,7 +48,7 @@ impl Config {
     /// # Errors
     /// An override that does not fit.
     pub fn embedded() -> Result<Self, ConfigError> {
-        Self::parse("", None, PathBuf::new(), std::env::vars())
+        Self::parse("", None, PathBuf::new(), environment()?.into_iter())
     }
 
     /// Parses `text` with the overrides among `variables`.

@@ -46,8 +46,9 @@ pub(super) async fn grant(
     };
     let root = &broker.settings().public_url;
     let address = format!("{root}/mcp/{server}");
+    let address = address.trim_end_matches('/');
     let now = broker.clock().now();
-    match broker.identity().grant_of_access(token, &[&address, root], now).await {
+    match broker.identity().grant_of_access(token, &[address, root], now).await {
         Ok(Some(grant)) => Ok(grant),
         Ok(None) => Err(unauthorized(door, server, true, "").into()),
         Err(Refused::Invalid(why)) => Err(unauthorized(door, server, true, why).into()),

@@ -9,20 +9,29 @@ use axum::{
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use http::{HeaderMap, StatusCode, header};
+use http_body_util::LengthLimitError;
 
 use super::{
-    answer,
+    answer::{self, Asker},
     gate::{self, Errand},
     http::Visit,
     modern, reply,
 };
-use crate::mcp::{Malformed, Message, Meta};
+use crate::{
+    broker::HttpError,
+    mcp::{
+        Malformed, Message, Meta,
+        sse::{Event, Splitter},
+    },
+    upstream::BrokenReply,
+};
 
 /// One element: what it asks for and its bytes, or its answer already.
 pub(super) struct Element {
     errand: Result<Errand, Box<Response>>,
     body: Bytes,
-    answers: bool,
+    /// Who is answered, if anyone.
+    asker: Option<Asker>,
 }
 
 /// Most elements of one batch: each may hold a place.
@@ -47,15 +56,25 @@ pub(super) fn split(
     }
     let element = |message: &Message<'_>| {
         let own = message.raw().span_in(body).map(|span| body.slice(span)).unwrap_or_default();
-        let answers = matches!(message, Message::Request(_));
-        Element { errand: gate::sort(visit, message, &own), body: own, answers }
+        let asker = match message {
+            Message::Request(request) => {
+                Some(Asker { id: Bytes::copy_from_slice(request.id.as_str().as_bytes()), modern: false })
+            }
+            Message::Notification(_) | Message::Response(_) => None,
+        };
+        let mut errand = gate::sort(visit, message, &own);
+        if let Ok(Errand::Call(wanted)) = &mut errand {
+            wanted.alone = false;
+        }
+        Element { errand, body: own, asker }
     };
     Ok(messages.iter().map(element).collect())
 }
 
 /// All answers as events, each as soon as it is there; 202 when nothing asks for one.
 pub(super) async fn answer(visit: Visit, elements: Vec<Element>) -> Response {
-    let (asking, telling): (Vec<_>, Vec<_>) = elements.into_iter().partition(|element| element.answers);
+    let (asking, telling): (Vec<_>, Vec<_>) =
+        elements.into_iter().partition(|element| element.asker.is_some());
     for element in telling {
         if let Ok(errand) = element.errand {
             gate::run(visit.clone(), errand, element.body).await;
@@ -70,17 +89,43 @@ pub(super) async fn answer(visit: Visit, elements: Vec<Element>) -> Response {
     reply::events(HeaderMap::new(), Body::from_stream(stream::select_all(answers)))
 }
 
-/// One element's whole answer, as events.
+/// One element's whole answer, as events; ids of its stream mean nothing in the one it becomes part of.
 async fn as_events(visit: Visit, element: Element) -> stream::BoxStream<'static, Result<Bytes, axum::Error>> {
+    let most = visit.server.largest_answer();
     let response = match element.errand {
         Ok(errand) => gate::run(visit, errand, element.body).await,
         Err(refusal) => *refusal,
     };
     let kind = response.headers().get(header::CONTENT_TYPE);
     if kind.is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream")) {
-        return response.into_body().into_data_stream().boxed();
+        let mut splitter = Splitter::new(most);
+        let parts = response.into_body().into_data_stream();
+        return parts
+            .map(move |part| {
+                let events = splitter.push(&part?).map_err(axum::Error::new)?;
+                Ok(events.into_iter().flat_map(Event::without_id).collect::<Vec<_>>().into())
+            })
+            .boxed();
     }
-    let whole = to_bytes(response.into_body(), usize::MAX).await;
-    let event = whole.map(|whole| reply::event(&whole));
-    stream::once(std::future::ready(event)).boxed()
+    let (status, headers) = (response.status(), response.headers().clone());
+    let event = match (to_bytes(response.into_body(), most).await, element.asker) {
+        // Its status cannot be shown here.
+        (Ok(body), Some(asker)) if !status.is_success() && !reply::is_response(&body) => {
+            reply::event(&answer::http_error(&HttpError { status, headers, body }, None, None, &asker))
+        }
+        (Ok(body), _) => reply::event(&body),
+        // The other elements have the same stream: it goes on.
+        (Err(why), Some(asker)) => reply::event(&reply::broken(&asker, &broke(why, most))),
+        (Err(_), None) => Bytes::new(),
+    };
+    stream::once(std::future::ready(Ok(event))).boxed()
+}
+
+fn broke(why: axum::Error, most: usize) -> BrokenReply {
+    let why = why.into_inner();
+    if why.is::<LengthLimitError>() {
+        return BrokenReply::TooLarge(most);
+    }
+    let words = why.to_string();
+    why.downcast().map_or(BrokenReply::Broken(words), |why| *why)
 }

@@ -16,7 +16,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use tokio::time::timeout;
 
-use super::{Door, Peer, access, answer, batch, gate, relay, session::Session};
+use super::{Door, Peer, access, answer, batch, gate, listen, relay, session::Session};
 use crate::{
     identity::Grant,
     mcp::{Frame, Version, header as mcp_header},
@@ -26,9 +26,9 @@ use crate::{
 /// A body that takes longer is a connection held for nothing.
 const SLOWEST: Duration = Duration::from_secs(30);
 
-/// `/mcp/{server}`, all methods.
+/// `/mcp/{server}` and `/mcp`, all methods.
 pub fn routes(door: Door) -> Router {
-    Router::new().route("/mcp/{server}", any(enter)).with_state(door)
+    Router::new().route("/mcp/{server}", any(enter)).route("/mcp", any(enter_joined)).with_state(door)
 }
 
 /// One request whose sender is known and may speak to the server.
@@ -69,6 +69,11 @@ async fn enter(State(door): State<Door>, Path(server): Path<String>, request: Re
     door.answer(&server, request, peer).await
 }
 
+async fn enter_joined(State(door): State<Door>, request: Request) -> Response {
+    let peer = request.extensions().get().cloned();
+    door.answer_joined(request, peer).await
+}
+
 impl Door {
     /// Answers one request to `/mcp/{server}`. The accept loop comes here at once; the router is for
     /// whoever nests the door elsewhere.
@@ -91,19 +96,23 @@ impl Door {
                 Ok(body) => post(visit, body).await,
                 Err(refusal) => *refusal,
             },
-            Method::GET => Box::pin(relay::listen(visit)).await,
+            Method::GET => Box::pin(listen::listen(visit)).await,
             Method::DELETE => Box::pin(relay::end(visit)).await,
             _ => {
-                let mut refusal = answer::refuse(StatusCode::METHOD_NOT_ALLOWED, "use POST, GET or DELETE");
-                refusal.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST, GET, DELETE"));
+                // 2026-07-28 knows no streams to listen on and no sessions.
+                let modern = visit.said_version().and_then(Version::parse).is_some_and(Version::is_modern);
+                let verbs = if modern { "POST" } else { "POST, GET, DELETE" };
+                let mut refusal = answer::refuse(StatusCode::METHOD_NOT_ALLOWED, &format!("use {verbs}"));
+                refusal.headers_mut().insert(header::ALLOW, HeaderValue::from_static(verbs));
                 refusal
             }
         }
     }
 }
 
-/// Host, Origin, token: in this order. Only what is no grant's token may be an access token.
-async fn who(door: &Door, server: &str, headers: &HeaderMap) -> Result<Arc<Grant>, Box<Response>> {
+/// Host, Origin, token: in this order. Only what is no grant's token may be an access token. `server` is
+/// empty at the endpoint that joins all.
+pub(super) async fn who(door: &Door, server: &str, headers: &HeaderMap) -> Result<Arc<Grant>, Box<Response>> {
     check_site(door, headers)?;
     let token = bearer(headers);
     match token.and_then(|token| door.inner.broker.identity().grant(token)) {
@@ -143,7 +152,7 @@ pub(super) fn check_site(door: &Door, headers: &HeaderMap) -> Result<(), Box<Res
 }
 
 /// We read the first of two, a server may read the last.
-fn check_headers(headers: &HeaderMap) -> Result<(), Box<Response>> {
+pub(super) fn check_headers(headers: &HeaderMap) -> Result<(), Box<Response>> {
     for name in headers.keys().filter(|name| name.as_str().starts_with("mcp-")) {
         let mut values = headers.get_all(name).iter();
         let first = values.next();
@@ -178,7 +187,7 @@ fn find_session(
     }
 }
 
-async fn read<B>(body: B, most: usize) -> Result<Bytes, Box<Response>>
+pub(super) async fn read<B>(body: B, most: usize) -> Result<Bytes, Box<Response>>
 where
     B: HttpBody<Data = Bytes>,
     B::Error: Into<BoxError>,
@@ -197,7 +206,7 @@ where
     }
 }
 
-async fn post(visit: Visit, body: Bytes) -> Response {
+pub(super) async fn post(visit: Visit, body: Bytes) -> Response {
     let sorted = match Frame::parse(&body, &visit.door.limits()) {
         Ok(Frame::One(message)) => gate::sort(&visit, &message, &body),
         Ok(Frame::Batch(messages)) => match batch::split(&visit, &messages, &body) {

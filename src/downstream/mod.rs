@@ -1,7 +1,8 @@
 //! The door for agents: MCP over HTTP, and the bridge that joins it to a client's stdin and stdout.
 //!
 //! Reads down: `http` (who knocks) → `gate` (what they want) → `relay` (what passes unasked), or
-//! `wait` (what a person decides) → `answer` (what the agent is told).
+//! `wait` (what a person decides) → `answer` (what the agent is told). `joined` is one endpoint for all
+//! servers of a grant; it goes through the same gate, server by server.
 
 mod access;
 mod answer;
@@ -10,8 +11,11 @@ mod beats;
 mod delivery;
 mod gate;
 mod http;
+mod joined;
 mod lines;
+mod listen;
 mod modern;
+mod passing;
 mod peer;
 mod relay;
 mod reply;
@@ -19,7 +23,9 @@ mod session;
 mod settings;
 mod stage;
 mod stdio;
+mod tasks;
 mod tools;
+mod versions;
 mod wait;
 
 use std::{
@@ -32,9 +38,11 @@ use std::{
 
 pub use self::http::routes;
 pub use access::well_known;
+pub use joined::Separator;
 pub use peer::{Connected, Peer, Watched};
 pub use settings::{DoorSettings, Patience, Until};
 pub use stdio::{StdioError, StdioSettings, join, stdio};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::{broker::Broker, mcp::Limits};
@@ -49,11 +57,14 @@ struct Inner {
     broker: Broker,
     settings: DoorSettings,
     sessions: session::Sessions,
+    joined: joined::Sessions,
     lines: lines::Lines,
     closing: CancellationToken,
     /// Who is watched for having their answer.
     deliveries: delivery::Deliveries,
     calls_without_id: AtomicU64,
+    /// How many streams broke and may be taken up again.
+    away: watch::Sender<usize>,
 }
 
 impl Door {
@@ -61,15 +72,19 @@ impl Door {
     pub fn new(broker: Broker, settings: DoorSettings) -> Self {
         let idle = Duration::from_secs(settings.session_idle_s);
         let sessions = session::Sessions::new(settings.max_sessions, idle);
+        let joined = joined::Sessions::new(settings.max_sessions, idle);
+        broker.serve_tasks();
         Self {
             inner: Arc::new(Inner {
                 broker,
                 sessions,
+                joined,
                 settings,
                 lines: lines::Lines::default(),
                 closing: CancellationToken::new(),
                 deliveries: delivery::Deliveries::default(),
                 calls_without_id: AtomicU64::new(0),
+                away: watch::Sender::default(),
             }),
         }
     }
@@ -85,6 +100,7 @@ impl Door {
     /// Ends sessions that nobody used for long, and their conversations upstream. Called now and then.
     pub async fn sweep(&self) {
         let now = self.inner.broker.clock().now();
+        self.inner.joined.sweep(now);
         for session in self.inner.sessions.sweep(now) {
             session.link.close().await;
         }
@@ -92,6 +108,7 @@ impl Door {
 
     /// Forgets every session: their clients are told to initialize again.
     pub fn forget_sessions(&self) {
+        self.inner.joined.forget_all();
         self.inner.sessions.forget_all();
     }
 
@@ -99,6 +116,12 @@ impl Door {
     #[must_use]
     pub fn calls_without_id(&self) -> u64 {
         self.inner.calls_without_id.load(Ordering::Relaxed)
+    }
+
+    /// How many agents are away: their streams broke, and they may take them up again.
+    #[must_use]
+    pub fn away(&self) -> watch::Receiver<usize> {
+        self.inner.away.subscribe()
     }
 
     fn limits(&self) -> Limits {

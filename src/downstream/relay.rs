@@ -1,12 +1,11 @@
-//! What passes without a person: every message that is no `tools/call`, the listening stream, and the
-//! beginning and end of sessions.
+//! What passes without a person: every message that is no `tools/call`, and the beginning and end of
+//! sessions.
 
 use axum::{
     body::Body,
     response::{IntoResponse as _, Response},
 };
 use bytes::Bytes;
-use futures_util::StreamExt as _;
 use http::{HeaderValue, StatusCode};
 
 use super::{
@@ -19,7 +18,7 @@ use super::{
 use crate::{
     call::ClientInfo,
     mcp::{Passthrough, header},
-    upstream::{Conversation, Link, Outbound, Reply, ReplyBody, SendError},
+    upstream::{Conversation, Link, Outbound, Reply, SendError},
 };
 
 /// Sends a message up and its answer down, untouched.
@@ -41,7 +40,8 @@ pub(super) async fn initialize(
     let asker = Asker { id, modern: false };
     let conversation = Conversation::Session { grant: visit.grant.name.clone() };
     let link = visit.door.inner.broker.upstreams().link(&visit.server, conversation);
-    let reply = match send(&visit, pass, &link, body).await {
+    let out = Outbound::post(body).with_headers_of(&visit.headers);
+    let reply = match visit.door.inner.broker.relay(pass, &link, out).await {
         Ok(reply) => reply,
         Err(why) => return unreachable(&visit, Some(&asker), &why),
     };
@@ -82,53 +82,23 @@ fn too_many(asker: &Asker) -> Response {
     answer::error(StatusCode::SERVICE_UNAVAILABLE, &asker.id, answer::code::INTERNAL, text, None)
 }
 
-/// `tools/list`, without the tools that do not exist for this grant.
-pub(super) async fn list_tools(visit: Visit, pass: Passthrough, body: Bytes, asker: Asker) -> Response {
-    let Some(sieve) = tools::Sieve::of(&visit, asker.modern) else {
+/// `tools/list` without the tools that do not exist for this grant, or `server/discover` with what the door
+/// itself can do for it.
+pub(super) async fn sieved(
+    visit: Visit,
+    pass: Passthrough,
+    body: Bytes,
+    asker: Asker,
+    sieve: Option<tools::Sieve>,
+) -> Response {
+    let Some(sieve) = sieve else {
         return message(visit, pass, body, Some(asker)).await;
     };
     let reply = match send(&visit, pass, &visit.link(), body).await {
         Ok(reply) => reply,
         Err(why) => return unreachable(&visit, Some(&asker), &why),
     };
-    sieve.pass_on(&visit, reply, asker).await
-}
-
-/// GET: the server's own messages, as they come. A drain ends the stream: nobody waits on it for an answer.
-pub(super) async fn listen(visit: Visit) -> Response {
-    let (broker, grant, server) =
-        (visit.door.inner.broker.clone(), visit.grant.clone(), visit.server.clone());
-    let stopped = move || broker.stopped(&grant, server.name());
-    if let Some(reason) = stopped() {
-        return answer::refuse(StatusCode::FORBIDDEN, &answer::stopped(&reason));
-    }
-    let closing = visit.door.inner.closing.clone().cancelled_owned();
-    let (parts, body) = open_stream(visit).await.into_parts();
-    let told = body.into_data_stream().take_until(closing);
-    let told = told.take_while(move |_| std::future::ready(stopped().is_none()));
-    Response::from_parts(parts, Body::from_stream(told))
-}
-
-async fn open_stream(visit: Visit) -> Response {
-    if visit.session.is_none() && visit.is_stdio() {
-        return answer::refuse(StatusCode::METHOD_NOT_ALLOWED, "a stream to listen on belongs to a session");
-    }
-    let out = Outbound::get().with_headers_of(&visit.headers);
-    let sent = relay(&visit, Passthrough::without_body(), &visit.link(), out).await;
-    let sieve = tools::Sieve::of(&visit, false);
-    match (sent, sieve) {
-        (Ok(Reply { headers, body: ReplyBody::Messages(messages), .. }), None) => {
-            let session = visit.session.clone();
-            let messages = messages.inspect(move |_| {
-                // A session that is listened to is not idle.
-                let _ = &session;
-            });
-            reply::events(headers, reply::each_as_event(messages, None))
-        }
-        (Ok(reply), Some(sieve)) if reply.status.is_success() => sieve.listen(&visit, reply),
-        (Ok(reply), _) => reply::pass_on(&visit, reply, None, None).await,
-        (Err(why), _) => unreachable(&visit, None, &why),
-    }
+    sieve.pass_on(&visit, reply, Some(asker)).await
 }
 
 /// DELETE: the session ends here and at the server.
@@ -156,14 +126,24 @@ pub(super) async fn end(visit: Visit) -> Response {
     }
 }
 
-async fn send(visit: &Visit, pass: Passthrough, link: &Link, body: Bytes) -> Result<Reply, SendError> {
+pub(super) async fn send(
+    visit: &Visit,
+    pass: Passthrough,
+    link: &Link,
+    body: Bytes,
+) -> Result<Reply, SendError> {
     relay(visit, pass, link, Outbound::post(body).with_headers_of(&visit.headers)).await
 }
 
-async fn relay(visit: &Visit, pass: Passthrough, link: &Link, out: Outbound) -> Result<Reply, SendError> {
-    visit.door.inner.broker.relay(pass, link, out).await
+pub(super) async fn relay(
+    visit: &Visit,
+    pass: Passthrough,
+    link: &Link,
+    out: Outbound,
+) -> Result<Reply, SendError> {
+    visit.door.inner.broker.relay(pass, link, out).await.map(Reply::without_session)
 }
 
-fn unreachable(visit: &Visit, asker: Option<&Asker>, why: &SendError) -> Response {
+pub(super) fn unreachable(visit: &Visit, asker: Option<&Asker>, why: &SendError) -> Response {
     answer::unreachable(asker.map(|asker| &*asker.id), visit.server.name(), why)
 }

@@ -32,11 +32,7 @@ pub(super) async fn pass_on(
     asker: Option<&Asker>,
     mut recording: Option<Recording>,
 ) -> Response {
-    if reply.status == StatusCode::NOT_FOUND
-        && let Some(session) = &visit.session
-    {
-        visit.door.inner.sessions.forget(visit.server.name(), &session.id);
-    }
+    note_gone(visit, reply.status);
     match reply.body {
         ReplyBody::Empty => respond(reply.status, reply.headers, Body::empty()),
         ReplyBody::Bytes(body) => {
@@ -58,6 +54,15 @@ pub(super) async fn pass_on(
             });
             Box::pin(spell(messages, (reply.status, reply.headers), asker.cloned(), grace)).await
         }
+    }
+}
+
+/// A server that answers 404 no longer knows the session; its client must initialize again.
+pub(super) fn note_gone(visit: &Visit, status: StatusCode) {
+    if status == StatusCode::NOT_FOUND
+        && let Some(session) = &visit.session
+    {
+        visit.door.inner.sessions.forget(visit.server.name(), &session.id);
     }
 }
 
@@ -175,6 +180,14 @@ fn error_code(response: &[u8]) -> Option<String> {
 
 pub(super) fn is_response(message: &[u8]) -> bool {
     matches!(read(message), Some(Message::Response(_)))
+}
+
+pub(super) fn is_error(message: &[u8]) -> bool {
+    let answer = |message| match message {
+        Message::Response(response) => Some(response.answer),
+        Message::Request(_) | Message::Notification(_) => None,
+    };
+    matches!(read(message).and_then(answer), Some(Answer::Error(_)))
 }
 
 /// What a server sent is read leniently: nothing is decided by it.

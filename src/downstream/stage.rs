@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::{Door, lines::Line};
 use crate::{
     broker::{Brief, End, Exchange, Live, Outcome, Part, Turn, Waiter},
-    call::CallId,
+    call::{Attachment, CallId},
     upstream::Link,
 };
 
@@ -32,6 +32,15 @@ pub(super) enum Moved {
 impl Stage {
     pub(super) fn is_waiting(&self) -> bool {
         matches!(self, Self::Waiting(_))
+    }
+
+    /// Who sits at the call, while it is not over.
+    pub(super) fn attachment(&self) -> Option<Attachment> {
+        match self {
+            Self::Waiting(waiter) => Some(waiter.attachment()),
+            Self::Running(exchange) => Some(exchange.attachment),
+            Self::Answered(_) => None,
+        }
     }
 
     /// The waiter, if it still waits: nothing more is heard of the call.

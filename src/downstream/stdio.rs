@@ -14,7 +14,7 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, BufReader},
-    sync::mpsc,
+    sync::{mpsc, watch},
     task::JoinHandle,
 };
 use tokio_util::task::TaskTracker;
@@ -30,6 +30,8 @@ use crate::mcp::{Frame, Limits, Message, answer};
 pub struct StdioSettings {
     /// The door of one server: `http://127.0.0.1:8787/mcp/NAME`.
     pub url: String,
+    /// The same, as it changes: a broker that had to go elsewhere is followed.
+    pub moves: Option<watch::Receiver<String>>,
     /// The grant's token.
     pub token: String,
     /// What to do when the broker cannot be reached: ends the sentence that the client is told.
@@ -47,12 +49,29 @@ impl StdioSettings {
     pub fn new(url: String, token: String) -> Self {
         Self {
             url,
+            moves: None,
             token,
             hint: "start it with `countersign serve`, or name another one with --url".into(),
             reconnect: Duration::ZERO,
             linger: Duration::from_secs(30),
             max_line: 4 << 20,
         }
+    }
+
+    /// Where the broker is now.
+    fn place(&self) -> String {
+        self.moves.as_ref().map_or_else(|| self.url.clone(), |moves| moves.borrow().clone())
+    }
+
+    /// Resolves when the broker is elsewhere.
+    async fn moved(&self) {
+        if let Some(mut moves) = self.moves.clone() {
+            moves.mark_unchanged();
+            if moves.changed().await.is_ok() {
+                return;
+            }
+        }
+        std::future::pending().await
     }
 }
 

@@ -1,8 +1,11 @@
 //! The waiting: a response held open for a call that a person decides, and what is said meanwhile.
 //!
 //! Headers are held for a short grace, so that a fast decision answers as the server would; then a
-//! stream begins. Whoever drops the stream leaves the call, which stays as it is. There is no task and
-//! no buffer per waiting call: its connection's task polls `Wait`, and that is all of it.
+//! stream begins. Whoever drops the stream leaves the call, which stays as it is, unless the stream can be
+//! resumed (`thread`). There is no task and no buffer per waiting call: its connection's task polls
+//! `Wait`, and that is all of it.
+
+mod thread;
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
@@ -18,20 +21,24 @@ use super::{
     beats::Beats,
     delivery::{to_deliver, watch},
     http::Visit,
-    lines::Line,
+    lines::{Heir, Line, Stir},
     reply,
     session::Session,
+    settings::Rungs,
     stage::{Moved, Stage},
+    tasks,
 };
 use crate::{
-    broker::{Brief, End, Live, Outcome, Waiter},
+    broker::{Brief, End, Live, Outcome, Returned, Waiter},
     call::{CallId, HowDelivered, StateName},
     mcp::sse,
     upstream::{Hold, Link},
 };
 
+pub(super) use thread::{Mark, Thread, resume};
+
 /// One call that waits, and its agent on the line.
-struct Wait {
+pub(super) struct Wait {
     door: Door,
     stage: Stage,
     asker: Asker,
@@ -45,6 +52,14 @@ struct Wait {
     beats: Beats,
     /// When this client is told to call again.
     until: Option<Instant>,
+    thread: Option<Thread>,
+    rungs: Rungs,
+}
+
+impl std::fmt::Debug for Wait {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Wait").field("call", &self.brief.id).finish_non_exhaustive()
+    }
 }
 
 /// What came first. Finding it is cancel-safe; acting on it is not.
@@ -52,6 +67,8 @@ enum Found {
     Moved(Moved),
     /// The agent cancelled.
     Left,
+    /// The agent takes the stream up again, on another connection.
+    Wanted(Heir),
     /// The client's patience is used up, or the door closes.
     Enough,
     Beat,
@@ -69,6 +86,16 @@ enum News {
     Silence,
 }
 
+/// What a connection is to do next.
+enum Next {
+    Part(Bytes),
+    /// Nothing more will be said.
+    Over,
+    /// It closes, and the stream goes on with the one that takes it up again.
+    Paused,
+    Wanted(Heir),
+}
+
 /// A call that never waited.
 pub(super) fn told_at_once(visit: &Visit, outcome: &Outcome, asker: &Asker) -> Response {
     let body = answer::tell(outcome, asker, visit.door.inner.broker.clock().now());
@@ -83,16 +110,38 @@ pub(super) fn recalled(visit: &Visit, outcome: &Outcome, asker: &Asker) -> Respo
     told_at_once(visit, outcome, asker)
 }
 
+/// An agent that came back with a state of ours.
+pub(super) async fn returned(
+    visit: Visit,
+    returned: Returned,
+    asker: Asker,
+    live: Live,
+    (patience, rungs): (Option<Duration>, Rungs),
+) -> Response {
+    match returned {
+        Returned::On(waiter, had) => {
+            let laps = rungs.laps.map(|(most, _)| (most, had));
+            hold(visit, waiter, asker, live, (patience, None, Rungs { laps, ..rungs })).await
+        }
+        Returned::Over(outcome) => recalled(&visit, &outcome, &asker),
+        Returned::Unavailable => told_at_once(&visit, &Outcome::unrecorded(End::Unavailable), &asker),
+        Returned::Refused(why) => {
+            let text = format!("{why}; nothing was run for it. Make the call again without requestState");
+            answer::error(StatusCode::BAD_REQUEST, &asker.id, answer::code::INVALID_PARAMS, &text, None)
+        }
+    }
+}
+
 /// Waits with the agent.
 pub(super) async fn hold(
     visit: Visit,
     waiter: Box<Waiter>,
     asker: Asker,
     live: Live,
-    patience: Option<Duration>,
+    (patience, thread, rungs): (Option<Duration>, Option<Thread>, Rungs),
 ) -> Response {
     let door = visit.door.clone();
-    let session = visit.session.as_ref().map(|session| &session.id);
+    let session = visit.session.as_ref().map(|session| &session.whose);
     let line = door.inner.lines.take(session, &String::from_utf8_lossy(&asker.id));
     let link = visit.link();
     let wait = Box::new(Wait {
@@ -107,6 +156,8 @@ pub(super) async fn hold(
         door,
         asker,
         live,
+        thread,
+        rungs,
     });
     begin(wait).await
 }
@@ -116,8 +167,16 @@ async fn begin(mut wait: Box<Wait>) -> Response {
     let grace = Instant::now() + wait.door.inner.settings.grace();
     loop {
         let found = match timeout_at(grace, wait.find()).await {
-            Ok(Found::Beat) | Err(_) => {
-                let first = wait.beat();
+            // No sign of life before the headers.
+            Ok(Found::Beat) => {
+                wait.beats.given();
+                continue;
+            }
+            Err(_) | Ok(Found::Enough) if wait.rungs.task && wait.stage.is_waiting() => {
+                return wait.go_on_as_task().await;
+            }
+            Err(_) => {
+                let first = wait.first();
                 return stream(wait, first);
             }
             Ok(found) => found,
@@ -126,8 +185,9 @@ async fn begin(mut wait: Box<Wait>) -> Response {
             News::Beat => {}
             News::End(outcome) => return wait.answer_at_once(&outcome),
             News::Message(message) => {
-                let first = wait.pass_on(&message);
-                return stream(wait, first);
+                let mut first = wait.open().to_vec();
+                first.extend_from_slice(&wait.pass_on(&message));
+                return stream(wait, first.into());
             }
             News::Silence => return reply::respond(StatusCode::ACCEPTED, HeaderMap::new(), Body::empty()),
         }
@@ -135,31 +195,65 @@ async fn begin(mut wait: Box<Wait>) -> Response {
 }
 
 fn stream(wait: Box<Wait>, first: Bytes) -> Response {
-    let parts = stream::unfold((Some(first), wait), |(first, mut wait)| async move {
+    let parts = stream::unfold((Some(first), Held(Some(wait))), |(first, mut held)| async move {
         let part = match first {
             Some(first) => first,
-            None => wait.part().await?,
+            None => held.part().await?,
         };
-        Some((Ok::<_, Infallible>(part), (None, wait)))
+        Some((Ok::<_, Infallible>(part), (None, held)))
     });
     reply::events(HeaderMap::new(), Body::from_stream(parts))
 }
 
-impl Wait {
-    /// The next bytes of the stream; `None`: it is over.
+/// A connection's hold on a wait: one that breaks lets go of it, and the wait may outlive that.
+struct Held(Option<Box<Wait>>);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if let Some(wait) = self.0.take() {
+            thread::broke(wait);
+        }
+    }
+}
+
+impl Held {
+    /// The next bytes of the stream; `None`: it is over, for this connection.
     async fn part(&mut self) -> Option<Bytes> {
-        if let Stage::Answered(call) = self.stage {
+        match self.0.as_mut()?.part().await {
+            Next::Part(part) => return Some(part),
+            Next::Paused => {}
+            Next::Over => thread::ended(self.0.take()?),
+            Next::Wanted(heir) => thread::hand_over(self.0.take()?, heir),
+        }
+        None
+    }
+}
+
+impl Wait {
+    async fn part(&mut self) -> Next {
+        if let Stage::Answered(_) = self.stage {
             // The connection asks for more: it has taken the answer.
-            self.watch(call);
-            return None;
+            return Next::Over;
         }
-        let found = self.find().await;
+        if self.thread.as_ref().is_some_and(Thread::pauses) {
+            return Next::Paused;
+        }
+        let found = match self.find().await {
+            Found::Wanted(heir) => return Next::Wanted(heir),
+            found @ (Found::Moved(_) | Found::Left | Found::Enough | Found::Beat) => found,
+        };
         match self.act(found).await {
-            News::Message(message) => Some(self.pass_on(&message)),
-            News::Beat => Some(self.beat()),
-            News::End(outcome) => Some(reply::event(&self.tell(&outcome))),
-            News::Silence => None,
+            News::Message(message) => Next::Part(self.pass_on(&message)),
+            News::Beat => Next::Part(self.beat()),
+            News::End(outcome) => Next::Part(self.last(&outcome)),
+            News::Silence => Next::Over,
         }
+    }
+
+    /// The answer as an event.
+    fn last(&mut self, outcome: &Outcome) -> Bytes {
+        let message = self.tell(outcome);
+        self.event(&message)
     }
 
     fn answer_at_once(mut self: Box<Self>, outcome: &Outcome) -> Response {
@@ -167,11 +261,35 @@ impl Wait {
         if let Stage::Answered(call) = self.stage {
             self.watch(call);
         }
+        if let End::HttpError(said) = &outcome.end {
+            // No header has left yet: it passes as the server sent it.
+            return reply::respond(said.status, said.headers.clone(), Body::from(said.body.clone()));
+        }
         answer::json_with(StatusCode::OK, body)
+    }
+
+    /// The task, or the outcome if it came first.
+    async fn go_on_as_task(mut self: Box<Self>) -> Response {
+        let Some(waiter) = self.stage.leave() else {
+            return reply::respond(StatusCode::ACCEPTED, HeaderMap::new(), Body::empty());
+        };
+        let broker = &self.door.inner.broker;
+        match broker.go_on_as_task(*waiter, &self.live.headers).await {
+            Ok(task) => {
+                answer::json_with(StatusCode::OK, tasks::begun(&task, &self.asker, broker.clock().now()))
+            }
+            Err(outcome) => self.answer_at_once(&outcome),
+        }
     }
 
     fn tell(&mut self, outcome: &Outcome) -> Bytes {
         self.stage = Stage::Answered(to_deliver(outcome));
+        if let (End::HttpError(said), Some(session)) = (&outcome.end, &self._awake.0)
+            && said.status == StatusCode::NOT_FOUND
+        {
+            // The server no longer knows the session: its client must initialize again.
+            self.door.inner.sessions.forget(self.link.server().name(), &session.id);
+        }
         answer::tell(outcome, &self.asker, self.door.inner.broker.clock().now())
     }
 
@@ -184,22 +302,28 @@ impl Wait {
 
     /// Whatever comes first; cancel-safe.
     async fn find(&mut self) -> Found {
-        let (until, beat, waits) = (self.until, self.beats.due(), self.stage.is_waiting());
+        let waits = self.stage.is_waiting();
+        // One timer for both: most end with a beat, and each is paid for by every waiting call.
+        let beat = self.beats.due();
+        let enough = self.until.filter(|until| *until <= beat);
         let Self { door, stage, line, live, link, .. } = self;
         tokio::select! {
             biased;
-            () = line.left(), if waits => Found::Left,
+            stir = line.stirred(waits) => match stir {
+                Stir::Left => Found::Left,
+                Stir::Wanted(heir) => Found::Wanted(heir),
+            },
             moved = stage.advance(door, live, link, line) => Found::Moved(moved),
-            () = sleep_until(until.unwrap_or(beat)), if until.is_some() => Found::Enough,
             // What runs already is not given up for a drain: its answer may still come.
             () = door.inner.closing.cancelled(), if waits => Found::Enough,
-            () = sleep_until(beat) => Found::Beat,
+            () = sleep_until(enough.unwrap_or(beat)) => enough.map_or(Found::Beat, |_| Found::Enough),
         }
     }
 
     async fn act(&mut self, found: Found) -> News {
         match found {
-            Found::Beat => News::Beat,
+            // Who is not given the stream hears that it is gone.
+            Found::Beat | Found::Wanted(_) => News::Beat,
             Found::Moved(Moved::Message(message)) => News::Message(message),
             Found::Moved(Moved::End(outcome)) => News::End(outcome),
             Found::Moved(Moved::Changed(brief)) => {
@@ -207,19 +331,29 @@ impl Wait {
                 News::Beat
             }
             Found::Left | Found::Moved(Moved::Left) => {
-                if let Some(waiter) = self.stage.leave() {
-                    self.door.inner.broker.leave(*waiter).await;
-                }
+                self.leave().await;
                 News::Silence
             }
             Found::Enough => News::End(self.give_up().await),
         }
     }
 
+    async fn leave(&mut self) {
+        if let Some(waiter) = self.stage.leave() {
+            self.door.inner.broker.leave(*waiter).await;
+        }
+    }
+
     /// The ticket, or the outcome if it came first.
     async fn give_up(&mut self) -> Outcome {
         if let Some(waiter) = self.stage.leave() {
-            return self.door.inner.broker.ticket(*waiter).await;
+            let door = &self.door.inner;
+            // A broker that goes is not there for a client that comes back at once.
+            let laps = self.rungs.laps.filter(|(most, had)| had < most && !door.closing.is_cancelled());
+            return match laps {
+                Some((_, had)) => door.broker.come_back(*waiter, had).await,
+                None => door.broker.ticket(*waiter).await,
+            };
         }
         let brief = Brief { state: StateName::Dispatched, ..self.brief.clone() };
         Outcome { call: Some(brief), end: End::Ticket }
@@ -228,20 +362,24 @@ impl Wait {
     /// A progress message while people decide, when the agent asked for progress; else a comment.
     fn beat(&mut self) -> Bytes {
         self.beats.given();
+        if let Some(pause) = self.pause() {
+            return pause;
+        }
         let token = self.live.progress_token.as_deref().map(str::from_utf8);
         let (Some(Ok(token)), Stage::Waiting(waiter)) = (token, &self.stage) else {
             return sse::comment("waiting").into();
         };
         let now = self.door.inner.broker.clock().now();
         let words = answer::waiting(&self.brief, waiter.tally().counts.first().copied(), now);
-        reply::event(&self.beats.progress(token, &words))
+        let progress = self.beats.progress(token, &words);
+        self.event(&progress)
     }
 
     /// The server's message as an event; its progress goes on above ours.
     fn pass_on(&mut self, message: &[u8]) -> Bytes {
         match self.beats.lifted(message) {
-            Some(lifted) => reply::event(&lifted),
-            None => reply::event(message),
+            Some(lifted) => self.event(&lifted),
+            None => self.event(message),
         }
     }
 }

@@ -6,6 +6,7 @@
 
 mod access;
 mod agents;
+pub mod audit;
 mod directory;
 mod page_key;
 mod people;

@@ -12,6 +12,7 @@ mod head;
 pub mod merkle;
 mod permit;
 mod refold;
+mod seen;
 pub mod segment;
 mod verify;
 
@@ -25,4 +26,5 @@ pub use event::{
 pub use head::{Head, HeadError, key_id, read_key};
 pub use permit::{Pass, Permit};
 pub use refold::refold;
+pub use seen::{Place, Seen};
 pub use verify::{Bad, Report, Verifier};

@@ -8,11 +8,8 @@ use std::collections::HashMap;
 use ed25519_dalek::VerifyingKey;
 
 use super::{
-    BrokerEvent, Fact, Head, Malformed, Segment, Stream, ZERO, commitment, commitments,
-    entry::{self, fact_of},
-    export::Line,
-    leaf_hash,
-    segment::root_text,
+    BrokerEvent, Fact, Head, Malformed, Seen, Segment, Stream, ZERO, commitment, commitments, export::Line,
+    seen::Place, segment::root_text,
 };
 use crate::call::{CallId, Commitment};
 
@@ -91,7 +88,7 @@ impl Verifier {
             return;
         }
         match line {
-            Line::Entry(bytes) => self.entry(&bytes),
+            Line::Entry(bytes) => self.seen(&Seen::of(&bytes)),
             Line::Head(note) => self.head(&note),
             Line::Leaf(leaf) => self.leaf(leaf),
             Line::Payload { call, salt, bytes } => self.payload(call, commitment(&salt, &bytes)),
@@ -153,44 +150,39 @@ impl Verifier {
         unproven.push(format!("that nothing followed entry {size}: compare with a head kept elsewhere"));
     }
 
-    fn entry(&mut self, bytes: &[u8]) {
+    /// The next entry, read already; in order.
+    pub fn seen(&mut self, seen: &Seen) {
         self.end_segment();
         self.end_payloads();
         if self.is_bad() {
             return;
         }
         let number = self.report.entries + 1;
-        let line: entry::Line<'_> = match serde_json::from_slice(bytes) {
-            Ok(line) => line,
-            Err(error) => {
-                return self.bad(self.suspect.unwrap_or(number), format!("it cannot be read: {error}"));
-            }
-        };
-        let (stream, prev) = match line.stream().and_then(|stream| Ok((stream, line.prev()?))) {
+        let place = match &seen.place {
             Ok(place) => place,
-            Err(Malformed(why)) => return self.bad(self.suspect.unwrap_or(number), why),
+            Err(Malformed(why)) => return self.bad(self.suspect.unwrap_or(number), why.clone()),
         };
-        if line.n != number {
-            let why = format!("it is missing: number {} stands in its place", line.n);
+        if place.number != number {
+            let why = format!("it is missing: number {} stands in its place", place.number);
             return self.bad(self.suspect.unwrap_or(number), why);
         }
         if let Some(suspect) = self.suspect {
-            return self.settle(suspect, prev == self.head);
+            return self.settle(suspect, place.prev == self.head);
         }
-        let version = self.versions.entry(stream.clone()).or_default();
-        if prev != self.head {
+        let version = self.versions.entry(place.stream.clone()).or_default();
+        if place.prev != self.head {
             if number == 1 {
                 return self.bad(1, "it is not the first entry of a chain".into());
             }
             self.suspect = Some(number - 1);
-        } else if line.version != *version + 1 {
-            let why = format!("its stream goes from version {version} to {}", line.version);
+        } else if place.version != *version + 1 {
+            let why = format!("its stream goes from version {version} to {}", place.version);
             return self.bad(number, why);
         }
-        *version = line.version;
+        *version = place.version;
         self.report.entries = number;
-        self.head = leaf_hash(bytes);
-        self.expect_beside(&stream, line.fact.get());
+        self.head = seen.hash;
+        self.expect_beside(place);
         self.compare_with_kept_head();
     }
 
@@ -252,23 +244,21 @@ impl Verifier {
     }
 
     /// What may stand behind this entry.
-    fn expect_beside(&mut self, stream: &Stream, fact: &str) {
-        match stream {
-            Stream::Broker => {
-                if let Ok(Fact::Broker(BrokerEvent::AllowedCalls(segment))) = fact_of(stream, fact) {
-                    self.segment = Some((segment, Vec::new()));
-                }
+    fn expect_beside(&mut self, place: &Place) {
+        match (&place.stream, &place.fact) {
+            (Stream::Call(call), Ok(Fact::Call(event))) => {
+                let owed = commitments(event);
+                self.owed = (!owed.is_empty()).then_some((*call, owed));
             }
-            Stream::Call(call) => {
-                if let Ok(Fact::Call(event)) = fact_of(stream, fact) {
-                    self.owed = Some((*call, commitments(&event)));
-                }
+            (_, Ok(Fact::Broker(BrokerEvent::AllowedCalls(segment)))) => {
+                self.segment = Some((segment.clone(), Vec::new()));
             }
-            Stream::Agents | Stream::Reviewers | Stream::Policies | Stream::Servers | Stream::Stops => {}
+            _ => {}
         }
     }
 
-    fn payload(&mut self, of: CallId, proof: Commitment) {
+    /// A payload behind the last entry, by its proof.
+    pub fn payload(&mut self, of: CallId, proof: Commitment) {
         let owed = self.owed.as_mut().filter(|(call, _)| *call == of).map(|(_, owed)| owed);
         let place = owed.as_ref().and_then(|owed| owed.iter().position(|other| *other == proof));
         if let (Some(owed), Some(place)) = (owed, place) {

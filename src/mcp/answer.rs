@@ -29,6 +29,14 @@ pub fn result(id: &str, result: &str) -> Vec<u8> {
     format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"result\":{result}}}").into_bytes()
 }
 
+/// The end of a `subscriptions/listen` (2026-07-28) that the broker ends: the subscription's id is the
+/// request's.
+#[must_use]
+pub fn end_of_subscription(id: &str) -> Vec<u8> {
+    let meta = format!("{{\"io.modelcontextprotocol/subscriptionId\":{id}}}");
+    result(id, &format!("{{\"resultType\":\"complete\",\"_meta\":{meta}}}"))
+}
+
 /// A whole JSON-RPC error response.
 #[must_use]
 pub fn error(id: &str, code: i32, message: &str, data: Option<&str>) -> Vec<u8> {

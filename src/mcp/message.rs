@@ -28,6 +28,8 @@ pub struct Request<'a> {
     pub id: Json<'a>,
     pub method: Cow<'a, str>,
     pub params: Option<Json<'a>>,
+    /// `jsonrpc` is there and says "2.0".
+    pub is_2_0: bool,
     /// The whole message.
     pub raw: Json<'a>,
 }
@@ -110,7 +112,7 @@ impl<'a> Message<'a> {
     /// `Malformed::Envelope`.
     pub fn of(raw: Json<'a>) -> Result<Self, Malformed> {
         let [mut id, mut method, mut params, mut result, mut error] = [None; 5];
-        let mut look_alike = false;
+        let (mut look_alike, mut is_2_0) = (false, false);
         for member in raw.members() {
             match &*member.name {
                 "id" => id = Some(member.value),
@@ -118,7 +120,7 @@ impl<'a> Message<'a> {
                 "params" => params = Some(member.value),
                 "result" => result = Some(member.value),
                 "error" => error = Some(member.value),
-                "jsonrpc" => {}
+                "jsonrpc" => is_2_0 = member.value.string().as_deref() == Some("2.0"),
                 other => look_alike |= is_look_alike(other, &ENVELOPE),
             }
         }
@@ -142,7 +144,7 @@ impl<'a> Message<'a> {
             (Some(method), id, None, None) => {
                 let Some(method) = method.string() else { return malformed("`method` must be a string") };
                 Ok(match id {
-                    Some(id) => Self::Request(Request { id, method, params, raw }),
+                    Some(id) => Self::Request(Request { id, method, params, is_2_0, raw }),
                     None => Self::Notification(Notification { method, params, raw }),
                 })
             }

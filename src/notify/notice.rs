@@ -21,8 +21,8 @@ pub(super) struct Notice {
     /// The call as it is now.
     pub call: Call,
     pub risk: Option<Risk>,
-    /// Raw `params`, where the destination may show values.
-    pub params: Option<Bytes>,
+    /// The whole request, where the destination may show values.
+    pub message: Option<Bytes>,
     /// Names of what is sent beside the arguments; values stand on the page only.
     pub beside: Vec<String>,
     /// A person's words about it, or the policy's.
@@ -108,16 +108,16 @@ pub(super) async fn notice(
             (view.call, words)
         }
     };
-    let params = broker.params(id).await?;
-    let beside = params.as_deref().map(names_beside).unwrap_or_default();
-    let params = params.filter(|_| values);
+    let message = broker.message(id).await?;
+    let beside = message.as_deref().map(names_beside).unwrap_or_default();
+    let message = message.filter(|_| values);
     let rules = broker.rules();
     let policies = rules.of(&call.request.agent, &call.request.server);
     let risk =
         policies.iter().filter_map(|policy| policy.risk(&call.request.server, &call.request.tool)).max();
     let link = format!("{}/c/{id}", broker.settings().public_url);
     let words = words.filter(|words| !words.is_empty());
-    Ok(Some(Notice { topic, at, call, risk, params, beside, words, link }))
+    Ok(Some(Notice { topic, at, call, risk, message, beside, words, link }))
 }
 
 /// The words of who ended it; where its approval ended well or badly, of the last who approved it.

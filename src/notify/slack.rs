@@ -145,7 +145,7 @@ fn arguments(notice: &Notice) -> Vec<String> {
     if names.is_empty() {
         return vec!["Arguments: none".to_owned()];
     }
-    let values = notice.params.as_deref().and_then(values);
+    let values = notice.message.as_deref().and_then(values);
     let more = names.len().saturating_sub(MOST_ARGUMENTS);
     let mut lines: Vec<String> = match values {
         Some(values) => values
@@ -173,12 +173,16 @@ fn beside(notice: &Notice) -> Option<String> {
 }
 
 /// In order of name; a value is the agent's own bytes.
-pub(super) fn values(params: &[u8]) -> Option<BTreeMap<String, Box<RawValue>>> {
+pub(super) fn values(message: &[u8]) -> Option<BTreeMap<String, Box<RawValue>>> {
+    #[derive(Deserialize)]
+    struct Message {
+        params: Params,
+    }
     #[derive(Deserialize)]
     struct Params {
         arguments: BTreeMap<String, Box<RawValue>>,
     }
-    serde_json::from_slice::<Params>(params).ok().map(|params| params.arguments)
+    serde_json::from_slice::<Message>(message).ok().map(|message| message.params.arguments)
 }
 
 fn settled_facts(notice: &Notice) -> Option<Value> {

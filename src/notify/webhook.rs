@@ -34,6 +34,9 @@ struct CallModel<'a> {
     argument_names: &'a [String],
     #[serde(skip_serializing_if = "Option::is_none")]
     arguments: Option<BTreeMap<String, Box<RawValue>>>,
+    /// What is sent beside the arguments, by name; the values stand on the page only.
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    other_names: &'a [String],
     agent: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     owner: Option<&'a str>,
@@ -114,7 +117,8 @@ fn model(notice: &Notice) -> CallModel<'_> {
         server: &request.server,
         tool: &request.tool,
         argument_names: &request.argument_names,
-        arguments: notice.params.as_deref().and_then(values),
+        arguments: notice.message.as_deref().and_then(values),
+        other_names: &notice.beside,
         agent: &request.agent,
         owner: request.owner.as_deref(),
         session: request.session.as_deref(),

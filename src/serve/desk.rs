@@ -123,12 +123,14 @@ impl Desk {
             Order::ServerLogin { server } => sign_in::begin(&self.broker, &server).await,
             Order::ServerLoginStage { login } => Ok(sign_in::stage(&self.broker, &login)),
             Order::Stop { scope, reason, by } => {
-                self.broker.stop(scope, &by, &reason).await?;
-                Ok(json!({ "stopped": true }))
+                let what = words(&scope);
+                let denied = self.broker.stop(scope, &by, &reason).await?;
+                Ok(json!({ "stopped": what, "denied": denied }))
             }
             Order::Resume { scope, reason, by } => {
+                let what = words(&scope);
                 self.broker.resume(scope, &by, &reason).await?;
-                Ok(json!({ "resumed": true }))
+                Ok(json!({ "resumed": what }))
             }
         }
     }
@@ -179,5 +181,13 @@ fn shown(secret: &NewSecret) -> Value {
     match &secret.link {
         Some(link) => json!({ "name": secret.name, "token": secret.token, "link": link }),
         None => json!({ "name": secret.name, "token": secret.token }),
+    }
+}
+
+fn words(scope: &StopScope) -> String {
+    match scope {
+        StopScope::Agent(name) => format!("agent {name}"),
+        StopScope::Server(name) => format!("server {name}"),
+        StopScope::All => "everything".to_owned(),
     }
 }

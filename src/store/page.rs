@@ -10,7 +10,8 @@ pub struct Filter {
     pub tool: Option<String>,
     pub agent: Option<String>,
     pub reviewer: Option<String>,
-    /// Free text over tool, server, agent, id, short code.
+    /// Part of a tool, server or agent, the beginning of an id or short code, or words of the arguments: whole
+    /// ones, in any order. A page looks so far back, and may be empty while `next` goes on.
     pub text: Option<String>,
     /// The last page's `next`.
     pub after: Option<String>,

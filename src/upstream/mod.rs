@@ -151,7 +151,8 @@ impl Upstreams {
             Right::Permit(_permit, proof) => Some(proof),
             Right::Pass(_pass) => None,
         };
-        link.send(outbound, proof).await
+        // A call begins no session, whatever its server says.
+        link.send(outbound, proof).await.map(Reply::without_session)
     }
 
     /// Sends anything else: other requests, notifications, answers to the server, GET (listen), DELETE.

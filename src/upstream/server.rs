@@ -101,6 +101,12 @@ impl Server {
         &self.settings
     }
 
+    /// Bytes of the largest answer that is taken from it.
+    #[must_use]
+    pub fn largest_answer(&self) -> usize {
+        self.limits.max_body
+    }
+
     pub(super) fn limits(&self) -> &UpstreamSettings {
         &self.limits
     }

@@ -71,8 +71,19 @@ async fn whatever_is_sent_beside_the_arguments_is_shown() {
     });
     assert_eq!(serde_json::from_str::<Value>(raw).unwrap(), meant);
     assert!(raw.contains("1.50"), "the agent's own digits: {raw}");
+    let beside_params = r#"},"x-admin":{"su":1.0},"y":{"z":1"#;
+    let submitted = w.submit_with("cancel", r#"{"a":2}"#, beside_params).await;
+    let Submission::Waiting(odd) = submitted else { panic!("it waits: {submitted:?}") };
+    let shown = w.call(odd.call()).await;
+    assert_eq!(shown["other_raw"], r#"{"x-admin":{"su":1.0},"y":{"z":1}}"#);
+    w.broker.ticket(*odd).await;
+    let odd = json!(shown["id"]);
     let (_, list) = w.get(&w.ann, "/api/v1/calls").await;
     for listed in list["calls"].as_array().unwrap() {
+        if listed["id"] == odd {
+            assert_eq!(listed["other"], true);
+            continue;
+        }
         assert_eq!(listed["other"], json!(listed["id"] == json!(waiter.call().to_string())));
         assert_eq!(listed["other_raw"], Value::Null, "values stand with the one call");
     }

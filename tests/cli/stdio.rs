@@ -36,6 +36,10 @@ fn a_reviewer_decides_from_the_terminal_and_the_joined_agent_is_answered() {
     let batch = ask_to_cancel(&mut agent);
     let call = parked(&watch);
     let listed = home.run(&["calls", "list", "--state", "pending", "--json"]).json();
+    let named = home.run(&["calls", "list", "--state", "unknown outcome, waiting", "--json"]).json();
+    assert_eq!(named["calls"][0]["id"], listed["calls"][0]["id"], "{named}");
+    let table = home.run(&["calls", "list", "--state", "waiting"]).ends(0).out();
+    assert!(table.contains(" waiting "), "{table}");
     let code = listed["calls"][0]["short_code"].as_str().unwrap();
     let card = home.run(&["calls", "show", code]).ends(0).out();
     assert!(card.contains(&format!("batch_id = \"{batch}\"")), "{card}");
@@ -77,6 +81,10 @@ fn a_stop_denies_what_waits_and_a_resume_lets_it_pass_again() {
     assert_eq!(agent.ask("tools/call", &list)["content"][0]["text"], "[STOPPED] drill");
     home.run(&["resume", "--agent", "bot", "--reason", "over"]).ends(0);
     assert_eq!(agent.ask("tools/call", &list)["isError"], false);
+    let mut joined = home.start(&["stdio", "--all", "--url", &url, "--token", token]);
+    joined.handshake_with("countersign");
+    let list = json!({"name": "sandbox__ListAHORunBatches", "arguments": {}});
+    assert_eq!(joined.ask("tools/call", &list)["isError"], false);
 }
 
 #[test]
@@ -96,6 +104,74 @@ fn processes_share_one_broker_and_another_takes_over_when_the_first_ends() {
     second.errors.until(|line| line.contains("the inbox is at"));
     second.signal(Signal::TERM);
     assert!(second.wait().success());
+}
+
+/// Where the user's own broker listens, as its file has it.
+fn place(home: &Home) -> String {
+    let text = home.read(".local/share/countersign/local.toml");
+    let line = text.lines().find(|line| line.starts_with("listen")).unwrap();
+    line.split('"').nth(1).unwrap().to_owned()
+}
+
+fn tools(agent: &mut Running) -> Option<usize> {
+    agent.ask("tools/list", &json!({}))["tools"].as_array().map(Vec::len)
+}
+
+#[test]
+fn another_takes_over_when_the_first_is_killed() {
+    let home = Home::new();
+    let mut first = home.start(&["stdio", "--name", "one", "--", BINARY, "sandbox"]);
+    first.handshake();
+    first.errors.until(|line| line.contains("the inbox is at"));
+    let mut second = home.start(&["stdio", "--name", "two", "--", BINARY, "sandbox"]);
+    second.handshake();
+    let before = place(&home);
+    first.signal(Signal::KILL);
+    assert!(!first.wait().success());
+    assert_eq!(tools(&mut second), Some(5));
+    second.errors.until(|line| line.contains("the inbox is at"));
+    assert_eq!(place(&home), before);
+    assert_eq!(home.run(&["open", "--json"]).json()["name"], "ann");
+    assert!(second.wait().success());
+}
+
+#[test]
+fn a_port_that_another_program_has_taken_is_left_to_it() {
+    let home = Home::new();
+    let start = |name: &str| home.start(&["stdio", "--name", name, "--", BINARY, "sandbox"]);
+    let mut first = start("one");
+    first.handshake();
+    let mut second = start("two");
+    second.handshake();
+    // It must not be quicker than the other program.
+    second.signal(Signal::STOP);
+    first.signal(Signal::KILL);
+    assert!(!first.wait().success());
+    let before = place(&home);
+    let _other = std::net::TcpListener::bind(&before).expect("the port is free");
+    second.signal(Signal::CONT);
+    second.errors.until(|line| line.contains("the inbox is at"));
+    assert_ne!(place(&home), before);
+    assert_eq!(tools(&mut second), Some(5));
+    let mut third = start("three");
+    third.handshake();
+    assert_eq!(tools(&mut third), Some(5));
+    assert_eq!(home.run(&["open", "--json"]).json()["name"], "ann");
+    assert!(third.wait().success());
+    assert!(second.wait().success());
+}
+
+#[test]
+fn variables_that_are_not_text_keep_nothing_from_starting() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let home = Home::new();
+    home.write("countersign.toml", "listen = \"127.0.0.1:0\"\n");
+    let odd = std::ffi::OsStr::from_bytes(b"a\xff");
+    let listed = home.command(&["agents", "list"]).env("LESS", odd).output().unwrap();
+    assert!(listed.status.success(), "{}", String::from_utf8_lossy(&listed.stderr));
+    let refused = home.command(&["agents", "list"]).env("COUNTERSIGN_LISTEN", odd).output().unwrap();
+    let words = String::from_utf8_lossy(&refused.stderr);
+    assert!(!refused.status.success() && words.contains("COUNTERSIGN_LISTEN: it is not UTF-8"), "{words}");
 }
 
 #[test]

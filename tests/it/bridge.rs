@@ -9,7 +9,7 @@ use tokio::{
     task::JoinHandle,
 };
 
-use crate::rig::{Agent, House, Manner, Plan, Server, call, call_with_token, child, modern, text};
+use crate::rig::{Agent, House, Manner, Plan, Script, Server, call, call_with_token, child, modern, text};
 
 /// A client's ends of the bridge's pipes.
 struct Pipe {
@@ -100,6 +100,37 @@ async fn a_modern_client_on_a_pipe_cancels_by_a_notification() {
     pipe.say(&json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 2}}))
         .await;
     house.until(|call| call.waiter.is_none()).await;
+    pipe.end().await;
+}
+
+#[tokio::test]
+async fn a_client_on_a_pipe_does_not_notice_that_its_stream_is_closed_and_taken_up_again() {
+    let server = Server::start(Manner::Json).await;
+    let hello = r#"{"jsonrpc":"2.0","id":$ID,"result":{"protocolVersion":"2025-11-25","capabilities":{},"serverInfo":{"name":"r","version":"1"}}}"#;
+    let mut script = Script::new(200, "application/json", hello);
+    script.headers.push(("mcp-session-id", "s-1"));
+    server.answers("initialize", script);
+    let mut plan = Plan::at(&server.url);
+    plan.door.poll_after_s = 1;
+    let house = House::open(plan).await;
+    let mut pipe = Pipe::to(&house);
+    pipe.say(&json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": {}})).await;
+    assert_eq!(pipe.hear().await["result"]["protocolVersion"], "2025-11-25");
+    pipe.say(&call(1, "cancel", json!({}))).await;
+    let pending = house.pending().await;
+    for times in [1, 0, 1, 0] {
+        house.away(times).await;
+    }
+    house.approve(&pending).await;
+    let (before, answer) = pipe.hear_answer(json!(1)).await;
+    assert_eq!((before.len(), text(&answer)), (0, "cancel ran with {}"));
+    assert!(
+        house
+            .until(|call| call.id == pending.id)
+            .await
+            .waiter
+            .is_some_and(|w| w.attachment == pending.waiter.as_ref().unwrap().attachment)
+    );
     pipe.end().await;
 }
 

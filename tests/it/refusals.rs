@@ -32,6 +32,27 @@ async fn odd_names_ids_methods_and_headers_reach_nobody() {
 }
 
 #[tokio::test]
+async fn a_request_that_does_not_say_its_version_of_json_rpc_is_refused() {
+    let server = Server::start(Manner::Json).await;
+    let house = House::open(Plan::at(&server.url)).await;
+    let agent = house.agent().initialized("test").await;
+    let seen = server.messages().len();
+    for version in [json!("1.0"), json!(2.0), json!(null), json!("2.0 ")] {
+        for method in ["ping", "tools/list", "tools/call"] {
+            let ask = json!({"jsonrpc": version, "id": 5, "method": method, "params": {"name": "cancel"}});
+            let answer = agent.post(&ask).await;
+            assert_eq!(answer.status, 400);
+            let told = answer.response().await;
+            assert_eq!((&told["error"]["code"], &told["id"]), (&json!(-32600), &json!(5)), "{ask}");
+        }
+    }
+    let absent = json!({"id": 5, "method": "tools/call", "params": {"name": "look"}});
+    assert_eq!(agent.ask(&absent).await["error"]["code"], -32600);
+    assert_eq!(server.messages().len(), seen);
+    assert!(house.calls(&[]).await.is_empty());
+}
+
+#[tokio::test]
 async fn a_call_goes_up_with_the_headers_of_its_body() {
     let server = Server::start(Manner::Json).await;
     let house = House::open(Plan::at(&server.url)).await;

@@ -14,11 +14,11 @@ async fn arguments_that_were_changed_in_the_file_are_neither_shown_nor_sent() {
     let agent = house.agent().initialized("test").await;
     let answer = agent.post(&call(1, "cancel", json!({"batch": "small"}))).await;
     let pending = house.pending().await;
-    assert!(house.broker.params(pending.id).await.unwrap().is_some());
+    assert!(house.broker.message(pending.id).await.unwrap().is_some());
     assert_eq!(house.vandal().execute(SWAP, []).unwrap(), 1);
 
-    assert_eq!(house.broker.params(pending.id).await.unwrap(), None);
-    assert_eq!(house.broker.view(pending.id).await.unwrap().unwrap().params, None);
+    assert_eq!(house.broker.message(pending.id).await.unwrap(), None);
+    assert_eq!(house.broker.view(pending.id).await.unwrap().unwrap().message, None);
     house.approve(&pending).await;
     let response = answer.response().await;
     assert!(text(&response).contains("not those on the ledger"), "{response}");

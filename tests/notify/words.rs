@@ -105,16 +105,27 @@ async fn nothing_that_others_wrote_is_more_than_text_in_slack() {
 #[tokio::test]
 async fn what_is_sent_beside_the_arguments_is_named_and_never_quoted() {
     let (house, receiver) = (House::open().await, Receiver::start().await);
-    let _notify = house.notify(vec![super::rig::with_values(slack(&receiver))]).await;
+    let siem = Receiver::start().await;
+    let _notify = house.notify(vec![super::rig::with_values(slack(&receiver)), webhook(&siem)]).await;
     house.park(&json!({ "a": 1 })).await;
-    let beside = r#","inputResponses":{"q":"secret"},"<!here>":1,"_meta":{"traceparent":"t","x/y":"secret"}"#;
+    let beside = concat!(
+        r#","inputResponses":{"q":"secret"},"<!here>":1,"_meta":{"traceparent":"t","x/y":"secret"}}"#,
+        r#","su":"secret","z":{"a":1"#
+    );
     house.park_with("bot", "cancel", &json!({ "a": 2 }), beside).await;
     let seen = receiver.received(2).await;
     seen.iter().for_each(check);
     let [plain, loud] = [0, 1].map(|i| seen[i].json()["blocks"].to_string());
     assert!(!plain.contains("Also sends"), "{plain}");
-    assert!(loud.contains("Also sends: inputResponses, &lt;!here&gt;, _meta.x/y"), "{loud}");
+    let names = "Also sends: inputResponses, &lt;!here&gt;, _meta.x/y, message.su, message.z";
+    assert!(loud.contains(names), "{loud}");
     assert!(!loud.contains("secret"), "{loud}");
+    let told = siem.received(2).await;
+    let [plain, loud] = [0, 1].map(|i| told[i].json());
+    assert_eq!(plain["data"].get("other_names"), None);
+    let names = ["inputResponses", "<!here>", "_meta.x/y", "message.su", "message.z"];
+    assert_eq!(loud["data"]["other_names"], json!(names));
+    assert!(!loud.to_string().contains("secret"), "{loud}");
 }
 
 #[tokio::test]
@@ -240,6 +251,8 @@ async fn an_approvers_comment_is_told_with_who_approved() {
     let (house, receiver) = (House::open().await, Receiver::start().await);
     let _notify = house.notify(vec![slack(&receiver)]).await;
     let id = house.park(&json!({})).await;
+    // What is settled before it was told is not told.
+    receiver.received(1).await;
     let digest = house.call(id).await.digest;
     let comment = Some("looked at it".to_owned());
     house.broker.review(id, super::rig::ann(), Vote::Approve, digest, comment).await.unwrap();

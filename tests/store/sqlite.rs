@@ -3,17 +3,19 @@
 use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, sync::Arc};
 
 use countersign::{
-    ledger::{Head, Stream, commitment, leaf_hash, read_key},
+    call::Event,
+    ledger::{BrokerEvent, Fact, Head, Report, Stream, commitment, leaf_hash, read_key},
     store::{
-        Put, Store as _, StoreError,
+        Batch, Put, Store as _, StoreError,
         sqlite::{OpenOptions, ReadOnly, Sqlite},
     },
 };
+use ed25519_dalek::VerifyingKey;
 use tempfile::TempDir;
 
 use crate::{
     contract,
-    sample::{call, moment, payload, submit},
+    sample::{call, moment, on, payload, submit, voted, write},
 };
 
 fn open(folder: &Path) -> Sqlite {
@@ -175,8 +177,8 @@ async fn a_changed_row_is_named_by_verification() {
     assert_eq!(report.bad.map(|bad| bad.number), Some(3));
 }
 
-#[tokio::test]
-async fn a_changed_row_beside_the_entries_is_named_by_verification() {
+/// A store with everything in it that can be changed, closed: two calls, a batch of allowed ones, a boot, a vote.
+async fn full() -> (TempDir, VerifyingKey) {
     let folder = TempDir::new().unwrap();
     let store = open(folder.path());
     let mut first = call(1);
@@ -186,44 +188,83 @@ async fn a_changed_row_beside_the_entries_is_named_by_verification() {
     store.append(batch).await.unwrap();
     store.append_segment(moment(1), vec![b"one".to_vec()], moment(0), moment(1)).await.unwrap();
     store.append(submit(&call(2))).await.unwrap();
+    let started = BrokerEvent::Started { replica: "r".into(), epoch: 1, version: "1".into() };
+    let boot = on(Stream::Broker, None, vec![Fact::Broker(started)]);
+    store.append(Batch { writes: vec![boot], ..Batch::default() }).await.unwrap();
+    // The fifth entry, and the row that follows from it.
+    let mut second = call(2);
+    let vote = voted("ann", second.digest, moment(3));
+    let Fact::Call(Event::Voted { review }) = &vote else { panic!("{vote:?}") };
+    second.reviews.push(review.clone());
+    second.version = 2;
+    store.append(write(&second, Some(1), vec![vote])).await.unwrap();
     store.drain().await.unwrap();
-    let (key, path) = (store.verifying_key(), store.path().to_owned());
+    let key = store.verifying_key();
     drop(store);
-    let verify = |sql: &str| {
-        let copy = folder.path().join("copy.db");
-        let _ = fs::remove_file(&copy);
-        let whole = rusqlite::Connection::open(&path).unwrap();
-        whole.execute("VACUUM INTO ?1", [copy.to_str().unwrap()]).unwrap();
-        assert!(rusqlite::Connection::open(&copy).unwrap().execute(sql, []).unwrap() > 0, "{sql}");
-        ReadOnly::open(&copy).unwrap().verify(Some(key), None).unwrap()
-    };
-    for (sql, number) in [
-        ("UPDATE payloads SET bytes = x'5b5d'", 1),
-        ("UPDATE payloads SET salt = x'00'", 1),
-        ("INSERT INTO payloads SELECT call, 2, 9, 0, salt, x'31' FROM payloads", 1),
-        ("INSERT INTO payloads VALUES (x'00', 0, 0, 0, x'00', x'00')", 3),
-        ("UPDATE segments SET leaves = x'00'", 2),
-        ("UPDATE segments SET leaves = x''", 2),
-        ("UPDATE calls SET state = 1 WHERE rowid = 2", 3),
-        ("UPDATE calls SET snapshot = x'7b7d' WHERE rowid = 1", 1),
-        (
-            "UPDATE calls SET snapshot = CAST(replace(CAST(snapshot AS TEXT), 'agent-2', 'agent-3') AS BLOB) WHERE rowid = 2",
-            3,
-        ),
-        ("DELETE FROM calls WHERE rowid = 1", 1),
-        ("UPDATE entries SET hash = zeroblob(32) WHERE number = 2", 2),
-        ("UPDATE entries SET at = at + 1 WHERE number = 3", 3),
-        ("UPDATE entries SET version = 7 WHERE number = 3", 3),
-        ("UPDATE entries SET stream = x'00' WHERE number = 3", 3),
-    ] {
-        assert_eq!(verify(sql).bad.map(|bad| bad.number), Some(number), "{sql}");
+    (folder, key)
+}
+
+/// What verification says of a copy to which `sql` was done.
+fn verify_after(folder: &Path, key: VerifyingKey, sql: &str) -> Report {
+    let copy = folder.join("copy.db");
+    let _ = fs::remove_file(&copy);
+    let whole = rusqlite::Connection::open(folder.join("ledger.db")).unwrap();
+    whole.execute("VACUUM INTO ?1", [copy.to_str().unwrap()]).unwrap();
+    assert!(rusqlite::Connection::open(&copy).unwrap().execute(sql, []).unwrap() > 0, "{sql}");
+    ReadOnly::open(&copy).unwrap().verify(Some(key), None).unwrap()
+}
+
+/// What is done to the rows, and the entry that is named for it.
+const CHANGES: &[(&str, u64)] = &[
+    ("UPDATE payloads SET bytes = x'5b5d'", 1),
+    ("UPDATE payloads SET salt = x'00'", 1),
+    ("INSERT INTO payloads SELECT call, 2, 9, 0, salt, x'31', NULL FROM payloads", 1),
+    ("INSERT INTO payloads VALUES (x'00', 0, 0, 0, x'00', x'00', NULL)", 5),
+    ("UPDATE segments SET leaves = x'00'", 2),
+    ("UPDATE segments SET leaves = x''", 2),
+    ("UPDATE calls SET state = 1 WHERE rowid = 2", 5),
+    ("UPDATE calls SET snapshot = x'7b7d' WHERE rowid = 1", 1),
+    (
+        "UPDATE calls SET snapshot = CAST(replace(CAST(snapshot AS TEXT), 'agent-2', 'agent-3') AS BLOB) WHERE rowid = 2",
+        5,
+    ),
+    ("UPDATE calls SET shape = 1 WHERE rowid = 2", 5),
+    ("UPDATE calls SET short_code = 'AAAAAA' WHERE rowid = 1", 1),
+    ("UPDATE calls SET requested_at = 1 WHERE rowid = 1", 1),
+    ("INSERT INTO calls SELECT x'00', state, shape, 1, 1, short_code, NULL, snapshot FROM calls LIMIT 1", 5),
+    ("UPDATE shapes SET tool = 'ls' WHERE shape = 1", 1),
+    ("DELETE FROM shapes WHERE shape = 2", 5),
+    ("INSERT INTO shapes VALUES (9, 's', 't', 'a')", 5),
+    ("DELETE FROM votes", 5),
+    ("UPDATE votes SET reviewer = 'bob'", 5),
+    ("INSERT INTO votes VALUES ('bob', x'00')", 5),
+    ("UPDATE kv SET value = CAST('{\"epoch\":0,\"drained\":true}' AS BLOB) WHERE key = 'boot'", 4),
+    ("DELETE FROM kv WHERE key = 'boot'", 4),
+    ("DELETE FROM calls WHERE rowid = 1", 1),
+    ("UPDATE entries SET hash = zeroblob(32) WHERE number = 2", 2),
+    ("UPDATE entries SET at = at + 1 WHERE number = 3", 3),
+    ("UPDATE entries SET version = 7 WHERE number = 3", 3),
+    ("UPDATE entries SET stream = x'00' WHERE number = 3", 3),
+];
+
+#[tokio::test]
+async fn a_changed_row_beside_the_entries_is_named_by_verification() {
+    let (folder, key) = full().await;
+    for (sql, number) in CHANGES {
+        let bad = verify_after(folder.path(), key, sql).bad;
+        assert_eq!(bad.as_ref().map(|bad| bad.number), Some(*number), "{sql}: {bad:?}");
     }
+}
+
+#[tokio::test]
+async fn what_is_not_there_is_said_to_be_unproven() {
+    let (folder, key) = full().await;
     for (sql, said) in [
         ("DELETE FROM heads", "no signed head is here"),
         ("DELETE FROM segments", "1 batches of allowed calls are here without their calls"),
         ("DELETE FROM payloads", "2 payloads that entries prove are not here"),
     ] {
-        let report = verify(sql);
+        let report = verify_after(folder.path(), key, sql);
         assert_eq!(report.bad, None, "{sql}");
         assert!(report.unproven.iter().any(|what| what.contains(said)), "{sql}: {:?}", report.unproven);
     }

@@ -11,7 +11,7 @@ use anyhow::Context as _;
 use toml_edit::{Array, DocumentMut, InlineTable, Item, Table, value};
 
 use super::Pairs;
-use crate::config::Config;
+use crate::config::{Config, environment};
 
 /// A server as the file has it.
 pub(in crate::cli) struct Entry {
@@ -42,7 +42,8 @@ pub(in crate::cli) fn change(
     edit(&mut document)?;
     let text = document.to_string();
     let folder = path.parent().map(Path::to_owned).unwrap_or_default();
-    Config::parse(&text, Some(path.to_owned()), folder, std::env::vars())
+    environment()
+        .and_then(|variables| Config::parse(&text, Some(path.to_owned()), folder, variables.into_iter()))
         .context("nothing was written: the broker would refuse the result")?;
     replace(path, &text)
 }

@@ -14,6 +14,7 @@ use std::{
 use anyhow::Context as _;
 use rand::distr::SampleString as _;
 use rustix::fs::{FlockOperation, flock};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use toml_edit::{DocumentMut, Item, Table, value};
 
@@ -22,11 +23,14 @@ use crate::{
     cli::servers::edit::{self, Entry, Reach},
     config::Config,
     downstream::{self, StdioSettings},
+    store::sqlite::Sqlite,
 };
 
 const GRANT: &str = "local";
 /// Until the serving process has read that there is one more server.
 const KNOWN_WITHIN: Duration = Duration::from_secs(15);
+/// A broker that serves answers this soon.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(2);
 /// Another process serves within this when the one that served has ended.
 const TAKE_OVER: Duration = Duration::from_secs(10);
 const LOOK: Duration = Duration::from_millis(100);
@@ -63,16 +67,16 @@ pub(super) async fn run(
     let entry = entry(command, policy, folder)?;
     let name = register(&path, name.as_deref(), &entry)?;
     let config = Config::load(&path)?;
-    let url = format!("http://{}", config.file.listen);
+    let (place, places) = watch::channel(door(&config, &name));
     let token = config.file.grants.get(GRANT).and_then(|grant| grant.token.clone());
     let token = token.with_context(|| format!("{} has no token; remove the file", path.display()))?;
-    let door = format!("{url}/mcp/{name}");
+    let store = config.store_path()?;
 
     let (stop, ended) = (CancellationToken::new(), CancellationToken::new());
-    let serving = desk::serve_or_wait(path, url, stop.clone(), ended.clone());
+    let serving = desk::serve_or_wait(path, (place, name), stop.clone(), ended.clone());
     let joining = async {
         let joined = tokio::select! {
-            joined = join(&door, token) => joined,
+            joined = join(places, &store, token) => joined,
             () = ended.cancelled() => Ok(()),
         };
         stop.cancel();
@@ -83,22 +87,32 @@ pub(super) async fn run(
     joined
 }
 
-async fn join(door: &str, token: String) -> anyhow::Result<()> {
-    let known = tokio::time::timeout(KNOWN_WITHIN, known(door, &token)).await;
+/// The door of a server of this broker.
+pub(super) fn door(config: &Config, server: &str) -> String {
+    format!("http://{}/mcp/{server}", config.file.listen)
+}
+
+async fn join(places: watch::Receiver<String>, store: &Path, token: String) -> anyhow::Result<()> {
+    let known = tokio::time::timeout(KNOWN_WITHIN, known(&places, store, &token)).await;
     known.context("the local broker does not answer; `countersign open` may say more")??;
-    let settings = StdioSettings::new(door.to_owned(), token);
-    Ok(downstream::stdio(StdioSettings { reconnect: TAKE_OVER, ..settings }).await?)
+    let settings = StdioSettings::new(places.borrow().clone(), token);
+    let settings = StdioSettings { reconnect: TAKE_OVER, moves: Some(places), ..settings };
+    Ok(downstream::stdio(settings).await?)
 }
 
 /// Returns when the broker serves this door; it may belong to another process that has yet to read of it.
-async fn known(door: &str, token: &str) -> anyhow::Result<()> {
-    let http = crate::cli::reviewer::client(door)?;
+async fn known(places: &watch::Receiver<String>, store: &Path, token: &str) -> anyhow::Result<()> {
+    let http = crate::cli::reviewer::client(&places.borrow())?;
     loop {
-        let asked = http.delete(door).bearer_auth(token).send().await;
-        match asked.map(|answer| answer.status().as_u16()) {
-            Ok(404 | 401) | Err(_) => tokio::time::sleep(LOOK).await,
-            Ok(_) => return Ok(()),
+        let door = places.borrow().clone();
+        // Without an owner of the store, whoever listens there is another program.
+        if Sqlite::is_owned(store) {
+            let asked = http.delete(door).bearer_auth(token).timeout(ANSWERS_WITHIN).send().await;
+            if asked.is_ok_and(|answer| !matches!(answer.status().as_u16(), 401 | 404)) {
+                return Ok(());
+            }
         }
+        tokio::time::sleep(LOOK).await;
     }
 }
 
@@ -157,10 +171,26 @@ fn lock(path: &Path) -> anyhow::Result<File> {
     Ok(file)
 }
 
+/// Another program has the port: another one that is free now, unless the file names another already.
+/// Clients that had found the broker there find it through the file.
+pub(super) fn go_elsewhere(path: &Path, taken: &str) -> anyhow::Result<()> {
+    let _one_at_a_time = lock(path)?;
+    edit::change(path, |document| {
+        if document.get("listen").and_then(Item::as_str) == Some(taken) {
+            document["listen"] = value(free_address()?);
+        }
+        Ok(())
+    })
+}
+
+fn free_address() -> anyhow::Result<String> {
+    let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+    Ok(format!("127.0.0.1:{port}"))
+}
+
 /// A port that is free now, and a token that only readers of this file know.
 fn begin(document: &mut DocumentMut) -> anyhow::Result<()> {
-    let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-    document["listen"] = value(format!("127.0.0.1:{port}"));
+    document["listen"] = value(free_address()?);
     document["store"] = value("sqlite:local.db");
     let mut grant = Table::new();
     let random = rand::distr::Alphanumeric.sample_string(&mut rand::rng(), 43);

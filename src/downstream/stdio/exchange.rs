@@ -8,18 +8,49 @@ use reqwest::Response;
 use tokio::time::Instant;
 
 use super::joint::{Errand, Joint, Kind, NOTICE, Session, lock};
-use crate::mcp::{self, Answer, Frame, Message, answer, header, sse::Splitter};
+use crate::mcp::{
+    self, Answer, Frame, Message, answer, header,
+    sse::{Event, Splitter},
+};
 
 /// One event of a stream.
 const MAX_EVENT: usize = 64 << 20;
 /// Between two tries to connect.
 const KNOCK: Duration = Duration::from_millis(100);
 
+/// How soon a stream is taken up again, unless it says so itself.
+const RETRY: Duration = Duration::from_secs(1);
+/// How often that is tried while nothing new comes of it.
+const TRIES: u32 = 5;
+
+/// Where a stream is to go on.
+#[derive(Default)]
+struct Place {
+    id: Option<HeaderValue>,
+    retry: Option<Duration>,
+}
+
+impl Place {
+    fn note(&mut self, event: &Event) {
+        if let Some(id) = event.id.as_deref().and_then(|id| HeaderValue::from_str(id).ok()) {
+            self.id = Some(id);
+        }
+        if let Some(retry) = event.retry {
+            self.retry = Some(Duration::from_millis(retry).min(NOTICE));
+        }
+    }
+}
+
 impl Joint {
     pub(super) async fn exchange(&self, errand: &Errand) {
         let until = Instant::now() + self.settings.reconnect;
         loop {
-            match self.begin(errand).await {
+            let begun = tokio::select! {
+                begun = self.begin(errand) => begun,
+                // Whoever has not answered there is no broker of ours.
+                () = self.settings.moved() => continue,
+            };
+            match begun {
                 Ok(response) => return self.take(errand, response).await,
                 // Nothing was sent: the same message may find the broker that comes up now.
                 Err(error) if error.is_connect() && Instant::now() < until => {
@@ -76,7 +107,7 @@ impl Joint {
     async fn post(&self, line: Bytes, own: Option<&HeaderMap>, quick: bool) -> reqwest::Result<Response> {
         let mut request = self
             .client
-            .post(&self.settings.url)
+            .post(self.settings.place())
             .bearer_auth(&self.settings.token)
             .header("content-type", "application/json")
             .header("accept", "application/json, text/event-stream")
@@ -123,17 +154,56 @@ impl Joint {
         }
     }
 
-    pub(super) async fn take_stream(&self, errand: &Errand, mut response: Response) -> Result<(), String> {
+    /// A stream that breaks, or is closed, before its response goes on where its last event's id says.
+    pub(super) async fn take_stream(&self, errand: &Errand, response: Response) -> Result<(), String> {
+        let (mut left, mut place) = (errand.ids.clone(), Place::default());
+        let mut ended = self.hear(errand, response, &mut left, &mut place).await;
+        let mut tries = 0;
+        while !left.is_empty() && tries < TRIES {
+            let Some(id) = place.id.clone().filter(|_| errand.headers.is_none()) else { break };
+            tokio::time::sleep(place.retry.unwrap_or(RETRY)).await;
+            tries += 1;
+            match self.resume(&id).await {
+                Ok(response) if is_stream(&response) => {
+                    ended = self.hear(errand, response, &mut left, &mut place).await;
+                    if place.id.as_ref() != Some(&id) {
+                        tries = 0;
+                    }
+                }
+                Ok(response) => return Err(format!("its stream cannot be resumed: {}", response.status())),
+                Err(error) => ended = Err(error.to_string()),
+            }
+        }
+        if left.is_empty() {
+            return Ok(());
+        }
+        ended.and_then(|()| Err("it ended without a response".into()))
+    }
+
+    async fn resume(&self, id: &HeaderValue) -> reqwest::Result<Response> {
+        let request = self.client.get(self.settings.place()).bearer_auth(&self.settings.token);
+        let request = request.header("accept", "text/event-stream").headers(self.session_headers());
+        request.header(header::LAST_EVENT_ID, id).send().await
+    }
+
+    /// Says what comes, until the connection ends.
+    async fn hear(
+        &self,
+        errand: &Errand,
+        mut response: Response,
+        left: &mut Vec<String>,
+        place: &mut Place,
+    ) -> Result<(), String> {
         let mut splitter = Splitter::new(MAX_EVENT);
-        let mut left = errand.ids.clone();
         while let Some(chunk) = response.chunk().await.map_err(|error| error.to_string())? {
             for event in splitter.push(&chunk).map_err(|why| why.to_string())? {
+                place.note(&event);
                 let Some(data) = event.data.filter(|data| !data.is_empty()) else { continue };
-                self.note(errand, data.as_bytes(), &mut left);
+                self.note(errand, data.as_bytes(), left);
                 self.say(data.into_bytes()).await;
             }
         }
-        if left.is_empty() { Ok(()) } else { Err("it ended without a response".into()) }
+        Ok(())
     }
 
     async fn take_body(&self, errand: &Errand, status: StatusCode, response: Response) -> Result<(), String> {
@@ -186,7 +256,7 @@ impl Joint {
     }
 
     fn unreachable(&self, error: &reqwest::Error) -> String {
-        let url = &self.settings.url;
+        let url = self.settings.place();
         if error.is_connect() || error.is_timeout() {
             return format!("no countersign broker answers at {url}: {}", self.settings.hint);
         }

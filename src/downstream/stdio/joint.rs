@@ -161,11 +161,15 @@ impl Joint {
         loop {
             let request = self
                 .client
-                .get(&self.settings.url)
+                .get(self.settings.place())
                 .bearer_auth(&self.settings.token)
                 .header("accept", "text/event-stream")
                 .headers(self.session_headers());
-            match request.send().await {
+            let sent = tokio::select! {
+                sent = request.send() => sent,
+                () = self.settings.moved() => continue,
+            };
+            match sent {
                 Ok(response) if response.status() == StatusCode::METHOD_NOT_ALLOWED => return,
                 Ok(response) if is_stream(&response) => {
                     pause = Duration::from_secs(1);
@@ -188,7 +192,7 @@ impl Joint {
             return;
         }
         let request =
-            self.client.delete(&self.settings.url).bearer_auth(&self.settings.token).headers(headers);
+            self.client.delete(self.settings.place()).bearer_auth(&self.settings.token).headers(headers);
         if let Err(error) = request.timeout(NOTICE).send().await {
             tracing::debug!(%error, "the session could not be ended");
         }

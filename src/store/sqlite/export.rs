@@ -6,14 +6,15 @@ use ed25519_dalek::VerifyingKey;
 use rusqlite::Connection;
 
 use super::{
+    audit, files,
     reader::{self, Read, Readers, Unread},
-    rows, schema,
+    schema,
 };
 use crate::{
     call::{Commitment, Event},
     ledger::{
-        BrokerEvent, Fact, Head, Malformed, Report, Stream, Verifier, commitment, commitments, export::Line,
-        read_fact,
+        BrokerEvent, Entry, Fact, Head, Malformed, Report, Stream, Verifier, commitment, commitments,
+        export::Line, read_fact,
     },
     store::{Payload, PayloadKind, StoreError},
 };
@@ -65,21 +66,33 @@ impl ReadOnly {
     /// # Errors
     /// What reading failed with; what was found to be changed is in the report.
     pub fn verify(&self, key: Option<VerifyingKey>, since: Option<Head>) -> Result<Report, StoreError> {
-        let mut verifier = Verifier::new(key, since);
         self.0.run(|connection| {
             let moment = connection.unchecked_transaction()?;
-            walk(&moment, true, &mut |line| {
-                verifier.take(line);
-                Ok(())
-            })?;
-            if !verifier.is_bad()
-                && let Some(bad) = rows::first_changed(&moment)?
-            {
-                verifier.found(bad);
-            }
-            Ok(())
-        })?;
-        Ok(verifier.finish())
+            audit::verify(&moment, Verifier::new(key, since))
+        })
+    }
+
+    /// These streams and these spaces of small values, all of one moment, in the order asked for.
+    ///
+    /// # Errors
+    /// As every read; `Damaged` for a stream that was changed.
+    pub fn together(&self, streams: &[Stream], spaces: &[&str]) -> Result<Together, StoreError> {
+        self.0.run(|connection| {
+            let moment = connection.unchecked_transaction()?;
+            let streams =
+                streams.iter().map(|stream| reader::stream(&moment, stream)).collect::<Read<_>>()?;
+            let spaces = spaces.iter().map(|space| reader::list(&moment, space)).collect::<Read<_>>()?;
+            Ok((streams, spaces))
+        })
+    }
+
+    /// The head in the file beside the store, which an older copy of the store does not have; `None` where
+    /// there is none.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn kept_head(&self) -> Result<Option<String>, StoreError> {
+        files::kept_head(self.0.path())
     }
 
     /// The last signed head in the file.
@@ -91,6 +104,9 @@ impl ReadOnly {
         Ok(head.map(|(_, note)| note))
     }
 }
+
+/// Entries of streams, and keys and values of spaces.
+pub type Together = (Vec<Vec<Entry>>, Vec<Vec<(String, Vec<u8>)>>);
 
 type Sink<'a> = &'a mut dyn FnMut(Line) -> Read<()>;
 
@@ -149,7 +165,7 @@ fn behind(proof: Commitment, place: (PayloadKind, u64), payloads: &[Payload]) ->
 }
 
 /// Where the payload of an event lies.
-fn place(event: &Event, version: u64) -> (PayloadKind, u64) {
+pub(super) fn place(event: &Event, version: u64) -> (PayloadKind, u64) {
     match event {
         Event::Submitted { .. } => (PayloadKind::Params, 0),
         Event::Completed { .. } | Event::LateAnswer { .. } => (PayloadKind::Answer, 0),

@@ -42,6 +42,12 @@ impl Lock {
             .map_err(|error| unusable(&path, &error))?;
         Ok(Self(file))
     }
+
+    /// Does a process own this store now?
+    pub fn is_held(store: &Path) -> bool {
+        let Ok(file) = File::open(beside(store, "lock")) else { return false };
+        flock(&file, FlockOperation::NonBlockingLockShared).is_err()
+    }
 }
 
 /// Creates the database's file so that nobody else can read it; one that exists keeps its mode.
@@ -86,6 +92,28 @@ fn write_file(path: &Path, bytes: &[u8], mode: u32) -> Result<(), StoreError> {
         File::open(folder.unwrap_or_else(|| Path::new(".")))?.sync_all()
     };
     write().map_err(|error| unusable(path, &error))
+}
+
+/// The ending of the file that holds the last signed head: whoever puts an older store in place of a newer
+/// one must remember this file too.
+pub const HEAD: &str = "head";
+
+/// Follows the commit, so it is never ahead of the store. Not forced to the disk: an older head is one too.
+pub fn keep_head(store: &Path, note: &str) -> io::Result<()> {
+    let (path, fresh) = (beside(store, HEAD), beside(store, "head.new"));
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o644).open(&fresh)?;
+    file.write_all(note.as_bytes())?;
+    fs::rename(&fresh, &path)
+}
+
+/// `None` where no head was kept yet.
+pub fn kept_head(store: &Path) -> Result<Option<String>, StoreError> {
+    let path = beside(store, HEAD);
+    match fs::read(&path) {
+        Ok(note) => Ok(Some(String::from_utf8_lossy(&note).into_owned())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(unusable(&path, &error)),
+    }
 }
 
 /// `<store>.<ending>`.

@@ -1,24 +1,29 @@
 //! The store on SQLite: one file, one writing thread with group commit, a few reading connections.
 
+mod audit;
 mod export;
 mod files;
 mod options;
+mod prints;
 mod projection;
 mod query;
 mod reader;
-mod rows;
 mod schema;
 mod shared;
+mod tail;
+mod words;
 mod writer;
 
-pub use export::ReadOnly;
+pub use export::{ReadOnly, Together};
 pub use options::OpenOptions;
 
 use std::{
     fs,
+    future::ready,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, mpsc},
     thread::JoinHandle,
+    time::Duration,
 };
 
 use ed25519_dalek::{SigningKey, VerifyingKey};
@@ -26,6 +31,7 @@ use rusqlite::Connection;
 use tokio::sync::{Semaphore, oneshot, watch};
 
 use self::{
+    prints::Prints,
     reader::Readers,
     shared::Shared,
     writer::{Job, Message, Writer},
@@ -45,14 +51,26 @@ pub struct Sqlite {
     /// `None` only while dropping: closing the channel ends the writer.
     jobs: Option<mpsc::Sender<Message>>,
     writer: Mutex<Option<JoinHandle<()>>>,
+    /// Reads the join keys of before; ended by dropping.
+    filling: Option<JoinHandle<()>>,
     queue: Arc<Semaphore>,
     shared: Arc<Shared>,
     readers: Arc<Readers>,
+    searches: Arc<Readers>,
+    /// A search ends after this.
+    search: Duration,
     path: PathBuf,
+    lacked_head: bool,
     _lock: files::Lock,
 }
 
 impl Sqlite {
+    /// Does a process own the store at `path` now? Nothing is opened.
+    #[must_use]
+    pub fn is_owned(path: &Path) -> bool {
+        files::Lock::is_held(path)
+    }
+
     /// Opens the store at `path`, making it and its key where there is none. Blocking.
     ///
     /// # Errors
@@ -71,21 +89,30 @@ impl Sqlite {
         let key = files::signing_key(path)?;
         let fingerprint_key = shared::fingerprint_key(&connection)?;
         let (chain, last_at) = reader::end_of_chain(&connection)?;
-        let shared = Arc::new(Shared::new(options.name, key, fingerprint_key, chain.size));
-        if let Some((size, note)) = reader::last_head(&connection)? {
+        let signed = tail::check(&connection, path, &key.verifying_key(), &chain)?;
+        let prints = Arc::new(Prints::new(query::most_calls(&connection)?));
+        let shared = Shared::new(path, options.name, key, fingerprint_key, chain.size, Arc::clone(&prints));
+        let shared = Arc::new(shared);
+        if let Some((size, note)) = signed.last {
             shared.set_signed_head(size, note);
         }
         let (jobs, messages) = mpsc::channel();
         let writer = Writer::new(connection, Arc::clone(&shared), chain, last_at, options.sign_every)
             .start(messages)
             .map_err(|error| StoreError::Unavailable(format!("the writer's thread: {error}")))?;
+        let filling =
+            prints.fill(path).inspect_err(|error| tracing::warn!(%error, "no thread for join keys"));
         Ok(Self {
+            filling: filling.ok(),
             jobs: Some(jobs),
             writer: Mutex::new(Some(writer)),
             queue: Arc::new(Semaphore::new(QUEUE)),
             shared,
             readers: Arc::new(Readers::new(path)),
+            searches: Arc::new(Readers::for_searches(path)),
+            search: options.search,
             path: path.to_owned(),
+            lacked_head: signed.lacks_file,
             _lock: lock,
         })
     }
@@ -126,6 +153,13 @@ impl Sqlite {
         self.shared.signed_head()
     }
 
+    /// Was the file of the last signed head missing when this was opened, though there had been one? Then
+    /// nothing tells whether an older copy of the store was put in its place.
+    #[must_use]
+    pub fn lacked_head(&self) -> bool {
+        self.lacked_head
+    }
+
     /// For reading all of it: export, verification.
     #[must_use]
     pub fn read_only(&self) -> ReadOnly {
@@ -158,6 +192,10 @@ impl Sqlite {
 impl Drop for Sqlite {
     fn drop(&mut self) {
         self.jobs = None;
+        self.shared.prints.end();
+        if let Some(filling) = self.filling.take() {
+            let _ = filling.join();
+        }
         let writer = self.writer.get_mut().ok().and_then(Option::take);
         if let Some(writer) = writer {
             let _ = writer.join();
@@ -199,7 +237,14 @@ impl Store for Sqlite {
     }
 
     fn calls(&self, filter: Filter) -> Answer<'_, Page> {
-        Box::pin(self.readers.read(move |connection| query::calls(connection, &filter)))
+        // What people look for may take long; what the broker itself asks for does not wait for it.
+        let is_search = filter.text.is_some() || filter.reviewer.is_some();
+        let page = move |connection: &Connection| query::calls(connection, &filter);
+        if is_search {
+            Box::pin(self.searches.read_within(self.search, page))
+        } else {
+            Box::pin(self.readers.read(page))
+        }
     }
 
     fn counts(&self) -> Answer<'_, Vec<(StateName, u64)>> {
@@ -207,6 +252,9 @@ impl Store for Sqlite {
     }
 
     fn same(&self, fingerprint: Fingerprint) -> Answer<'_, Vec<Call>> {
+        if !self.shared.prints.may_have(fingerprint) {
+            return Box::pin(ready(Ok(Vec::new())));
+        }
         Box::pin(self.readers.read(move |connection| query::same(connection, fingerprint)))
     }
 
@@ -232,6 +280,10 @@ impl Store for Sqlite {
 
     fn version(&self, stream: Stream) -> Answer<'_, u64> {
         Box::pin(self.readers.read(move |connection| Ok(projection::version(connection, &stream)?)))
+    }
+
+    fn tools(&self) -> Answer<'_, Vec<[String; 3]>> {
+        Box::pin(self.readers.read(query::tools))
     }
 
     fn last_boot(&self) -> Answer<'_, Option<Boot>> {

@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-use super::writer::Broken;
+use super::{words, writer::Broken};
 use crate::{
     call::{Call, CallId, Fingerprint, StateName, Timestamp},
     ledger::{BrokerEvent, Stream},
@@ -117,16 +117,19 @@ pub fn put_fingerprint(connection: &Connection, call: CallId, fingerprint: Finge
 }
 
 pub fn put_payload(connection: &Connection, payload: &Payload) -> Written {
+    let words = words::put(connection, payload)?;
     connection
         .prepare_cached(
-            "INSERT OR REPLACE INTO payloads (call, kind, part, salt, bytes) VALUES (?1, ?2, ?3, ?4, ?5)",
+            "INSERT OR REPLACE INTO payloads (call, kind, part, salt, bytes, words)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
         )?
         .execute(params![
             payload.call.0.as_bytes(),
             kind_number(payload.kind),
             payload.part,
             payload.salt,
-            payload.bytes
+            payload.bytes,
+            words
         ])?;
     Ok(())
 }
@@ -141,12 +144,18 @@ pub fn put_segment(connection: &Connection, number: u64, leaves: &[u8]) -> Writt
 /// Which boot this is stands beside the entries that say so: the broker's stream grows with every batch
 /// of allowed calls and is not read to start.
 pub fn put_boot(connection: &Connection, event: &BrokerEvent) -> Written {
-    let boot = match event {
-        BrokerEvent::Started { epoch, .. } => Boot { epoch: *epoch, drained: false },
-        BrokerEvent::Drained { epoch } => Boot { epoch: *epoch, drained: true },
-        BrokerEvent::UncleanStart { .. } | BrokerEvent::AllowedCalls(_) => return Ok(()),
-    };
-    put(connection, BOOT.0, BOOT.1, Some(&serde_json::to_vec(&boot)?))
+    match boot_of(event) {
+        Some(boot) => put(connection, BOOT.0, BOOT.1, Some(&serde_json::to_vec(&boot)?)),
+        None => Ok(()),
+    }
+}
+
+pub fn boot_of(event: &BrokerEvent) -> Option<Boot> {
+    match event {
+        BrokerEvent::Started { epoch, .. } => Some(Boot { epoch: *epoch, drained: false }),
+        BrokerEvent::Drained { epoch } => Some(Boot { epoch: *epoch, drained: true }),
+        BrokerEvent::UncleanStart { .. } | BrokerEvent::AllowedCalls(_) => None,
+    }
 }
 
 /// `None` deletes.

@@ -10,6 +10,7 @@ use rusqlite::{Connection, OptionalExtension as _, params, params_from_iter, typ
 use super::{
     projection::state_number,
     reader::{Read, Unread, sql_number},
+    words::{self, Found, Place},
 };
 use crate::{
     call::{Call, CallId, Fingerprint, StateName, Timestamp},
@@ -21,6 +22,8 @@ const PAGE_MAX: usize = 200;
 const SAME_MAX: usize = 16;
 /// Up to here each shape's index is read by itself; more shapes are so common that time finds them.
 const SHAPES_APART: usize = 256;
+/// Up to here a reviewer's votes are gathered before the walk.
+const VOTES_GATHERED: usize = 5000;
 
 pub fn call(connection: &Connection, id: CallId) -> Read<Option<Call>> {
     connection
@@ -38,6 +41,26 @@ pub fn same(connection: &Connection, fingerprint: Fingerprint) -> Read<Vec<Call>
     let rows =
         statement.query_map(params![fingerprint.to_text(), SAME_MAX], |row| row.get::<_, Vec<u8>>(0))?;
     rows.map(|row| read(&row?)).collect()
+}
+
+pub fn has_voted(connection: &Connection, reviewer: &str, call: CallId) -> Read<bool> {
+    let found = connection
+        .prepare_cached("SELECT 1 FROM votes WHERE reviewer = ?1 AND call = ?2")?
+        .exists(params![reviewer, call.0.as_bytes()])?;
+    Ok(found)
+}
+
+/// At least as many calls as there are, without counting.
+pub fn most_calls(connection: &Connection) -> Result<u64, StoreError> {
+    connection
+        .query_row("SELECT ifnull(max(rowid), 0) FROM calls", [], |row| row.get(0))
+        .map_err(super::schema::opening)
+}
+
+pub fn tools(connection: &Connection) -> Read<Vec<[String; 3]>> {
+    let mut statement = connection.prepare_cached("SELECT agent, server, tool FROM shapes")?;
+    let rows = statement.query_map([], |row| Ok([row.get(0)?, row.get(1)?, row.get(2)?]))?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 
 pub fn due(connection: &Connection, until: Timestamp, limit: usize) -> Read<Vec<CallId>> {
@@ -60,8 +83,12 @@ pub fn calls(connection: &Connection, filter: &Filter) -> Read<Page> {
     let moment = connection.unchecked_transaction()?;
     let limit = filter.limit.clamp(1, PAGE_MAX);
     let mut places = find(&moment, filter, limit + 1)?;
+    let Found { places: more, reached } = in_arguments(&moment, filter, limit + 1)?;
+    places.extend(more);
     places.sort_unstable_by(|a, b| b.cmp(a));
     places.dedup();
+    // Behind what was looked at there may be more: the next page goes on there.
+    places.retain(|place| reached.is_none_or(|reached| *place >= reached));
     let more = places.len() > limit;
     places.truncate(limit);
     let mut snapshot = moment.prepare_cached("SELECT snapshot FROM calls WHERE id = ?1")?;
@@ -69,20 +96,26 @@ pub fn calls(connection: &Connection, filter: &Filter) -> Read<Page> {
         .iter()
         .map(|(_, id)| read(&snapshot.query_row([id], |row| row.get::<_, Vec<u8>>(0))?))
         .collect::<Read<_>>()?;
-    let next = places.last().filter(|_| more).map(cursor);
+    let next = places.last().filter(|_| more).or(reached.as_ref()).map(cursor);
     let head = moment
         .prepare_cached("SELECT coalesce(max(number), 0) FROM entries")?
         .query_row([], |row| row.get(0))?;
     Ok(Page { calls, next, head })
 }
 
-/// What a page is sorted by: the moment of the request, then the id.
-type Place = (i64, [u8; 16]);
+/// Calls whose arguments have the words of the filter's text.
+fn in_arguments(connection: &Connection, filter: &Filter, limit: usize) -> Read<Found> {
+    let Some(text) = &filter.text else { return Ok(Found::default()) };
+    let names = named(filter);
+    let shapes = if names.is_empty() { None } else { Some(shapes(connection, &names)?) };
+    let after = filter.after.as_deref().map(|after| place(after).ok_or(StoreError::Cursor)).transpose()?;
+    words::find(connection, text, filter, shapes.as_deref(), after, limit)
+}
 
 /// The newest `limit` of each branch that can hold calls that the page wants; no branch reads much more
 /// of its index than that.
 fn find(connection: &Connection, filter: &Filter, limit: usize) -> Read<Vec<Place>> {
-    let common = common(filter)?;
+    let common = common(connection, filter)?;
     let mut places = Vec::new();
     for branch in branches(connection, filter)? {
         let all: Vec<&Condition> = common.iter().chain(&branch).collect();
@@ -128,10 +161,14 @@ fn condition(sql: impl Into<Cow<'static, str>>, values: impl IntoIterator<Item =
 }
 
 /// What every call of the page must satisfy, whatever branch finds it.
-fn common(filter: &Filter) -> Read<Vec<Condition>> {
+fn common(connection: &Connection, filter: &Filter) -> Read<Vec<Condition>> {
     let mut all = Vec::new();
     if let Some(reviewer) = &filter.reviewer {
-        let sql = "id IN (SELECT call FROM votes WHERE reviewer = ?)";
+        let sql = if votes_often(connection, reviewer)? {
+            "EXISTS (SELECT 1 FROM votes WHERE reviewer = ? AND call = calls.id)"
+        } else {
+            "id IN (SELECT call FROM votes WHERE reviewer = ?)"
+        };
         all.push(condition(sql, [Value::from(reviewer.clone())]));
     }
     if let Some(after) = &filter.after {
@@ -141,16 +178,21 @@ fn common(filter: &Filter) -> Read<Vec<Condition>> {
     Ok(all)
 }
 
+/// The calls of a few votes are gathered first; of many, a walk by time meets enough soon.
+fn votes_often(connection: &Connection, reviewer: &str) -> Read<bool> {
+    let often = connection
+        .prepare_cached("SELECT 1 FROM votes WHERE reviewer = ?1 LIMIT 1 OFFSET ?2")?
+        .exists(params![reviewer, VOTES_GATHERED])?;
+    Ok(often)
+}
+
 /// Where the calls can be: under a state, or under a shape that matches, or at the id or short code that
 /// the text begins. Each branch is one walk of one index, by time.
 fn branches(connection: &Connection, filter: &Filter) -> Read<Vec<Vec<Condition>>> {
-    let mut names = Vec::new();
-    for (column, wanted) in [("server", &filter.server), ("tool", &filter.tool), ("agent", &filter.agent)] {
-        if let Some(wanted) = wanted {
-            names.push(condition(format!("{column} = ?"), [Value::from(wanted.clone())]));
-        }
-    }
-    let Some(text) = filter.text.as_deref().map(str::trim).filter(|text| !text.is_empty()) else {
+    let mut names = named(filter);
+    // A NUL would end the text for SQLite, and match everything.
+    let text = filter.text.as_deref().map(|text| text.replace(char::is_control, " "));
+    let Some(text) = text.as_deref().map(str::trim).filter(|text| !text.is_empty()) else {
         let shapes = if names.is_empty() { None } else { Some(shapes(connection, &names)?) };
         return Ok(walks(&filter.states, shapes.as_deref()));
     };
@@ -163,6 +205,13 @@ fn branches(connection: &Connection, filter: &Filter) -> Read<Vec<Vec<Condition>
         all.push(begun);
     }
     Ok(all)
+}
+
+/// The names that the filter wants, each whole.
+fn named(filter: &Filter) -> Vec<Condition> {
+    let wanted = [("server", &filter.server), ("tool", &filter.tool), ("agent", &filter.agent)];
+    let wanted = wanted.into_iter().filter_map(|(column, name)| Some((column, name.clone()?)));
+    wanted.map(|(column, name)| condition(format!("{column} = ?"), [Value::from(name)])).collect()
 }
 
 /// Unsettled calls are few, so their states lead; else the shapes do while they are few; else time.

@@ -1,10 +1,11 @@
 //! The tables, and how a file of an earlier version becomes one of this.
 //!
 //! `entries` is the truth; `calls`, `votes` and `shapes` are projections of it, written in the same
-//! transaction. A migration is never edited once released.
+//! transaction, and `audit/` holds them against it. `words` follows the payloads. A migration is never edited once released.
 
 use rusqlite::{Connection, TransactionBehavior};
 
+use super::words;
 use crate::store::StoreError;
 
 /// What `PRAGMA application_id` says of our files: "cSgn".
@@ -14,7 +15,8 @@ const APPLICATION: i32 = 0x6353_676e;
 const WAL_KEPT: i64 = 64 << 20;
 
 /// Step N takes a file from version N to N + 1.
-const STEPS: &[&str] = &["
+const STEPS: &[&str] = &[
+    "
 CREATE TABLE entries (
   number  INTEGER PRIMARY KEY,
   stream  BLOB NOT NULL,
@@ -79,7 +81,9 @@ CREATE TABLE kv (
   value BLOB NOT NULL,
   PRIMARY KEY (space, key)
 ) STRICT, WITHOUT ROWID;
-"];
+",
+    words::STEP,
+];
 
 /// Brings the file to this version, in one transaction.
 ///
@@ -105,6 +109,9 @@ pub fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
     };
     for step in steps {
         transaction.execute_batch(step).map_err(opening)?;
+    }
+    if version == 1 {
+        words::put_all(&transaction).map_err(opening)?;
     }
     transaction.pragma_update(None, "application_id", APPLICATION).map_err(opening)?;
     transaction.pragma_update(None, "user_version", STEPS.len()).map_err(opening)?;
@@ -135,6 +142,8 @@ pub fn prepare_writer(connection: &Connection, max_pages: Option<u32>) -> Result
     connection.pragma_update(None, "synchronous", "full").map_err(opening)?;
     connection.pragma_update(None, "fullfsync", true).map_err(opening)?;
     connection.pragma_update(None, "checkpoint_fullfsync", true).map_err(opening)?;
+    // A row that is replaced takes its words with it, as one that is deleted.
+    connection.pragma_update(None, "recursive_triggers", true).map_err(opening)?;
     connection.pragma_update_and_check(None, "journal_size_limit", WAL_KEPT, |_| Ok(())).map_err(opening)?;
     if let Some(pages) = max_pages {
         connection.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(())).map_err(opening)?;
@@ -153,10 +162,16 @@ pub fn prepare(connection: &Connection) -> Result<(), StoreError> {
 
 /// What a failure means while the file is opened or read.
 pub fn opening(error: rusqlite::Error) -> StoreError {
-    use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
+    use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase, OperationInterrupted};
     match error.sqlite_error_code() {
+        Some(OperationInterrupted) => too_long(),
         Some(NotADatabase) => StoreError::Damaged("it is not a SQLite database".into()),
         Some(DatabaseCorrupt) => StoreError::Damaged(error.to_string()),
         _ => StoreError::Unavailable(error.to_string()),
     }
+}
+
+/// Only searches are interrupted.
+pub fn too_long() -> StoreError {
+    StoreError::Search("took too long: use fewer or longer words".into())
 }

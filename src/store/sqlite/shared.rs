@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -12,7 +13,7 @@ use ed25519_dalek::SigningKey;
 use rusqlite::{Connection, OptionalExtension as _, params};
 use tokio::sync::watch;
 
-use super::schema::opening;
+use super::{files, prints::Prints, schema::opening};
 use crate::{
     call::{Call, CallId, Timestamp},
     ledger::{Chain, Head},
@@ -24,6 +25,7 @@ const GENERATION: usize = 2048;
 
 #[derive(Debug)]
 pub struct Shared {
+    path: PathBuf,
     name: String,
     signing_key: SigningKey,
     fingerprint_key: [u8; 32],
@@ -33,6 +35,7 @@ pub struct Shared {
     signed_size: AtomicU64,
     signed_head: Mutex<Option<Arc<str>>>,
     recent: Mutex<Recent>,
+    pub prints: Arc<Prints>,
 }
 
 /// Snapshots of the calls written last. Only the writer adds to it, after the commit and before the
@@ -44,8 +47,16 @@ struct Recent {
 }
 
 impl Shared {
-    pub fn new(name: String, signing_key: SigningKey, fingerprint_key: [u8; 32], size: u64) -> Self {
+    pub fn new(
+        path: &Path,
+        name: String,
+        signing_key: SigningKey,
+        fingerprint_key: [u8; 32],
+        size: u64,
+        prints: Arc<Prints>,
+    ) -> Self {
         Self {
+            path: path.to_owned(),
             name,
             signing_key,
             fingerprint_key,
@@ -54,6 +65,7 @@ impl Shared {
             signed_size: AtomicU64::new(0),
             signed_head: Mutex::default(),
             recent: Mutex::default(),
+            prints,
         }
     }
 
@@ -92,6 +104,15 @@ impl Shared {
 
     pub fn signed_head(&self) -> Option<Arc<str>> {
         lock(&self.signed_head).clone()
+    }
+
+    /// After the commit: also to the file beside the store. A folder that cannot be written closes nothing;
+    /// the next start then compares with the head in the store alone.
+    pub fn keep_signed_head(&self, size: u64, note: String) {
+        if let Err(error) = files::keep_head(&self.path, &note) {
+            tracing::warn!(%error, "the signed head could not be kept beside the store");
+        }
+        self.set_signed_head(size, note);
     }
 
     pub fn set_signed_head(&self, size: u64, note: String) {

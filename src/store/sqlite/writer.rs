@@ -1,6 +1,11 @@
 //! The one thread that writes. It takes everything that waits, commits it as one transaction, and answers
 //! after the commit: many callers share one `fsync`.
 //!
+//! Measured before it was chosen (parked calls appended in batches of 1, 16 and 64, on 2 cores): the same
+//! writer on sqlx 0.9.0 does 2.0, 3.0 and 3.4 times fewer appends per second (2,200, 5,000 and 5,600 against
+//! 4,200, 15,100 and 19,300) for 2.2 to 3.9 times the CPU of each (145 µs against 38 µs in batches of 64): each
+//! statement crosses to a thread of its own and back. So rusqlite, on one thread of ours.
+//!
 //! The first write that fails closes the store for good: after a failed `fsync` nobody knows what is on
 //! the disk, and trying again would only hide it.
 
@@ -14,7 +19,7 @@ use std::{
 use rusqlite::{Connection, TransactionBehavior, params};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
-use super::{Shared, projection, projection::stream_key};
+use super::{Shared, prints::Prints, projection, projection::stream_key};
 use crate::{
     call::{Event, Timestamp},
     ledger::{Chain, Entry, Fact, Malformed, Stream},
@@ -178,6 +183,7 @@ impl Writer {
             chain: &mut self.chain,
             versions: &mut self.versions,
             last_at: &mut self.last_at,
+            prints: &self.shared.prints,
         };
         let mut results = Vec::with_capacity(jobs.len());
         for job in jobs {
@@ -196,7 +202,7 @@ impl Writer {
         if let Some(note) = note {
             self.signed_size = self.chain.size;
             self.signed_at = Instant::now();
-            self.shared.set_signed_head(self.signed_size, note);
+            self.shared.keep_signed_head(self.signed_size, note);
         }
         if self.versions.len() > REMEMBERED {
             self.versions.clear();
@@ -211,6 +217,7 @@ struct Sheet<'a> {
     chain: &'a mut Chain,
     versions: &'a mut HashMap<Stream, u64>,
     last_at: &'a mut Timestamp,
+    prints: &'a Prints,
 }
 
 impl Sheet<'_> {
@@ -230,6 +237,7 @@ impl Sheet<'_> {
             projection::put_segment(self.connection, entry.number, leaves)?;
         }
         if let Some((call, fingerprint)) = job.batch.fingerprint {
+            self.prints.note(fingerprint);
             projection::put_fingerprint(self.connection, call, fingerprint)?;
         }
         for payload in &job.batch.payloads {

@@ -18,7 +18,7 @@ pub const POLICY: &str = r#"{
 }"#;
 
 /// Short times, so that no story waits long.
-const TIMES: &str = "[mcp]\ngrace_ms = 20\nheartbeat_ms = 50\ndefault_patience_s = 1\n\
+const TIMES: &str = "[mcp]\nlaps = 0\ngrace_ms = 20\nheartbeat_ms = 50\ndefault_patience_s = 1\n\
     [upstream]\nheader_timeout_ms = 400\nbody_idle_timeout_ms = 400\nconnect_timeout_ms = 400\n\
     max_body = 1048576\n";
 
@@ -133,9 +133,15 @@ pub fn tools_call(tool: &str, marker: &str) -> Value {
         "name": tool, "arguments": {"marker": marker}, "_meta": {version: "2026-07-28", capabilities: {}}}})
 }
 
-/// What the agent's model reads.
+/// What the agent's model reads, or the HTTP error that its client does.
 pub fn text(reply: &Reply) -> String {
+    if !reply.status.is_success() {
+        return format!("HTTP {}", reply.status.as_u16());
+    }
     let response = reply.response().unwrap_or_default();
+    if let Some(status) = response["error"]["data"]["status"].as_u64() {
+        return format!("HTTP {status}, late");
+    }
     response["result"]["content"][0]["text"].as_str().unwrap_or_default().to_owned()
 }
 

@@ -30,6 +30,8 @@ pub struct Answer {
     body: Incoming,
     splitter: Splitter,
     ready: std::collections::VecDeque<Told>,
+    /// Of the last event that had one.
+    pub last_id: Option<String>,
     connection: JoinHandle<()>,
     /// Without it the connection would end with the answer.
     _sender: http1::SendRequest<Full<Bytes>>,
@@ -66,6 +68,18 @@ impl Agent {
         self
     }
 
+    /// The same agent at the joined endpoint.
+    pub fn joined(mut self) -> Self {
+        self.path = "/mcp".to_owned();
+        self
+    }
+
+    /// The same, at another server.
+    pub fn to(mut self, server: &str) -> Self {
+        self.path = format!("/mcp/{server}");
+        self
+    }
+
     pub fn without(mut self, name: &'static str) -> Self {
         self.headers.remove(name);
         self
@@ -87,9 +101,15 @@ impl Agent {
             body,
             splitter: Splitter::new(1 << 20),
             ready: std::collections::VecDeque::new(),
+            last_id: None,
             connection,
             _sender: sender,
         }
+    }
+
+    /// Takes up a stream whose last event had this id.
+    pub async fn resume(&self, last: Option<&str>) -> Answer {
+        self.clone().with("last-event-id", last.expect("an id")).send("GET", "").await
     }
 
     pub async fn post(&self, message: &Value) -> Answer {
@@ -107,6 +127,20 @@ impl Agent {
         let mut stream = std::net::TcpStream::connect(self.address).unwrap();
         std::io::Write::write_all(&mut stream, request.as_bytes()).unwrap();
         stream
+    }
+
+    /// Returns when `text` lies unread in the socket.
+    pub async fn unread(stream: &std::net::TcpStream, text: &str) {
+        stream.set_nonblocking(true).unwrap();
+        let socket = TcpStream::from_std(stream.try_clone().unwrap()).unwrap();
+        let mut seen = vec![0; 1 << 16];
+        loop {
+            let size = socket.peek(&mut seen).await.unwrap();
+            if String::from_utf8_lossy(&seen[..size]).contains(text) {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
     }
 
     /// Posts and waits for the whole answer.
@@ -152,7 +186,8 @@ impl Answer {
             let part = tokio::time::timeout(PATIENCE, self.body.frame()).await.expect("more of the stream");
             let part = part?.unwrap().into_data().unwrap();
             for event in self.splitter.push(&part).unwrap() {
-                let told = match event.data {
+                self.last_id = event.id.or(self.last_id.take());
+                let told = match event.data.filter(|data| !data.is_empty()) {
                     Some(data) => Told::Message(serde_json::from_str(&data).unwrap()),
                     None => Told::Comment,
                 };

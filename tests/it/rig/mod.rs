@@ -5,10 +5,10 @@ mod broker;
 mod child;
 mod server;
 
-pub use agent::{Agent, Told};
+pub use agent::{Agent, Answer, Told};
 pub use broker::{House, Plan, ann};
 pub use child::child;
-pub use server::{Manner, Server};
+pub use server::{Manner, Script, Server};
 
 use serde_json::{Value, json};
 

@@ -1,6 +1,9 @@
 //! A small MCP server that really listens, and remembers each `tools/call` that reached it.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+};
 
 use axum::{
     Router,
@@ -10,7 +13,9 @@ use axum::{
     response::{IntoResponse as _, Response},
     routing::any,
 };
+use futures_util::{StreamExt as _, stream};
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 
 /// How the server speaks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -29,13 +34,56 @@ pub struct Server {
     manner: Manner,
     seen: Arc<Mutex<Vec<Value>>>,
     headers: Arc<Mutex<Vec<HeaderMap>>>,
+    scripts: Arc<Mutex<HashMap<&'static str, Script>>>,
+    came: Arc<Notify>,
+}
+
+/// What it answers to one method instead of its usual answer; `$ID` becomes the request's id.
+#[derive(Clone, Debug)]
+pub struct Script {
+    pub status: u16,
+    pub headers: Vec<(&'static str, &'static str)>,
+    pub body: String,
+    /// The body never ends.
+    pub open: bool,
+    /// It answers when it is told to.
+    pub after: Option<Arc<Notify>>,
+}
+
+impl Script {
+    pub fn new(status: u16, kind: &'static str, body: &str) -> Self {
+        Self { status, headers: vec![("content-type", kind)], body: body.into(), open: false, after: None }
+    }
+
+    async fn respond(self, id: &Value) -> Response {
+        if let Some(after) = &self.after {
+            after.notified().await;
+        }
+        let mut builder = Response::builder().status(self.status);
+        for (name, value) in self.headers {
+            builder = builder.header(name, value);
+        }
+        let body = self.body.replace("$ID", &id.to_string());
+        if !self.open {
+            return builder.body(Body::from(body)).unwrap();
+        }
+        let parts = stream::iter([Ok::<_, std::convert::Infallible>(body)]).chain(stream::pending());
+        builder.body(Body::from_stream(parts)).unwrap()
+    }
 }
 
 impl Server {
     pub async fn start(manner: Manner) -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/mcp", listener.local_addr().unwrap());
-        let server = Self { url, manner, seen: Arc::default(), headers: Arc::default() };
+        let server = Self {
+            url,
+            manner,
+            seen: Arc::default(),
+            headers: Arc::default(),
+            scripts: Arc::default(),
+            came: Arc::default(),
+        };
         let router = Router::new().route("/mcp", any(answer)).with_state(server.clone());
         tokio::spawn(async move { axum::serve(listener, router).await });
         server
@@ -46,9 +94,19 @@ impl Server {
         self.seen.lock().unwrap().clone()
     }
 
+    /// From now on it answers to `method` (or to `GET`) like this.
+    pub fn answers(&self, method: &'static str, script: Script) {
+        self.scripts.lock().unwrap().insert(method, script);
+    }
+
     /// The `tools/call` that reached it, in order.
     pub fn calls(&self) -> Vec<Value> {
         self.messages().into_iter().filter(|m| m["method"] == "tools/call").collect()
+    }
+
+    /// Resolves after another request reached it.
+    pub async fn another(&self) {
+        self.came.notified().await;
     }
 
     /// The headers of every request that reached it.
@@ -59,10 +117,15 @@ impl Server {
 
 async fn answer(State(server): State<Server>, method: Method, headers: HeaderMap, body: Bytes) -> Response {
     server.headers.lock().unwrap().push(headers);
+    server.came.notify_one();
+    let script = |method: &str| server.scripts.lock().unwrap().get(method).cloned();
+    if let Some(script) = script(method.as_str()).filter(|_| method != Method::POST) {
+        return script.respond(&Value::Null).await;
+    }
     if method == Method::GET && server.manner == Manner::Stream {
         // A resumed stream repeats an answer.
         let list = json!({"jsonrpc": "2.0", "id": 1, "result": tools(server.manner)});
-        return stream(&Value::Null, &list);
+        return events(&Value::Null, &list);
     }
     if method != Method::POST {
         return if method == Method::DELETE { StatusCode::OK } else { StatusCode::METHOD_NOT_ALLOWED }
@@ -75,6 +138,9 @@ async fn answer(State(server): State<Server>, method: Method, headers: HeaderMap
     };
     if message["params"]["arguments"]["refuse"] == true {
         return StatusCode::FORBIDDEN.into_response();
+    }
+    if let Some(script) = script(message["method"].as_str().unwrap()) {
+        return script.respond(id).await;
     }
     let result = match message["method"].as_str().unwrap() {
         "initialize" => json!({"protocolVersion": "2025-06-18", "capabilities": {"tools": {}},
@@ -92,7 +158,7 @@ async fn answer(State(server): State<Server>, method: Method, headers: HeaderMap
     };
     let response = json!({"jsonrpc": "2.0", "id": id, "result": result});
     match server.manner {
-        Manner::Stream if message["method"] != "initialize" => stream(&message, &response),
+        Manner::Stream if message["method"] != "initialize" => events(&message, &response),
         Manner::Json | Manner::Stream => json_response(&response, message["method"] == "initialize"),
         Manner::Modern => json_response(&response, false),
     }
@@ -138,7 +204,7 @@ fn json_response(message: &Value, opens_session: bool) -> Response {
     builder.body(Body::from(message.to_string())).unwrap()
 }
 
-fn stream(request: &Value, response: &Value) -> Response {
+fn events(request: &Value, response: &Value) -> Response {
     let mut events = String::new();
     if let Some(token) = request["params"]["_meta"].get("progressToken") {
         for progress in [0, 1] {

@@ -1,0 +1,181 @@
+//! Streams without an end of their own: GET, and `subscriptions/listen` of 2026-07-28.
+//!
+//! Nobody waits on them for an answer, so a drain ends them, and a stop ends those of what is stopped, at
+//! once and not with the next message.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use axum::{
+    body::{Body, BodyDataStream},
+    response::Response,
+};
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt as _};
+use http::{StatusCode, header};
+
+use super::{
+    answer::{self, Asker},
+    http::Visit,
+    relay::{relay, send, unreachable},
+    reply, tools,
+    wait::{Mark, resume},
+};
+use crate::{
+    mcp::{Passthrough, answer::end_of_subscription},
+    upstream::{Outbound, Reply, ReplyBody},
+};
+
+/// GET: the server's own messages, as they come.
+pub(super) async fn listen(visit: Visit) -> Response {
+    if let Some(reason) = visit.door.inner.broker.stopped(&visit.grant, visit.server.name()) {
+        return answer::refuse(StatusCode::FORBIDDEN, &answer::stopped(&reason));
+    }
+    if let (Some(mark), Some(session)) = (Mark::of(&visit), visit.session.clone()) {
+        return resume(visit, session, mark).await;
+    }
+    let end = end(&visit);
+    let (parts, body) = open_stream(visit).await.into_parts();
+    Response::from_parts(parts, Body::from_stream(body.into_data_stream().take_until(end)))
+}
+
+/// A modern client's listening stream. One that is ended here ends as a server's own would: with its result.
+pub(super) async fn subscribe(visit: Visit, pass: Passthrough, body: Bytes, asker: Asker) -> Response {
+    let end = end(&visit);
+    let reply = match send(&visit, pass, &visit.link(), body).await {
+        Ok(reply) => reply,
+        Err(why) => return unreachable(&visit, Some(&asker), &why),
+    };
+    let response = reply::pass_on(&visit, reply, Some(&asker), None).await;
+    if !is_stream(&response) {
+        return response;
+    }
+    let (parts, body) = response.into_parts();
+    let told =
+        Told { body: body.into_data_stream(), end: Box::pin(end), tail: Tail::default(), over: false, asker };
+    Response::from_parts(parts, Body::from_stream(told))
+}
+
+/// A drain, or a stop of this agent or server.
+fn end(visit: &Visit) -> impl Future<Output = ()> + Send + 'static {
+    let closing = visit.door.inner.closing.clone();
+    let (broker, grant, server) =
+        (visit.door.inner.broker.clone(), visit.grant.clone(), visit.server.clone());
+    async move {
+        tokio::select! {
+            () = closing.cancelled() => {}
+            () = broker.until_stopped(&grant, server.name()) => {}
+        }
+    }
+}
+
+async fn open_stream(visit: Visit) -> Response {
+    if visit.session.is_none() && visit.is_stdio() {
+        return answer::refuse(StatusCode::METHOD_NOT_ALLOWED, "a stream to listen on belongs to a session");
+    }
+    let out = Outbound::get().with_headers_of(&visit.headers);
+    let sent = relay(&visit, Passthrough::without_body(), &visit.link(), out).await;
+    let sieve = tools::Sieve::of(&visit, false);
+    match (sent, sieve) {
+        (Ok(Reply { headers, body: ReplyBody::Messages(messages), .. }), None) => {
+            let session = visit.session.clone();
+            let messages = messages.inspect(move |_| {
+                // A session that is listened to is not idle.
+                let _ = &session;
+            });
+            reply::events(headers, reply::each_as_event(messages, None))
+        }
+        (Ok(reply), Some(sieve)) if reply.status.is_success() => sieve.listen(&visit, reply),
+        (Ok(reply), Some(sieve)) => sieve.pass_on(&visit, reply, None).await,
+        (Ok(reply), None) => reply::pass_on(&visit, reply, None, None).await,
+        (Err(why), _) => unreachable(&visit, None, &why),
+    }
+}
+
+fn is_stream(response: &Response) -> bool {
+    let kind = response.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.as_bytes().get(..17));
+    response.status().is_success() && kind.is_some_and(|kind| kind.eq_ignore_ascii_case(b"text/event-stream"))
+}
+
+/// The stream until it ends, or is ended with the result of the request that opened it.
+struct Told {
+    body: BodyDataStream,
+    end: Pin<Box<dyn Future<Output = ()> + Send>>,
+    tail: Tail,
+    over: bool,
+    asker: Asker,
+}
+
+impl Stream for Told {
+    type Item = Result<Bytes, axum::Error>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if self.over {
+            return Poll::Ready(None);
+        }
+        if self.end.as_mut().poll(context).is_ready() {
+            self.over = true;
+            // In the middle of an event, the result would become a part of it.
+            let result = self.tail.between.then(|| {
+                let id = std::str::from_utf8(&self.asker.id).unwrap_or("null");
+                Ok(reply::event(&end_of_subscription(id)))
+            });
+            return Poll::Ready(result);
+        }
+        let polled = self.body.poll_next_unpin(context);
+        if let Poll::Ready(Some(Ok(part))) = &polled {
+            self.tail.add(part);
+        }
+        polled
+    }
+}
+
+/// What of a stream has passed: is it between two events?
+struct Tail {
+    last: u8,
+    /// Nothing stands on the line that has not ended.
+    blank: bool,
+    between: bool,
+}
+
+impl Default for Tail {
+    fn default() -> Self {
+        Self { last: 0, blank: true, between: true }
+    }
+}
+
+impl Tail {
+    fn add(&mut self, part: &[u8]) {
+        for byte in part {
+            match byte {
+                // The second half of a line end.
+                b'\n' if self.last == b'\r' => {}
+                b'\n' | b'\r' => (self.between, self.blank) = (self.blank, true),
+                _ => (self.between, self.blank) = (false, false),
+            }
+            self.last = *byte;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Tail;
+
+    #[test]
+    fn an_event_ends_with_a_blank_line_however_it_is_written() {
+        let between = |text: &str| {
+            let mut tail = Tail::default();
+            text.as_bytes().chunks(1).for_each(|part| tail.add(part));
+            tail.between
+        };
+        for ended in ["", "data: 1\n\n", "data: 1\r\n\r\n", "data: 1\r\r", ": c\n\n"] {
+            assert!(between(ended), "{ended:?}");
+        }
+        for open in ["d", "data: 1", "data: 1\n", "data: 1\r\n", "data: 1\n\nid: 2\n"] {
+            assert!(!between(open), "{open:?}");
+        }
+    }
+}

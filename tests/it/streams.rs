@@ -1,0 +1,169 @@
+//! Streams that nobody waits on for an answer: a stop or a drain ends them at once; and what they carry.
+
+use std::time::{Duration, Instant};
+
+use countersign::ledger::StopScope;
+use serde_json::{Value, json};
+
+use crate::rig::{
+    Answer, House, Manner, Plan, Script, Server, Told, call, call_with_token, mirrored, modern,
+};
+
+const EVENT: &str = "data: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/message\",\"params\":{}}\n\n";
+
+fn open(body: &str) -> Script {
+    Script { open: true, ..Script::new(200, "text/event-stream", body) }
+}
+
+/// Reads on to the end, which comes soon; what was said until then.
+async fn ends_soon(mut answer: Answer) -> Vec<Value> {
+    let mut said = Vec::new();
+    let whole = async {
+        while let Some(told) = answer.told().await {
+            if let Told::Message(message) = told {
+                said.push(message);
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(3), whole).await.expect("the stream ends");
+    said
+}
+
+#[tokio::test]
+async fn a_stop_ends_the_listening_streams_of_what_is_stopped_at_once_and_no_call() {
+    let server = Server::start(Manner::Json).await;
+    server.answers("GET", open(EVENT));
+    let house = House::open(Plan::at(&server.url)).await;
+    let agent = house.agent().initialized("test").await;
+    let mut listening = agent.send("GET", "").await;
+    assert!(matches!(listening.told().await, Some(Told::Message(_))));
+    let mut other = house.other_agent("other", &["*"]).await.initialized("test").await.send("GET", "").await;
+    assert!(matches!(other.told().await, Some(Told::Message(_))));
+    server.answers("tools/call", open(": at work\n\n"));
+    let mut allowed = agent.post(&call(1, "look", json!({}))).await;
+    let dispatched = agent.post(&call_with_token(2, "cancel", json!({}), "t")).await;
+    house.approve(&house.pending().await).await;
+    house.until(|call| call.state.name() == countersign::call::StateName::Dispatched).await;
+
+    house.broker.stop(StopScope::Agent("bot".into()), "ann", "astray").await.unwrap();
+    assert!(ends_soon(listening).await.is_empty());
+    assert!(matches!(allowed.told().await, Some(Told::Comment)));
+    for mut stays in [allowed, dispatched, other] {
+        let told = async { while stays.told().await.is_some() {} };
+        assert!(tokio::time::timeout(Duration::from_millis(300), told).await.is_err(), "it was ended");
+    }
+}
+
+fn result(id: &Value) -> Value {
+    json!({"jsonrpc": "2.0", "id": id, "result": {"resultType": "complete",
+        "_meta": {"io.modelcontextprotocol/subscriptionId": id}}})
+}
+
+#[tokio::test]
+async fn a_modern_listening_stream_that_is_ended_ends_with_its_result() {
+    for stopped in [false, true] {
+        let server = Server::start(Manner::Modern).await;
+        server.answers("subscriptions/listen", open(EVENT));
+        let house = House::open(Plan::at(&server.url)).await;
+        let agent = mirrored(house.agent(), "subscriptions/listen", None);
+        let mut listening = agent.post(&modern("l-1", "subscriptions/listen", json!({}))).await;
+        assert!(matches!(listening.told().await, Some(Told::Message(_))));
+        if stopped {
+            house.broker.stop(StopScope::All, "ann", "drill").await.unwrap();
+        } else {
+            house.door.drain().await;
+        }
+        assert_eq!(ends_soon(listening).await, [result(&json!("l-1"))]);
+    }
+}
+
+#[tokio::test]
+async fn a_listening_stream_that_is_ended_within_an_event_gets_nothing_put_into_it() {
+    let server = Server::start(Manner::Modern).await;
+    server.answers("subscriptions/listen", open("data: {\"half\":"));
+    let house = House::open(Plan::at(&server.url)).await;
+    let agent = mirrored(house.agent(), "subscriptions/listen", None);
+    let listening = agent.post(&modern(1, "subscriptions/listen", json!({}))).await;
+    house.door.drain().await;
+    let read = tokio::time::timeout(Duration::from_secs(3), listening.bytes()).await.expect("it ends");
+    assert_eq!(read, "data: {\"half\":");
+}
+
+#[tokio::test]
+async fn a_drain_is_not_held_up_by_a_modern_listening_stream() {
+    let server = Server::start(Manner::Modern).await;
+    server.answers("subscriptions/listen", open(EVENT));
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("countersign.toml");
+    std::fs::write(folder.path().join("p.json"), r#"{"version": "1", "default": "allow"}"#).unwrap();
+    let text = format!(
+        "listen = \"127.0.0.1:0\"\nstore = \"sqlite:store.db\"\n[servers.rig]\nurl = \"{}\"\npolicy = \"p.json\"\n\
+         [grants.bot]\ntoken = \"a-token-that-only-this-test-knows\"\nservers = [\"rig\"]\n",
+        server.url
+    );
+    std::fs::write(&path, text).unwrap();
+    let config = countersign::config::Config::load(&path).unwrap();
+    let running = countersign::serve::start(&config).await.unwrap();
+    let agent = crate::rig::Agent::new(running.address, "rig", "a-token-that-only-this-test-knows");
+    let agent = mirrored(agent, "subscriptions/listen", None);
+    let mut listening = agent.post(&modern(1, "subscriptions/listen", json!({}))).await;
+    assert!(matches!(listening.told().await, Some(Told::Message(_))));
+    let since = Instant::now();
+    running.drain().await;
+    assert!(since.elapsed() < Duration::from_secs(8), "{:?}", since.elapsed());
+    assert_eq!(ends_soon(listening).await, [result(&json!(1))]);
+}
+
+const LIST: &str = r#"{"jsonrpc":"2.0","id":$ID,"result":{"tools":[{"name":"look"},{"name":"secret"}]}}"#;
+
+#[tokio::test]
+async fn a_list_is_sieved_whatever_status_and_form_it_comes_in() {
+    let event = format!("event: message\ndata: {LIST}\n\n");
+    for (status, kind, body) in [
+        (200, "text/event-stream", &*event),
+        (201, "application/json", LIST),
+        (400, "application/json", LIST),
+        (404, "text/plain", LIST),
+        (500, "text/event-stream", &event),
+    ] {
+        let server = Server::start(Manner::Json).await;
+        let house = House::open(Plan::at(&server.url)).await;
+        // A 404 ends a session.
+        let agent = house.agent().initialized("test").await;
+        let other = house.agent().initialized("test").await;
+        server.answers("tools/list", Script::new(status, kind, body));
+        server.answers("GET", Script::new(status, kind, body));
+        let list = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list"});
+        for answer in [agent.send("GET", "").await, other.post(&list).await] {
+            let said = answer.status;
+            let text = String::from_utf8(answer.bytes().await.into()).unwrap();
+            assert!(!text.contains("secret"), "{status} {kind}: {text}");
+            // What a listening stream cannot be is refused; everything else passes with its status.
+            assert!(
+                said == 502 || (said == status && text.contains("look")),
+                "{status} {kind}: {said} {text}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_error_that_holds_no_list_passes_as_it_is() {
+    let server = Server::start(Manner::Json).await;
+    let house = House::open(Plan::at(&server.url)).await;
+    let agent = house.agent().initialized("test").await;
+    let list = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list"});
+    let modern_only = r#"{"jsonrpc":"2.0","id":1,"error":{"code":-32022,"message":"no","data":{"supported":["2026-07-28"]}}}"#;
+    for body in [modern_only, "<h1>Bad gateway</h1>"] {
+        server.answers("tools/list", Script::new(502, "text/html", body));
+        let answer = agent.post(&list).await;
+        assert_eq!((answer.status.as_u16(), &*answer.bytes().await), (502, body.as_bytes()));
+    }
+    for odd in [r#"{"tools":["secret"],"result":1"#, r#"{"\u0074ools":[{"name":"secret"}]}"#] {
+        server.answers("tools/list", Script::new(502, "text/html", odd));
+        let answer = agent.post(&list).await;
+        assert_eq!(answer.status, 502);
+        let said = answer.response().await;
+        assert!(said["error"]["message"].as_str().unwrap().contains("cannot be read"), "{said}");
+    }
+}
