@@ -110,7 +110,7 @@ impl House {
         broker.identity().add_agent("bot", grant, "bench", now).await.expect("an agent");
         let grant = broker.identity().directory().grants.values().next().expect("a grant").clone();
         let server = broker.upstreams().server("echo").expect("a server");
-        let link = broker.upstreams().link(&server, Conversation::Shared { grant: "bot".into() });
+        let link = broker.upstreams().link(&server, Conversation::Shared { grant: "bot" });
         Self { broker, grant, link, ann, _folder: folder }
     }
 

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::Path;
 
 use countersign::call::{Timestamp, Verdict};
-use countersign::policy::{Facts, Policy, check, evaluate, run_cases};
+use countersign::policy::{Facts, Policy, check, evaluate, explain, run_cases};
 
 const SHIPPED: [&str; 7] =
     ["aws-dataprocessing", "aws-healthomics", "cloudtrail", "demo", "eks", "stepfunctions-tool", "valkey"];
@@ -69,9 +69,9 @@ fn each_tool_of_the_server_is_named_and_no_other() {
     for name in SHIPPED {
         let (policy, tools) = (policy(name), tools(name));
         for tool in &tools {
-            let trace = evaluate(&[&policy], &facts(tool, "{}")).trace;
+            let looks = explain(&policy, &facts(tool, "{}")).looks;
             assert!(
-                !trace.iter().any(|rule| rule.starts_with("(default")),
+                !looks.iter().any(|look| look.rule.starts_with("(default")),
                 "{name} leaves {tool} to its default"
             );
             assert!(policy.hides("s", tool) || policy.risk("s", tool).is_some(), "{name} rates {tool}");

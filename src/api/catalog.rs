@@ -10,7 +10,7 @@ use crate::{
     broker::GrantRules,
     call::{Timestamp, Verdict},
     identity::Source,
-    policy::{Evaluation, Facts, Policy, joins},
+    policy::{Facts, Policy, explain_all},
     upstream::Server,
 };
 
@@ -169,7 +169,7 @@ pub(super) async fn agents(State(api): State<ApiParts>, _: Viewer) -> Json<Agent
 pub(super) async fn policies(State(api): State<ApiParts>, _: Viewer) -> Json<PolicyList> {
     let rules = api.broker.rules();
     let has = |policies: &[std::sync::Arc<Policy>], digest: &str| {
-        policies.iter().any(|policy| policy.digest == digest)
+        policies.iter().any(|policy| *policy.digest == *digest)
     };
     let model = |file: PolicyFile| {
         let judges = |rules: &GrantRules| {
@@ -209,15 +209,14 @@ pub(super) async fn explain(
         now: ask.now.unwrap_or_else(|| api.broker.clock().now()),
     };
     let rules = api.broker.rules();
-    let join = joins(&rules.of(&ask.agent, &ask.server), &ask.server, &ask.tool).as_str();
-    let Evaluation { verdict, trace, .. } = rules.judge(&facts);
-    let (verdict, rule, reason) = match verdict {
+    let why = explain_all(&rules.of(&ask.agent, &ask.server), &facts);
+    let (verdict, rule, reason) = match why.verdict {
         Verdict::Allow { rule } => ("allow", rule, String::new()),
         Verdict::Review { terms } => ("require_approval", terms.reason.rule, terms.reason.text),
         Verdict::Deny { reason } => ("deny", reason.rule, reason.text),
         Verdict::Hide { rule } => ("hide", rule, String::new()),
     };
-    Json(Explanation { verdict, rule, reason, join, trace })
+    Json(Explanation { verdict, rule, reason, join: why.join.as_str(), trace: why.found })
 }
 
 fn sorted<'a>(names: impl Iterator<Item = &'a String>) -> Vec<String> {

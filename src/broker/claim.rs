@@ -139,7 +139,7 @@ impl Inner {
             directory.agents.get(&request.agent).is_some_and(|grant| grant.reaches(&request.server));
         Judgement {
             evaluation: rules.judge(&facts),
-            policy: rules.digest(&request.agent, &request.server),
+            policy: rules.digest(&request.agent, &request.server).to_string(),
             granted,
         }
     }

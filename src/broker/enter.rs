@@ -48,7 +48,7 @@ impl Inner {
         let id = self.new_id();
         let policy = self.rules.load().digest(&ask.grant.name, &ask.server);
         let follows = self.followed(ask).await;
-        let request = Request { twin, follows, ..parcel.request(policy) };
+        let request = Request { twin, follows, ..parcel.request(policy.to_string()) };
         let digest = self.digest(parcel, rule_of(verdict), &request.policy, 0);
         let key = self.fingerprint(ask);
         self.parked.weigh(id, ask.body.len());

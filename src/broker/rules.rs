@@ -28,13 +28,17 @@ impl Rules {
     /// Everything that applies; empty means: deny, `(no policy)`.
     #[must_use]
     pub fn of(&self, grant: &str, server: &str) -> Vec<&Policy> {
+        self.applying(grant, server).collect()
+    }
+
+    fn applying(&self, grant: &str, server: &str) -> impl Iterator<Item = &Policy> {
         let own = self.by_grant.get(grant);
         let lists = [
             self.by_server.get(server),
             own.map(|rules| &rules.everywhere),
             own.and_then(|rules| rules.by_server.get(server)),
         ];
-        lists.into_iter().flatten().flatten().map(AsRef::as_ref).collect()
+        lists.into_iter().flatten().flatten().map(AsRef::as_ref)
     }
 
     /// How far back limits look; `None` where nothing outlives a minute.
@@ -53,9 +57,16 @@ impl Rules {
 
     /// Names the policies that judge this grant at this server, as it stands in `request.policy`.
     #[must_use]
-    pub fn digest(&self, grant: &str, server: &str) -> String {
-        let digests: Vec<&str> = self.of(grant, server).iter().map(|policy| policy.digest.as_str()).collect();
-        digests.join("+")
+    pub fn digest(&self, grant: &str, server: &str) -> Arc<str> {
+        let mut digests = self.applying(grant, server).map(|policy| &policy.digest);
+        match (digests.next(), digests.next()) {
+            (None, _) => Arc::default(),
+            (Some(only), None) => Arc::clone(only),
+            (Some(first), Some(second)) => {
+                let all = [first, second].into_iter().chain(digests).map(AsRef::as_ref);
+                all.collect::<Vec<&str>>().join("+").into()
+            }
+        }
     }
 }
 

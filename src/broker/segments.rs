@@ -43,7 +43,7 @@ struct Record {
     session: Option<Arc<str>>,
     tool: String,
     rule: String,
-    policy: String,
+    policy: Arc<str>,
     arguments: Bytes,
     end: OnceLock<End>,
 }
@@ -122,7 +122,7 @@ impl Segments {
         id: CallId,
         ask: Ask,
         rule: String,
-        policy: String,
+        policy: Arc<str>,
         clock: &Arc<dyn Clock>,
     ) -> Option<(Pass, Recording)> {
         let arguments = held(&ask);
@@ -227,17 +227,17 @@ fn held(ask: &Ask) -> Bytes {
 /// `keep`: arguments up to this many bytes are kept; of longer ones, their digest.
 fn leaf(record: &Record, ended: Option<End>, keep: usize) -> Option<Vec<u8>> {
     let arguments = match str::from_utf8(&record.arguments) {
-        Ok(text) if text.len() <= keep => Arguments::Raw(text.to_owned()),
+        Ok(text) if text.len() <= keep => Arguments::Raw(text.into()),
         Ok(_) | Err(_) => Arguments::Digest(Digest(Sha256::digest(&record.arguments).into())),
     };
     let call = AllowedCall {
         id: record.id,
-        agent: record.grant.name.clone(),
-        server: record.server.to_string(),
-        tool: record.tool.clone(),
-        rule: record.rule.clone(),
-        policy: record.policy.clone(),
-        session: record.session.as_deref().map(str::to_owned),
+        agent: record.grant.name.as_str().into(),
+        server: record.server.as_ref().into(),
+        tool: record.tool.as_str().into(),
+        rule: record.rule.as_str().into(),
+        policy: record.policy.as_ref().into(),
+        session: record.session.as_deref().map(Into::into),
         started: record.at,
         duration_ms: ended
             .map_or(0, |end| u64::try_from(end.at.since(record.at).as_millis()).unwrap_or(u64::MAX)),

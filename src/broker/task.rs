@@ -197,7 +197,7 @@ impl Inner {
             tracing::error!(call.id = %id, "an approved task cannot be sent: its headers or its server are gone");
             return None;
         };
-        let conversation = Conversation::Shared { grant: request.agent.clone() };
+        let conversation = Conversation::Shared { grant: &request.agent };
         let waiter = Waiter {
             brief: self.brief(call),
             inner: Arc::clone(self),

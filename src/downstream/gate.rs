@@ -210,8 +210,8 @@ async fn submit(visit: Visit, wanted: Wanted, body: Bytes) -> Response {
     let patience = door.settings.patience(&client, live.progress_token.is_some());
     let ask = Ask {
         grant: visit.grant.clone(),
-        server: visit.server.name().into(),
-        server_identity: visit.server.identity().into(),
+        server: visit.server.shared_name(),
+        server_identity: visit.server.shared_identity(),
         session: visit.session.as_ref().map(|session| session.id.clone()),
         era: if asker.modern { Era::Modern } else { Era::Legacy },
         client,
@@ -237,7 +237,7 @@ async fn submit(visit: Visit, wanted: Wanted, body: Bytes) -> Response {
     match submission {
         Submission::Allowed(allowed) => {
             let headers = modern::headers_of_call(&visit.headers, &name, asker.modern);
-            let out = Outbound::post(body).with_headers_of(&headers);
+            let out = Outbound::post(body).with_headers(headers);
             let sent = door.broker.pass(allowed, &visit.link(), out).await;
             match sent {
                 Ok((reply, recording)) => reply::pass_on(&visit, reply, Some(&asker), Some(recording)).await,

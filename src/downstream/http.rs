@@ -48,7 +48,7 @@ impl Visit {
         match &self.session {
             Some(session) => session.link.clone(),
             None => {
-                let conversation = Conversation::Shared { grant: self.grant.name.clone() };
+                let conversation = Conversation::Shared { grant: &self.grant.name };
                 self.door.inner.broker.upstreams().link(&self.server, conversation)
             }
         }

@@ -87,6 +87,9 @@ fn has_name(param: &str, json: Json<'_>) -> bool {
         || json.elements().any(|element| has_name(param, element))
 }
 
+/// Room for the headers of one request upstream, those that are added later included.
+const UP: usize = 12;
+
 /// The headers that a call goes up with. Method and name are those of the body that was judged, so
 /// that nothing on the way is told of another call; a legacy server has no such headers.
 ///
@@ -98,11 +101,12 @@ pub(super) fn headers_of_call(headers: &HeaderMap, tool: &str, modern: bool) -> 
     };
     let kept = |name: &str| {
         !of_call(name)
-            && (name.starts_with("mcp-")
+            && ((name.starts_with("mcp-") && name != header::SESSION_ID)
                 || matches!(name, "accept" | "traceparent" | "tracestate" | "baggage"))
     };
     let kept = headers.iter().filter(|(name, _)| kept(name.as_str()));
-    let mut up: HeaderMap = kept.map(|(name, value)| (name.clone(), value.clone())).collect();
+    let mut up = HeaderMap::with_capacity(UP);
+    up.extend(kept.map(|(name, value)| (name.clone(), value.clone())));
     if modern && let Ok(tool) = HeaderValue::from_str(tool) {
         up.insert(header::METHOD, HeaderValue::from_static("tools/call"));
         up.insert(header::NAME, tool);

@@ -38,7 +38,7 @@ pub(super) async fn initialize(
     client: ClientInfo,
 ) -> Response {
     let asker = Asker { id, modern: false };
-    let conversation = Conversation::Session { grant: visit.grant.name.clone() };
+    let conversation = Conversation::Session { grant: &visit.grant.name };
     let link = visit.door.inner.broker.upstreams().link(&visit.server, conversation);
     let out = Outbound::post(body).with_headers_of(&visit.headers);
     let reply = match visit.door.inner.broker.relay(pass, &link, out).await {

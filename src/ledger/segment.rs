@@ -1,5 +1,7 @@
 //! Calls that the policy allowed at once: one leaf per call, many leaves under one entry.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 
 use super::{Malformed, Segment, entry::write_hex, merkle};
@@ -8,32 +10,35 @@ use crate::call::{CallId, Digest, Timestamp};
 /// Longer arguments are on the ledger by their digest only.
 pub const ARGUMENTS_MAX: usize = 4096;
 
+/// Bytes of most leaves.
+const LEAF: usize = 512;
+
 /// The first byte of packed leaves; another form is another number.
 const PACKED: u8 = 1;
 
 /// An allowed call from start to end. Members are on the ledger for ever: extend, never rename.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct AllowedCall {
+pub struct AllowedCall<'a> {
     pub id: CallId,
-    pub agent: String,
-    pub server: String,
-    pub tool: String,
-    pub rule: String,
+    pub agent: Cow<'a, str>,
+    pub server: Cow<'a, str>,
+    pub tool: Cow<'a, str>,
+    pub rule: Cow<'a, str>,
     /// Digest of the policies that judged it.
-    pub policy: String,
+    pub policy: Cow<'a, str>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub session: Option<String>,
+    pub session: Option<Cow<'a, str>>,
     pub started: Timestamp,
     pub duration_ms: u64,
-    pub arguments: Arguments,
+    pub arguments: Arguments<'a>,
     pub outcome: AllowedOutcome,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Arguments {
+pub enum Arguments<'a> {
     /// The client's own text.
-    Raw(String),
+    Raw(Cow<'a, str>),
     /// SHA-256 of the client's own bytes.
     Digest(Digest),
 }
@@ -55,18 +60,20 @@ pub enum AllowedOutcome {
     Running,
 }
 
-impl AllowedCall {
+impl AllowedCall<'_> {
     /// The bytes of its leaf.
     ///
     /// # Errors
     /// Never for what this type can hold; the encoder is allowed to fail.
     pub fn leaf(&self) -> Result<Vec<u8>, Malformed> {
-        serde_json::to_vec(self).map_err(|error| Malformed(error.to_string()))
+        let mut leaf = Vec::with_capacity(LEAF);
+        serde_json::to_writer(&mut leaf, self).map_err(|error| Malformed(error.to_string()))?;
+        Ok(leaf)
     }
 
     /// # Errors
     /// `Malformed` for bytes that are no leaf of ours.
-    pub fn read(leaf: &[u8]) -> Result<Self, Malformed> {
+    pub fn read(leaf: &[u8]) -> Result<AllowedCall<'static>, Malformed> {
         serde_json::from_slice(leaf).map_err(|error| Malformed(error.to_string()))
     }
 }

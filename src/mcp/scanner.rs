@@ -36,7 +36,7 @@ const PAIRWISE: usize = 12;
 
 impl<'a, 'l> Scanner<'a, 'l> {
     pub(super) fn new(text: &'a str, limits: &'l Limits) -> Self {
-        Self { text, at: 0, limits, open: Vec::new(), names: Vec::new() }
+        Self { text, at: 0, limits, open: Vec::with_capacity(8), names: Vec::with_capacity(32) }
     }
 
     /// The one value of the text, without the white space around it.

@@ -1,6 +1,7 @@
 //! A policy as it was compiled: what each section of the document says, ready to be looked up.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::glob::{Glob, Names, qualified};
@@ -13,7 +14,7 @@ use crate::call::Quorum;
 #[derive(Debug)]
 pub struct Policy {
     /// Digest of the document's bytes, hex, as it stands in ledger entries.
-    pub digest: String,
+    pub digest: Arc<str>,
     /// File name, for people.
     pub name: String,
     pub(super) description: Option<String>,

@@ -25,8 +25,6 @@ pub struct Evaluation {
     pub verdict: Verdict,
     /// Empty unless the verdict is Allow or Review.
     pub reservations: Vec<Reservation>,
-    /// Every rule that matched, in order, for `explain`.
-    pub trace: Vec<String>,
 }
 
 /// All policies that apply, strictest wins; none denies everything with `(no policy)`.

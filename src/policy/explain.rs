@@ -15,6 +15,15 @@ pub struct Explanation {
     pub join: Join,
     /// In the order they were looked at; the order decides nothing but whose reason is shown.
     pub looks: Vec<Look>,
+    /// Ids of those of them that went onto the scale.
+    pub found: Vec<String>,
+}
+
+/// What is kept of a weighing when somebody wants to know why.
+#[derive(Default)]
+pub(super) struct Looks {
+    pub all: Vec<Look>,
+    pub found: Vec<String>,
 }
 
 /// One rule that was looked at, for `explain`.
@@ -36,13 +45,14 @@ pub fn explain(policy: &Policy, facts: &Facts<'_>) -> Explanation {
 /// As [`explain`], under all policies that apply.
 #[must_use]
 pub fn explain_all(policies: &[&Policy], facts: &Facts<'_>) -> Explanation {
-    let mut looks = Vec::new();
+    let mut looks = Looks::default();
     let evaluation = weigh(policies, facts, Some(&mut looks));
     Explanation {
         verdict: evaluation.verdict,
         reservations: evaluation.reservations,
         join: joins(policies, facts.server, facts.tool),
-        looks,
+        looks: looks.all,
+        found: looks.found,
     }
 }
 

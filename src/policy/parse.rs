@@ -128,7 +128,7 @@ fn policy(problems: &mut Problems<'_>, root: &Node, name: &str, text: &str) -> O
     }
     let switch = [("allow", true), ("deny", false)];
     Some(Policy {
-        digest: hex(&Sha256::digest(text.as_bytes())),
+        digest: hex(&Sha256::digest(text.as_bytes())).into(),
         name: name.to_owned(),
         description: problems.text(member(members, "description")).map(str::to_owned),
         hide,

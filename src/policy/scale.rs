@@ -3,7 +3,7 @@
 use std::cell::OnceCell;
 
 use super::document::{Action, Default, Limit, Rule, Section};
-use super::explain::Look;
+use super::explain::{Look, Looks};
 use super::matcher::{Answer, Condition, Quantity, all_match};
 use super::strict::Strict;
 use super::tree::{self, Comments, Node, Value};
@@ -11,7 +11,7 @@ use super::{Evaluation, Facts, Policy, Reservation, Scope};
 use crate::call::{Reason, Verdict};
 
 /// `looks` collects, when asked for, every rule looked at.
-pub(super) fn weigh(policies: &[&Policy], facts: &Facts<'_>, looks: Option<&mut Vec<Look>>) -> Evaluation {
+pub(super) fn weigh(policies: &[&Policy], facts: &Facts<'_>, looks: Option<&mut Looks>) -> Evaluation {
     let mut scale = Scale {
         facts,
         arguments: OnceCell::new(),
@@ -19,7 +19,6 @@ pub(super) fn weigh(policies: &[&Policy], facts: &Facts<'_>, looks: Option<&mut 
         strictest: None,
         strict: Strict::default(),
         reservations: Vec::new(),
-        trace: Vec::new(),
         looks,
     };
     for policy in policies {
@@ -54,8 +53,7 @@ struct Scale<'a, 'l> {
     strictest: Option<(Weight, Reason)>,
     strict: Strict,
     reservations: Vec<Reservation>,
-    trace: Vec<String>,
-    looks: Option<&'l mut Vec<Look>>,
+    looks: Option<&'l mut Looks>,
 }
 
 impl<'a> Scale<'a, '_> {
@@ -235,7 +233,9 @@ impl<'a> Scale<'a, '_> {
     }
 
     fn found(&mut self, weight: Weight, rule: &str, text: String) {
-        self.trace.push(rule.to_owned());
+        if let Some(looks) = &mut self.looks {
+            looks.found.push(rule.to_owned());
+        }
         if self.strictest.as_ref().is_none_or(|(strictest, _)| weight > *strictest) {
             self.strictest = Some((weight, Reason { rule: rule.to_owned(), text }));
         }
@@ -243,7 +243,7 @@ impl<'a> Scale<'a, '_> {
 
     fn look(&mut self, rule: &str, outcome: &str, words: impl FnOnce() -> String) {
         if let Some(looks) = &mut self.looks {
-            looks.push(Look {
+            looks.all.push(Look {
                 policy: self.policy.to_owned(),
                 rule: rule.to_owned(),
                 words: words(),
@@ -273,11 +273,7 @@ impl<'a> Scale<'a, '_> {
         let Some((weight, reason)) = self.strictest else {
             let reason =
                 Reason { rule: "(no policy)".into(), text: "no policy applies to this agent".into() };
-            return Evaluation {
-                verdict: Verdict::Deny { reason },
-                reservations: Vec::new(),
-                trace: vec!["(no policy)".into()],
-            };
+            return Evaluation { verdict: Verdict::Deny { reason }, reservations: Vec::new() };
         };
         let (verdict, runs) = match weight {
             Weight::Allow => (Verdict::Allow { rule: reason.rule }, true),
@@ -286,7 +282,7 @@ impl<'a> Scale<'a, '_> {
             Weight::Hide => (Verdict::Hide { rule: reason.rule }, false),
         };
         let reservations = if runs { self.reservations } else { Vec::new() };
-        Evaluation { verdict, reservations, trace: self.trace }
+        Evaluation { verdict, reservations }
     }
 }
 

@@ -31,7 +31,7 @@ impl Shelf {
     pub(super) fn put(&self, policies: &Policies) {
         let file = |(name, loaded): (&String, &crate::config::LoadedPolicy)| PolicyFile {
             name: name.clone(),
-            digest: loaded.policy.digest.clone(),
+            digest: loaded.policy.digest.to_string(),
             error: None,
             text: loaded.text.clone(),
         };

@@ -52,7 +52,7 @@ pub async fn apply(
     shelf.put(&policies);
     let loaded = policies.files.iter().map(|(name, file)| PolicyEvent::PolicyLoaded {
         name: name.clone(),
-        digest: file.policy.digest.clone(),
+        digest: file.policy.digest.to_string(),
     });
     let loaded = loaded.collect();
     broker.set_rules(policies.rules, loaded).await?;

@@ -13,12 +13,12 @@ use super::{
 use crate::mcp::header;
 
 /// Whose conversation it is.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub enum Conversation {
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Conversation<'a> {
     /// Legacy: of one downstream session of that grant; a child or an upstream session of its own.
-    Session { grant: String },
+    Session { grant: &'a str },
     /// Modern: of all requests of one grant; ids and tokens are remapped on a child's pipe.
-    Shared { grant: String },
+    Shared { grant: &'a str },
 }
 
 /// One upstream conversation. Cheap to clone; ends by `close`, when idle, or with its last clone.

@@ -53,8 +53,8 @@ struct Inner {
 
 #[derive(Debug, Default)]
 struct Links {
-    /// By server and grant.
-    shared: HashMap<(String, String), Link>,
+    /// By server, then by grant.
+    shared: HashMap<String, HashMap<String, Link>>,
     /// Held by the downstream sessions; known here for the drain.
     sessions: Vec<Weak<link::Inner>>,
 }
@@ -101,7 +101,9 @@ impl Upstreams {
         }
         let lives =
             |link: &Link| after.get(link.server().name()).is_some_and(|s| Arc::ptr_eq(s, link.server()));
-        self.links().shared.retain(|_, link| lives(link));
+        for links in self.links().shared.values_mut() {
+            links.retain(|_, link| lives(link));
+        }
         self.0.servers.store(Arc::new(after));
         Ok(())
     }
@@ -120,11 +122,11 @@ impl Upstreams {
     /// A conversation with `server`. `Session` is new each time; `Shared` is the one of that grant.
     /// Nothing is started or connected until the first send.
     #[must_use]
-    pub fn link(&self, server: &Arc<Server>, conversation: Conversation) -> Link {
+    pub fn link(&self, server: &Arc<Server>, conversation: Conversation<'_>) -> Link {
         let mut links = self.links();
         match conversation {
             Conversation::Session { grant } => {
-                let link = Link::new(server.clone(), &grant, false);
+                let link = Link::new(server.clone(), grant, false);
                 if links.sessions.len() == links.sessions.capacity() {
                     links.sessions.retain(|known| known.strong_count() > 0);
                 }
@@ -132,12 +134,14 @@ impl Upstreams {
                 link
             }
             Conversation::Shared { grant } => {
-                let known = links.shared.entry((server.name().to_owned(), grant.clone()));
-                let link = known.or_insert_with(|| Link::new(server.clone(), &grant, true));
-                if !Arc::ptr_eq(link.server(), server) {
-                    *link = Link::new(server.clone(), &grant, true);
+                let known = links.shared.get(server.name()).and_then(|links| links.get(grant));
+                if let Some(link) = known.filter(|link| Arc::ptr_eq(link.server(), server)) {
+                    return link.clone();
                 }
-                link.clone()
+                let link = Link::new(server.clone(), grant, true);
+                let links = links.shared.entry(server.name().to_owned()).or_default();
+                links.insert(grant.to_owned(), link.clone());
+                link
             }
         }
     }
@@ -180,7 +184,7 @@ impl Upstreams {
             let mut links = self.links();
             let sessions = links.sessions.drain(..).filter_map(|known| known.upgrade()).map(Link);
             let sessions: Vec<Link> = sessions.collect();
-            links.shared.drain().map(|(_, link)| link).chain(sessions).collect()
+            links.shared.drain().flat_map(|(_, links)| links.into_values()).chain(sessions).collect()
         };
         futures_util::future::join_all(links.iter().map(Link::close)).await;
         if let Some(accounts) = &self.0.accounts {

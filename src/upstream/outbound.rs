@@ -66,6 +66,15 @@ impl Outbound {
         self
     }
 
+    /// The same of headers that were picked for this request: a map that is all on the list is not copied.
+    #[must_use]
+    pub fn with_headers(self, picked: HeaderMap) -> Self {
+        if self.headers.is_empty() && picked.keys().all(passes_up) {
+            return Self { headers: picked, ..self };
+        }
+        self.with_headers_of(&picked)
+    }
+
     /// Sets one header, if it is on the list.
     #[must_use]
     pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {

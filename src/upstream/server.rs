@@ -20,8 +20,8 @@ use crate::oauth::{Account, Accounts};
 /// A server of the registry.
 #[derive(Debug)]
 pub struct Server {
-    name: String,
-    identity: String,
+    name: Arc<str>,
+    identity: Arc<str>,
     settings: ServerSettings,
     limits: Arc<UpstreamSettings>,
     /// None: a command.
@@ -71,7 +71,7 @@ impl Server {
         };
         let identity = settings.identity();
         let (children, strays) = (Mutex::default(), AtomicU64::new(0));
-        Ok(Self { name, identity, settings, limits, http, children, strays })
+        Ok(Self { name: name.into(), identity: identity.into(), settings, limits, http, children, strays })
     }
 
     #[must_use]
@@ -83,6 +83,18 @@ impl Server {
     #[must_use]
     pub fn identity(&self) -> &str {
         &self.identity
+    }
+
+    /// The name, for who keeps it.
+    #[must_use]
+    pub fn shared_name(&self) -> Arc<str> {
+        Arc::clone(&self.name)
+    }
+
+    /// The identity, for who keeps it.
+    #[must_use]
+    pub fn shared_identity(&self) -> Arc<str> {
+        Arc::clone(&self.identity)
     }
 
     /// `stdio` or `http`.
@@ -123,7 +135,11 @@ impl Server {
 
     pub(super) fn stray(&self, what: &str) {
         if self.strays.fetch_add(1, Ordering::Relaxed) == 0 {
-            tracing::warn!(server.name = self.name, what, "the server sends what nobody asked for; dropped");
+            tracing::warn!(
+                server.name = &*self.name,
+                what,
+                "the server sends what nobody asked for; dropped"
+            );
         }
     }
 

@@ -58,7 +58,12 @@ struct Files(Arc<Sqlite>);
 impl Catalog for Files {
     fn policies(&self) -> Vec<PolicyFile> {
         let digest = check("p.json", POLICY).unwrap().digest;
-        vec![PolicyFile { name: "p.json".into(), digest, error: None, text: POLICY.into() }]
+        vec![PolicyFile {
+            name: "p.json".into(),
+            digest: digest.to_string(),
+            error: None,
+            text: POLICY.into(),
+        }]
     }
     fn checkpoint(&self) -> Option<String> {
         self.0.signed_head().map(|head| head.to_string())

@@ -274,7 +274,7 @@ impl Side {
     }
 
     fn link(&self) -> Link {
-        let conversation = Conversation::Shared { grant: "g".into() };
+        let conversation = Conversation::Shared { grant: "g" };
         self.upstreams.link(&self.upstreams.server("it").unwrap(), conversation)
     }
 

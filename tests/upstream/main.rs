@@ -27,12 +27,12 @@ fn session(upstreams: &Upstreams) -> Link {
 }
 
 fn session_of(upstreams: &Upstreams, grant: &str) -> Link {
-    let conversation = countersign::upstream::Conversation::Session { grant: grant.into() };
+    let conversation = countersign::upstream::Conversation::Session { grant };
     upstreams.link(&upstreams.server("it").unwrap(), conversation)
 }
 
 fn shared(upstreams: &Upstreams) -> Link {
-    let conversation = countersign::upstream::Conversation::Shared { grant: "g".into() };
+    let conversation = countersign::upstream::Conversation::Shared { grant: "g" };
     upstreams.link(&upstreams.server("it").unwrap(), conversation)
 }
 

@@ -65,7 +65,7 @@ struct Found {
 
 async fn probe(upstreams: &Upstreams, name: &str) -> anyhow::Result<Found> {
     let server = upstreams.server(name).context("the server is gone")?;
-    let link = upstreams.link(&server, Conversation::Session { grant: "(probe)".into() });
+    let link = upstreams.link(&server, Conversation::Session { grant: "(probe)" });
     let mut talk = Talk { upstreams, link, version: Version::V2025_11_25.as_str().to_owned(), last_id: 0 };
     let hello = json!({ "protocolVersion": talk.version, "capabilities": {},
         "clientInfo": { "name": "countersign", "version": env!("CARGO_PKG_VERSION") } });
