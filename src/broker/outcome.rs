@@ -124,10 +124,8 @@ pub enum Rejection {
 
 /// How long the answer was that an entry tells of.
 fn answered(entry: &Entry) -> Option<u64> {
-    match &entry.fact {
-        Fact::Call(Event::Completed { bytes, .. }) => Some(*bytes),
-        _ => None,
-    }
+    let Fact::Call(Event::Completed { bytes, .. }) = &entry.fact else { return None };
+    Some(*bytes)
 }
 
 impl Inner {
