@@ -97,6 +97,8 @@
 //! | what may happen to a call | `call/decide/`, `call/evolve.rs`; then let `tests/model` say what you missed |
 //! | a word that an agent reads | `downstream/answer.rs` |
 //! | what a waiting call goes on as (a task, a return) | `downstream/tasks.rs`, `broker/task.rs`, `broker/lap.rs` |
+//! | whether the same call, made again, asks again | `broker/join.rs`, `call/repeat.rs`, `broker/repeats.rs` |
+//! | who has had an answer, and streams that break | `downstream/delivery.rs`, `downstream/wait/thread.rs`; a server's: `broker/rest.rs` |
 //! | a word that a person reads | `api/problem.rs`, `web/assets/words.js` |
 //! | a key of a policy | `policy/document.rs`, `policy/rules.rs`; cases in `tests/policy` |
 //! | how servers are joined at `/mcp` | `downstream/joined/` |

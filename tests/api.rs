@@ -16,3 +16,5 @@ mod rig;
 mod schema;
 #[path = "api/sign_in.rs"]
 mod sign_in;
+#[path = "api/told.rs"]
+mod told;

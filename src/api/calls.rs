@@ -68,6 +68,10 @@ pub(super) struct CallDetail {
     /// nothing, or it was erased.
     other_raw: Option<String>,
     timeline: Vec<StepModel>,
+    /// The words that its agent reads: of the ticket, while it waits with one, and of the end, where that is
+    /// not the server's answer. A server's HTTP error reaches an agent on the line as it came instead.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    told: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     outcome: Option<OutcomeModel>,
     /// Evidence and explanations for the reviewer; none in this version.
@@ -157,9 +161,19 @@ fn detail(api: &ApiParts, view: &CallView, viewer: &Person) -> CallDetail {
         arguments_raw: raw.map(|raw| raw.get().to_owned()),
         other_raw: view.message.as_deref().and_then(sent_beside),
         outcome: outcome(view, &timeline),
+        told: told(api, view),
         timeline,
         card: None,
     }
+}
+
+fn told(api: &ApiParts, view: &CallView) -> Option<String> {
+    let call = &view.call;
+    let ticket = call.ticket && call.state.name() == StateName::Pending;
+    // Who held the line had the whole answer, whether or not it was kept.
+    let had_answer = call.state.name() == StateName::Completed && call.delivered.is_some();
+    let reads = ticket || (call.state.is_settled() && !had_answer);
+    reads.then(|| (api.told)(&view.outcome)).flatten()
 }
 
 fn outcome(view: &CallView, timeline: &[StepModel]) -> Option<OutcomeModel> {

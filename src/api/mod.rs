@@ -34,7 +34,10 @@ use std::{sync::Arc, time::Duration};
 
 use tokio_util::sync::CancellationToken;
 
-use crate::{broker::Broker, telemetry::Metrics};
+use crate::{
+    broker::{Broker, Outcome},
+    telemetry::Metrics,
+};
 
 /// Whoever reads a websocket slower than this is let go, and resumes later.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -52,7 +55,12 @@ pub struct ApiParts {
     pub ending: CancellationToken,
     /// How long one frame of the websocket may take to leave.
     pub patience: Duration,
+    /// The agents' door's words for how a call stands, for those who decide to read too.
+    pub told: Told,
 }
+
+/// `None` where an agent reads no words of ours.
+pub type Told = fn(&Outcome) -> Option<String>;
 
 impl ApiParts {
     /// `origins`: the addresses under which people reach this process.
@@ -63,6 +71,7 @@ impl ApiParts {
         metrics: Arc<Metrics>,
         origins: Origins,
         ending: CancellationToken,
+        told: Told,
     ) -> Self {
         Self {
             broker,
@@ -72,6 +81,7 @@ impl ApiParts {
             attempts: Arc::default(),
             ending,
             patience: PATIENCE,
+            told,
         }
     }
 }

@@ -6,8 +6,8 @@ use http::{HeaderMap, StatusCode};
 
 use super::{Inner, proof::proofs, stops::STOPPED};
 use crate::{
-    call::{By, Call, CallId, Digest, Refusal, State, StateName, Timestamp, Why},
-    ledger::Stream,
+    call::{By, Call, CallId, Digest, Event, Refusal, State, StateName, Timestamp, Why},
+    ledger::{Entry, Fact, Stream},
     store::{PayloadKind, StoreError},
 };
 
@@ -122,6 +122,12 @@ pub enum Rejection {
     Unavailable(String),
 }
 
+/// How long the answer was that an entry tells of.
+fn answered(entry: &Entry) -> Option<u64> {
+    let Fact::Call(Event::Completed { bytes, .. }) = &entry.fact else { return None };
+    Some(*bytes)
+}
+
 impl Inner {
     pub(super) fn brief(&self, call: &Call) -> Brief {
         let expires_at = match &call.state {
@@ -186,9 +192,10 @@ impl Inner {
         let entries = self.store.stream(Stream::Call(id)).await?;
         let proofs: Vec<_> = entries.iter().flat_map(proofs).collect();
         let answer = self.proven(id, PayloadKind::Answer, 0, &proofs).await?;
-        Ok(answer.map_or(End::CompletedNotKept { bytes: 0 }, |bytes| End::Completed {
-            message: Bytes::from(bytes),
-        }))
+        Ok(answer.map_or_else(
+            || End::CompletedNotKept { bytes: entries.iter().find_map(answered).unwrap_or_default() },
+            |bytes| End::Completed { message: Bytes::from(bytes) },
+        ))
     }
 
     /// The words that ended a call: the rule's, or a person's last word.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::sync::watch;
 
-use super::{Broker, proof::proofs};
+use super::{Broker, Outcome, proof::proofs};
 use crate::{
     call::{Call, CallId, Commitment, Event, StateName},
     ledger::{Entry, Fact, Stream, commitments},
@@ -32,6 +32,8 @@ pub struct CallView {
     pub timeline: Vec<Step>,
     /// The upstream's whole response, if kept.
     pub answer: Option<Bytes>,
+    /// What an agent that asks now is told.
+    pub outcome: Outcome,
 }
 
 impl Broker {
@@ -80,7 +82,9 @@ impl Broker {
             timeline.push(Step { entry, text });
         }
         let answer = self.inner.proven(id, PayloadKind::Answer, 0, &proofs).await?.map(Bytes::from);
-        Ok(Some(CallView { call, message: self.proven_message(id, &proofs).await?, timeline, answer }))
+        let message = self.proven_message(id, &proofs).await?;
+        let outcome = self.inner.outcome(&call).await;
+        Ok(Some(CallView { call, message, timeline, answer, outcome }))
     }
 
     async fn step_text(&self, id: CallId, entry: &Entry) -> Result<Option<String>, StoreError> {

@@ -66,6 +66,11 @@ pub(super) fn tell(outcome: &Outcome, asker: &Asker, now: Timestamp) -> Bytes {
     mcp::answer::tool(asker.id(), answer).into()
 }
 
+/// The sentence for an outcome; `None` where the agent reads the server, or nothing.
+pub fn told(outcome: &Outcome) -> Option<String> {
+    Some(words(&outcome.end, outcome.call.as_ref())).filter(|text| !text.is_empty())
+}
+
 /// A hidden tool answers as one that the server does not have.
 pub(super) fn unknown_tool(name: &str, asker: &Asker) -> Bytes {
     mcp::answer::error(asker.id(), code::INVALID_PARAMS, &format!("Unknown tool: {name}"), None).into()

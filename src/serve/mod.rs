@@ -18,7 +18,7 @@ use crate::{
     api::{self, ApiParts, Origins},
     broker::{Broker, Clock as _, Parts, SystemClock},
     config::{Composed, Config, Policies},
-    downstream::{Door, well_known},
+    downstream::{self, Door, well_known},
     identity::Identity,
     notify::Notify,
     oauth::{Accounts, Now},
@@ -78,7 +78,8 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
     let notify = Arc::new(Notify::start(broker.clone(), composed.notify.clone(), stop.child_token()).await?);
     shelf.notify.get_or_init(|| Arc::clone(&notify));
     let catalog: Arc<Shelf> = Arc::clone(&shelf);
-    let people = ApiParts::new(broker.clone(), catalog, Arc::clone(broker.metrics()), origins, stop.clone());
+    let metrics = Arc::clone(broker.metrics());
+    let people = ApiParts::new(broker.clone(), catalog, metrics, origins, stop.clone(), downstream::told);
     let entrance = Entrance {
         door: door.clone(),
         router: api::router(people).merge(well_known(door.clone())).merge(sign_in::routes(broker.clone())),

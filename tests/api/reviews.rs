@@ -2,15 +2,10 @@
 
 use std::time::Duration;
 
-use countersign::{
-    broker::Submission,
-    call::{Event, Replica, evolve},
-    ledger::{Fact, Stream},
-    store::{Batch, Write},
-};
+use countersign::{broker::Submission, call::Event};
 use serde_json::{Value, json};
 
-use crate::rig::{NOW, world};
+use crate::rig::{NOW, replica, world};
 
 const ODD: &str = r#"{ "batch":"b-1", "n":12345678901234567890.10, "s":"\u0041<b>" }"#;
 
@@ -94,13 +89,7 @@ async fn a_lost_call_says_in_lists_what_a_person_found_out() {
     let w = world().await;
     let waiter = w.park("cancel", "{}").await;
     let id = waiter.call();
-    let call = w.broker.store().call(id).await.unwrap().unwrap();
-    let (expected, stream) = (Some(call.version), Stream::Call(id));
-    let event = Event::Lost { by: Replica { name: "test".into(), epoch: 1 }, why: "reset".into() };
-    let call = evolve(id, Some(call), &event, NOW).unwrap();
-    let facts = vec![Fact::Call(event)];
-    let write = Write { stream, expected, facts, call: Some(Box::new(call)), deadline: None };
-    w.broker.store().append(Batch { at: NOW, writes: vec![write], ..Batch::default() }).await.unwrap();
+    w.happened(id, Event::Lost { by: replica(), why: "reset".into() }).await;
     let listed = async || w.get(&w.ann, "/api/v1/calls?state=lost").await.1["calls"][0]["resolved"].clone();
     assert_eq!(listed().await, Value::Null);
     let found = json!({ "outcome": "not_done", "note": "looked" });

@@ -5,12 +5,14 @@ use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Duration};
 use countersign::{
     api::{self, ApiParts, Catalog, Origins, PolicyFile},
     broker::{Ask, Broker, GrantRules, Parts, Rules, Settings, Submission, TestClock, Waiter},
-    call::{AttachKind, CallId, ClientInfo, Era, Person, Role, Timestamp},
+    call::{AttachKind, CallId, ClientInfo, Era, Event, Person, Replica, Role, Timestamp, evolve},
+    downstream,
     identity::{GrantSettings, Identity},
+    ledger::{Fact, Stream},
     mcp::{Limits, strict},
     policy::check,
     store::{
-        Store,
+        Batch, Store, Write,
         sqlite::{OpenOptions, Sqlite},
     },
     telemetry::Metrics,
@@ -83,6 +85,11 @@ fn person(name: &str, role: Role) -> Person {
     Person { name: name.into(), groups: vec!["ops".into()], role, token: String::new() }
 }
 
+/// Who dispatches here.
+pub fn replica() -> Replica {
+    Replica { name: "test".into(), epoch: 1 }
+}
+
 pub async fn world() -> World {
     world_at(None).await
 }
@@ -129,6 +136,7 @@ pub async fn world_at(public_url: Option<&str>) -> World {
         broker.metrics().clone(),
         origins,
         ending.clone(),
+        downstream::told,
     );
     parts.patience = Duration::from_millis(300);
     let (router, stop) = (api::router(parts), ending.clone());
@@ -197,6 +205,17 @@ impl World {
         let (status, call) = self.get(&self.ann, &format!("/api/v1/calls/{id}")).await;
         assert_eq!(status, 200, "{call}");
         call
+    }
+
+    /// Writes an event that only a dispatcher writes.
+    pub async fn happened(&self, id: CallId, event: Event) {
+        let store = self.broker.store();
+        let call = store.call(id).await.unwrap().unwrap();
+        let (expected, stream) = (Some(call.version), Stream::Call(id));
+        let call = evolve(id, Some(call), &event, NOW).unwrap();
+        let facts = vec![Fact::Call(event)];
+        let write = Write { stream, expected, facts, call: Some(Box::new(call)), deadline: None };
+        store.append(Batch { at: NOW, writes: vec![write], ..Batch::default() }).await.unwrap();
     }
 
     /// `token` votes on what it sees now.

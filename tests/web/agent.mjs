@@ -3,7 +3,7 @@
 const VERSION = "2025-06-18";
 
 /** Opens a session; `call(tool, args)` resolves to `{text, isError}` when the answer comes, however long that takes. */
-export async function openAgent({ url, token }) {
+export async function openAgent({ url, token, name = "stories" }) {
   let next = 0;
   let session = null;
 
@@ -24,7 +24,7 @@ export async function openAgent({ url, token }) {
     return answer.result;
   }
 
-  await ask("initialize", { protocolVersion: VERSION, capabilities: {}, clientInfo: { name: "stories", version: "1" } });
+  await ask("initialize", { protocolVersion: VERSION, capabilities: {}, clientInfo: { name, version: "1" } });
   await post({ jsonrpc: "2.0", method: "notifications/initialized" });
   return {
     /** `beside`: further members of `params`. */

@@ -21,6 +21,7 @@ const POLICY = {
   version: "1", default: "allow",
   tools: {
     CancelAHORunBatch: { action: "require_approval", reason: "Cancels all runs of the batch; ask the lab first." },
+    ListAHORunBatches: { action: "deny", reason: "Ask for one batch." },
     DeleteAHORunBatch: { action: "require_approval", reason: "Deletes the batch and its records.", approval: { expires_after: "3s" } },
   },
 };
@@ -58,6 +59,8 @@ export async function realPlace() {
     agent ??= openAgent({ url: `${url}/mcp/sandbox`, token: TOKEN }).catch((error) => { agent = null; throw error; });
     return (await agent).call(tool, args, beside);
   };
+  // The same call from a client that waits for two seconds only.
+  const hasty = async (tool, args) => (await openAgent({ url: `${url}/mcp/sandbox`, token: TOKEN, name: "hasty" })).call(tool, args);
   const api = (path, token) => fetch(`${url}/api/v1/${path}`, { headers: { authorization: `Bearer ${token}` } }).then((response) => response.json());
 
   await start();
@@ -67,6 +70,7 @@ export async function realPlace() {
     oneTimeLink: people.ann.link,
     url: () => url,
     call,
+    hasty,
     start,
     stop,
     async signIn(context, reviewer) {
@@ -108,6 +112,8 @@ command = ${process.env.COUNTERSIGN_SANDBOX ?? JSON.stringify([binary, "sandbox"
 token = "env:CI_BOT_TOKEN"
 servers = ["sandbox"]
 policy = "policy.json"
+[mcp.patience]
+hasty = 2
 `;
 }
 

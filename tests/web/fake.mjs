@@ -120,7 +120,7 @@ function review(broker, call, body, who) {
   call.can_vote = false;
   call.can_vote_why = "You have voted.";
   broker.append("voted", call, { by: who, vote: body.vote, text: body.reason || undefined });
-  if (body.vote === "deny") { call.told = `[DENIED by ${who}] ${body.reason}`; call.outcome = { state: "denied", text: body.reason || undefined, is_error: true }; return settle(broker, call, "denied", who); }
+  if (body.vote === "deny") { call.told = `[DENIED by ${who}] ${body.reason || "No reason was given."}`; call.outcome = { state: "denied", text: body.reason || undefined, is_error: true }; return settle(broker, call, "denied", who); }
   call.quorums[0].have++;
   if (call.quorums[0].have < call.quorums[0].approvals) return;
   call.state = "permitted";

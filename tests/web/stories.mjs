@@ -54,11 +54,38 @@ export const stories = {
     assert.match(told.text, /\[DENIED by ann\].*the lab still needs it/);
     assert.notEqual(await world.batchState(batch), "CANCELLED");
     await page.locator(".votes", { hasText: "the lab still needs it" }).waitFor();
-    await page.locator(".outcome", { hasText: "Reason" }).locator(".told", { hasText: /^the lab still needs it$/ }).waitFor();
+    await page.locator(".outcome", { hasText: "The agent was told" }).waitFor();
+    assert.equal(await page.locator(".outcome .told").textContent(), told.text);
     await page.getByText("Timeline").click();
     const denials = page.locator(".timeline li", { hasText: "Denied by ann" });
     await denials.first().waitFor();
     assert.equal(await denials.count(), 1, "the vote and the denial are one line");
+  },
+
+  async "a ticket's words are shown as the agent reads them, while it waits with one"(world) {
+    const batch = await world.startBatch();
+    const ticket = world.hasty(TARGET, { batch_id: batch });
+    const call = await world.callNamed(batch);
+    const page = await world.page({ path: `/c/${call.id}` });
+    await page.locator(".wait", { hasText: "agent is waiting" }).waitFor();
+    assert.equal(await page.locator(".told").count(), 0);
+    const { text } = await ticket;
+    await page.locator(".why", { hasText: "The agent was told" }).waitFor();
+    assert.equal(await page.locator(".told").textContent(), text);
+    await page.getByRole("button", { name: "Deny" }).click();
+    await page.locator(".outcome", { hasText: "The agent is told this if it asks again" }).waitFor();
+    assert.equal((await world.hasty(TARGET, { batch_id: batch })).text, await page.locator(".outcome .told").textContent());
+    await page.locator(".outcome", { hasText: "The agent was told" }).waitFor();
+  },
+
+  async "a call that the policy denies says so, and what its agent was told"(world) {
+    const batch = await world.startBatch();
+    const { text } = await world.call("ListAHORunBatches", { batch_id: batch });
+    const call = await world.callNamed(batch);
+    const page = await world.page({ path: `/c/${call.id}` });
+    await page.locator(".outcome", { hasText: "The agent was told" }).waitFor();
+    assert.equal(await page.locator(".outcome .told").textContent(), text);
+    await page.locator(".why", { hasText: "Denied by rule /tools/ListAHORunBatches/action" }).waitFor();
   },
 
   async "the page is out of step while the broker is away, and in step again after"(world) {

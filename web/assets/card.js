@@ -2,7 +2,7 @@
 // here, what came before; the verbs stand below, always in the same place.
 
 import { Icon } from "./icons.js";
-import { Outcome, Reviews } from "./outcome.js";
+import { Outcome, Reviews, Told } from "./outcome.js";
 import { lastApproved, Precedent, usePrecedent } from "./precedent.js";
 import { Severity } from "./row.js";
 import { bytes, Short, Value } from "./text.js";
@@ -11,7 +11,7 @@ import { Timeline } from "./timeline.js";
 import { Arguments, Beside } from "./tree.js";
 import { Verbs } from "./verbs.js";
 import { html } from "./vendor/preact-htm.js";
-import { effect, isOpen, operation, severityOf, status, target, waiting } from "./words.js";
+import { effect, isOpen, operation, refusedAtOnce, severityOf, status, target, waiting } from "./words.js";
 
 /** The card with its verbs. `onNext` leads to the next call that needs this reviewer, when there is one. */
 export function Card({ call, next, onNext, full = false }) {
@@ -68,17 +68,18 @@ function Links({ call }) {
 }
 
 function Why({ call }) {
-  return html`<section aria-labelledby="why-title"><h3 id="why-title">${isOpen(call) ? "Why it is here" : "Why it was asked"}</h3>
+  return html`<section aria-labelledby="why-title"><h3 id="why-title">${isOpen(call) ? "Why it is here" : refusedAtOnce(call) ? "Why it was denied" : "Why it was asked"}</h3>
     <div class="why">
       ${call.reason && html`<p class="reason">“<${Value} text=${call.reason} />”</p>`}
-      <p><${Rule} rule=${call.rule} /></p>
+      <p><${Rule} rule=${call.rule} denied=${refusedAtOnce(call)} /></p>
+      ${isOpen(call) && html`<${Told} call=${call} />`}
     </div></section>`;
 }
 
-function Rule({ rule }) {
-  if (!rule) return "The policy asks for a person here.";
-  if (rule.startsWith("(default")) return html`No rule names this tool: the policy’s default asks for a person.`;
-  return html`Parked by rule <code><${Short} text=${rule} limit=${80} /></code> of the policy.`;
+function Rule({ rule, denied }) {
+  if (!rule) return denied ? "The policy denies it." : "The policy asks for a person here.";
+  if (rule.startsWith("(default")) return html`No rule names this tool: the policy’s default ${denied ? "denies it" : "asks for a person"}.`;
+  return html`${denied ? "Denied" : "Parked"} by rule <code><${Short} text=${rule} limit=${80} /></code> of the policy.`;
 }
 
 function Particulars({ call, open }) {

@@ -6,7 +6,7 @@ import { bytes, Short, Source, Value } from "./text.js";
 import { Ago, took } from "./time.js";
 import { Tree } from "./tree.js";
 import { html, useState } from "./vendor/preact-htm.js";
-import { status, tone } from "./words.js";
+import { isOpen, refusedAtOnce, status, tone } from "./words.js";
 
 /** The outcome of a settled call, with its answer; nothing while the call is open. */
 export function Outcome({ call }) {
@@ -18,23 +18,34 @@ export function Outcome({ call }) {
     <h3 id="outcome-title"><span class="said"><${Icon} name=${kind === "good" ? "check" : "cross"} size=${16} />${sentence}</span>
       ${outcome.bytes > 0 && html`<span class="size">${bytes(Number(outcome.bytes))}</span>`}</h3>
     <${Answer} outcome=${outcome} />
+    <${Told} call=${call} />
   </section>`;
+}
+
+/** What the agent reads of it, word for word, where that is not the server's answer. */
+export function Told({ call }) {
+  if (!call.told) return null;
+  const read = isOpen(call) || refusedAtOnce(call) || call.timeline?.some((step) => step.event === "delivered");
+  return html`<div class="answer">
+    <p class="fence">${read ? "The agent was told" : "The agent is told this if it asks again"}</p>
+    <p class="told"><${Value} text=${call.told} /></p>
+  </div>`;
 }
 
 function Answer({ outcome }) {
   const [raw, setRaw] = useState(false);
   const texts = contentTexts(outcome.answer_raw);
-  const text = texts?.join("\n") ?? outcome.text;
-  if (!text && !outcome.answer_raw) return null;
+  const text = texts?.join("\n");
+  if (!outcome.answer_raw) return null;
   return html`<div class="answer">
-    <p class="fence">${outcome.answer_raw ? "The server’s words" : "Reason"}
+    <p class="fence">The server’s words
       ${outcome.answer_raw && html`<button type="button" class="link" aria-pressed=${raw} onClick=${() => setRaw(!raw)}>${raw ? "As text" : "Raw"}</button>`}</p>
-    ${raw ? html`<pre class="raw mono" tabindex="0" aria-label="The answer as the server sent it"><${Source} text=${outcome.answer_raw} /></pre>` : html`<${Told} text=${text} raw=${outcome.answer_raw} />`}
+    ${raw ? html`<pre class="raw mono" tabindex="0" aria-label="The answer as the server sent it"><${Source} text=${outcome.answer_raw} /></pre>` : html`<${Words} text=${text} raw=${outcome.answer_raw} />`}
   </div>`;
 }
 
 // Many servers answer with JSON inside a text: that reads better as rows.
-function Told({ text, raw }) {
+function Words({ text, raw }) {
   const value = container(text) ?? (text ? null : container(raw));
   return value ? html`<${Tree} value=${value} />` : html`<p class="told"><${Value} text=${text ?? raw} /></p>`;
 }

@@ -14,6 +14,8 @@ const CLASSES = {
 };
 
 export const isOpen = (call) => call.state === "pending" || call.state === "permitted" || call.state === "dispatched";
+/** Nobody was asked: the policy said no, and the agent had that for an answer. */
+export const refusedAtOnce = (call) => call.state === "denied" && !call.quorums?.length;
 export const severityOf = (call) => (SEVERITIES.includes(call.severity) ? call.severity : null);
 export const isGrave = (call) => call.severity === "critical" || call.severity === "high";
 

@@ -78,6 +78,7 @@ pub(super) fn show(call: &Value) {
     beside(call);
     timeline(call);
     outcome(call);
+    field("told", &shown("told"));
 }
 
 fn state(call: &Value) -> String {
