@@ -33,7 +33,7 @@ agents:
     tests/real/setup.sh --clients --agents
     python3 tests/real/run.py --agents
 
-# Published clients and bridges that wait for a person, 5, 70 and 200 s, and the table of it; about six minutes, after
+# Published clients and bridges that wait for a person, 5, 70 and 200 s, and the table of it; about four minutes, after
 # first time (half a GB of packages, and rmcp to be built). Needs a built broker.
 clients:
     tests/real/setup.sh --clients --agents --bridges --fastmcp --rmcp

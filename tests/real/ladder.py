@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """How published clients wait for a person: each makes one call, which is approved 5, 70 or 200 s later.
 
-    ladder.py                     approval after 5 s, 70 s and 200 s; about five minutes
+    ladder.py                     approval after 5 s, 70 s and 200 s; about four minutes
     ladder.py --after 5           only this
     ladder.py --only Claude       the clients whose line contains one of these words
     ladder.py --table FILE        writes the results as a table (CLIENTS.md)
@@ -41,12 +41,12 @@ def main():
     chosen = [row for row in rows() if not arguments.only or any(word in row.title for word in arguments.only)]
     run = Run(HOME, folder, chosen)
     try:
-        results = {delay: run.all(delay) for delay in arguments.after}
+        results = run.all(arguments.after)
     finally:
         run.close()
     if arguments.table:
         arguments.table.write_text(table(chosen, results))
-    seen = [result.state for column in results.values() for result in column.values()]
+    seen = [result.state for column in results.values() for result in column]
     failed = seen.count("FAIL")
     if failed:
         print(f"logs are in {folder}")
