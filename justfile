@@ -33,6 +33,12 @@ agents:
     tests/real/setup.sh --clients --agents
     python3 tests/real/run.py --agents
 
+# Published clients and bridges that wait for a person, 5, 70 and 200 s, and the table of it; about four minutes, after
+# first time (half a GB of packages, and rmcp to be built). Needs a built broker.
+clients:
+    tests/real/setup.sh --clients --agents --bridges --fastmcp --rmcp
+    python3 tests/real/ladder.py --table tests/real/CLIENTS.md
+
 # Known holes in dependencies; needs the advisory database, which is not on a package registry.
 advisories:
     cargo deny check advisories

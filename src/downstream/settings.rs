@@ -112,7 +112,9 @@ impl DoorSettings {
     #[must_use]
     pub fn patience(&self, client: &ClientInfo, has_progress_token: bool) -> Option<Duration> {
         let default = Some(Duration::from_secs(self.default_patience_s));
-        match self.patience.get(&client.name) {
+        let named =
+            self.patience.get(&client.name).or_else(|| self.patience.get(behind_bridge(&client.name)));
+        match named {
             None => default,
             Some(Patience::Seconds(seconds)) => Some(Duration::from_secs(*seconds)),
             Some(Patience::Until(Until::Expiry)) => None,
@@ -125,7 +127,7 @@ impl DoorSettings {
     pub(super) fn rungs(&self, client: &ClientInfo, modern: bool, patience: Option<Duration>) -> Rungs {
         let comes_back = modern
             && patience.is_some_and(|patience| !patience.is_zero())
-            && !self.no_laps.contains(&client.name);
+            && !self.no_laps.iter().any(|name| *name == client.name || name == behind_bridge(&client.name));
         Rungs { task: false, laps: (comes_back && self.laps > 0).then_some((self.laps, 0)) }
     }
 
@@ -154,6 +156,11 @@ impl DoorSettings {
     }
 }
 
+/// The client itself: mcp-remote adds its own name to the client's, and has no clock of its own.
+fn behind_bridge(name: &str) -> &str {
+    name.split_once(" (via mcp-remote ").map_or(name, |(client, _)| client)
+}
+
 fn without_port(authority: &str) -> &str {
     match authority.rsplit_once(':') {
         Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) && !name.is_empty() => name,
@@ -176,6 +183,7 @@ mod tests {
         assert_eq!(settings.patience(&client("codex-mcp-client"), true), Some(Duration::from_secs(270)));
         assert_eq!(settings.patience(&client("claude-code"), true), None);
         assert_eq!(settings.patience(&client("claude-code"), false), Some(Duration::from_secs(50)));
+        assert_eq!(settings.patience(&client("claude-code (via mcp-remote 0.15.1)"), true), None);
         assert_eq!(settings.patience(&client("mcp"), false), None);
     }
 

@@ -25,16 +25,16 @@ def binary():
     return str(max(built, key=lambda path: path.stat().st_mtime))
 
 
-class Broker:
-    """`countersign serve` in front of the given subjects; each has a grant of its own, named after it."""
+class Serving:
+    """`countersign serve` with the given lines of configuration, and a reviewer; `grants` have their tokens."""
 
-    def __init__(self, listed, folder):
+    def __init__(self, folder, lines, grants):
         self.program, self.folder = binary(), folder
         self.url = f"http://127.0.0.1:{free_port()}"
-        self.policies = {subject.name: ROOT / "policies" / f"{subject.name}.json" for subject in listed}
         self.config = folder / "countersign.toml"
-        self.config.write_text(_config(self.url, listed, self.policies, folder))
-        self.environment = os.environ | {_variable(subject.name): token_of(subject.name) for subject in listed}
+        first = [f'listen = "{self.url.removeprefix("http://")}"', f'store = "sqlite:{folder / "countersign.db"}"']
+        self.config.write_text("\n".join([*first, *lines]) + "\n")
+        self.environment = os.environ | {variable(name): token_of(name) for name in grants}
         with open(folder / "broker.log", "wb") as log:
             self._child = subprocess.Popen(
                 [self.program, "serve", "--config", str(self.config)], env=self.environment, stdout=log, stderr=log)
@@ -45,19 +45,13 @@ class Broker:
             self.close()
             raise
 
-    def hidden(self, name):
-        """The names and globs that the policy of this server hides."""
-        policy = read_policy(self.policies[name])
-        acted = [tool for tool, rule in policy.get("tools", {}).items() if rule.get("action") == "hide"]
-        return [*policy.get("hide", []), *acted]
+    def door(self, name, grant=None):
+        """Where an agent finds this server, and with which token; a grant is named after its server unless said."""
+        return f"{self.url}/mcp/{name}", token_of(grant or name)
 
-    def door(self, name):
-        """Where an agent finds this server, and with which token."""
-        return f"{self.url}/mcp/{name}", token_of(name)
-
-    def bridge(self, name):
+    def bridge(self, name, grant=None):
         """The command that brings this server to an agent that only starts commands."""
-        return [self.program, "stdio", "--server", name, "--url", self.url, "--token", token_of(name)]
+        return [self.program, "stdio", "--server", name, "--url", self.url, "--token", token_of(grant or name)]
 
     def run(self, *arguments):
         """One command of the broker's own command line; its stdout. A failure carries its words."""
@@ -89,6 +83,20 @@ class Broker:
         return json.loads(self.run("reviewers", "add", REVIEWER, "--json"))["token"]
 
 
+class Broker(Serving):
+    """The broker in front of the given subjects; each has a grant of its own, named after it."""
+
+    def __init__(self, listed, folder):
+        self.policies = {subject.name: ROOT / "policies" / f"{subject.name}.json" for subject in listed}
+        super().__init__(folder, _config(listed, self.policies), [subject.name for subject in listed])
+
+    def hidden(self, name):
+        """The names and globs that the policy of this server hides."""
+        policy = read_policy(self.policies[name])
+        acted = [tool for tool, rule in policy.get("tools", {}).items() if rule.get("action") == "hide"]
+        return [*policy.get("hide", []), *acted]
+
+
 class Reviewer:
     """A person at the REST API."""
 
@@ -100,15 +108,26 @@ class Reviewer:
         def find():
             answer = answered()
             assert answer is None, f"{tool} was answered and not parked: {json.dumps(answer)[:400]}"
-            waiting = self._get("/api/v1/calls?state=pending&limit=200")["calls"]
-            return next((call for call in waiting if call["tool"] == tool and call["arguments"] == arguments), None)
+            return next((call for call in self.waiting() if call["tool"] == tool and call["arguments"] == arguments), None)
 
         return wait_for(f"{tool} to be pending", find, 45)
+
+    def waiting(self):
+        """The calls that wait for a person."""
+        return self._get("/api/v1/calls?state=pending&limit=200")["calls"]
+
+    def calls(self):
+        """The newest calls, whatever became of them."""
+        return self._get("/api/v1/calls?limit=200")["calls"]
+
+    def shown(self, call):
+        """All about one call, its timeline with it."""
+        return self._get(f"/api/v1/calls/{call['id']}")
 
     def settled(self, call):
         """The call as it is shown, once its state is one that stays."""
         def find():
-            shown = self._get(f"/api/v1/calls/{call['id']}")
+            shown = self.shown(call)
             return shown if shown["state"] not in ("pending", "permitted", "dispatched") else None
 
         return wait_for(f"{call['tool']} to settle", find)
@@ -145,17 +164,18 @@ def read_policy(path):
     return json.loads("\n".join(line for line in lines if not line.lstrip().startswith("//")))
 
 
-def _config(url, listed, policies, folder):
-    lines = [f'listen = "{url.removeprefix("http://")}"', f'store = "sqlite:{folder / "countersign.db"}"']
+def variable(grant):
+    """The environment variable that carries the token of this grant."""
+    return "REAL_TESTS_TOKEN_" + grant.upper().replace("-", "_")
+
+
+def _config(listed, policies):
+    lines = []
     for subject in listed:
         env = ", ".join(f"{key} = {json.dumps(value)}" for key, value in subject.environment().items())
         lines += [
             f"[servers.{subject.name}]", f"command = {json.dumps(subject.command)}", f"env = {{ {env} }}",
-            f"[grants.{subject.name}-agent]", f'token = "env:{_variable(subject.name)}"',
+            f"[grants.{subject.name}-agent]", f'token = "env:{variable(subject.name)}"',
             f'servers = ["{subject.name}"]', f"policy = {json.dumps(str(policies[subject.name]))}",
         ]
-    return "\n".join(lines) + "\n"
-
-
-def _variable(name):
-    return "REAL_TESTS_TOKEN_" + name.upper().replace("-", "_")
+    return lines

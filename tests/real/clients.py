@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import subprocess
+import uuid
 from pathlib import Path
 
 from mock_model import MockModel
@@ -23,6 +24,8 @@ class Agent:
 
     name: str
     eras = ("legacy", "modern")
+    patience = PATIENCE
+    good_ends = (0,)  # exit codes that come with an answer
 
     def __init__(self, home, folder):
         self.home, self.folder = home, folder
@@ -40,8 +43,8 @@ class Agent:
         """The client's stdout as JSON; its stderr when it fails."""
         done = subprocess.run(
             command, env=self.environment | dict(environment), cwd=self.folder, stdin=subprocess.DEVNULL,
-            capture_output=True, text=True, timeout=PATIENCE)
-        if done.returncode != 0:
+            capture_output=True, text=True, timeout=self.patience)
+        if done.returncode not in self.good_ends:
             raise RuntimeError(f"{self.name} ended with {done.returncode}: {(done.stderr or done.stdout)[-600:]}")
         return json.loads(done.stdout)
 
@@ -69,12 +72,18 @@ class NodeAgent(Agent):
 class TypeScriptSdk(NodeAgent):
     which: str
 
+    def require(self):
+        super().require()
+        # Beside node_modules, where its imports are looked for; others may be reading it.
+        self.script = self.home / "clients/sdk.mjs"
+        copy = self.script.with_name(f"sdk-{uuid.uuid4()}.mjs")
+        shutil.copyfile(HERE / "clients/sdk.mjs", copy)
+        copy.replace(self.script)
+
     def run(self, target, era, read, gated):
         mode = "legacy" if era == "legacy" else "auto"
-        script = self.home / "clients/sdk.mjs"  # beside node_modules, where its imports are looked for
-        shutil.copyfile(HERE / "clients/sdk.mjs", script)
         job = target | {"mode": mode, "read": read, "gated": gated}
-        return self._output(self.node, str(script), self.which, json.dumps(job))
+        return self._output(self.node, str(self.script), self.which, json.dumps(job))
 
 
 class TypeScriptSdkV1(TypeScriptSdk):

@@ -2,6 +2,8 @@
 //
 //   sdk.mjs v1|v2 '{"url":…,"token":…} or {"command":[…],"env":{…}}, with "mode", "read":[tool,arguments], "gated":…'
 //
+// Or, with "insist":[tool,arguments,tickets], one call that is made until it brings its answer, see insist.py.
+//
 // v1 speaks the handshake era only; v2 opens with discovery when its mode is "auto".
 
 const sdks = {
@@ -27,6 +29,7 @@ const client = new sdk.Client({ name: `typescript-sdk-${which}`, version: "1" },
 await client.connect(transport());
 
 const seen = { version: client.getNegotiatedProtocolVersion?.() ?? null };
+if (job.insist) seen.attempts = await insist(...job.insist);
 seen.tools = (await client.listTools()).tools.map((tool) => tool.name);
 for (const step of ["read", "gated"]) {
   if (!job[step]) continue;
@@ -35,6 +38,23 @@ for (const step of ["read", "gated"]) {
 }
 console.log(JSON.stringify(seen));
 await client.close();
+
+async function insist(name, args, tickets) {
+  const attempts = [];
+  for (let again = true; again && attempts.length < 12; ) {
+    if (attempts.length > 0) await new Promise((resolve) => setTimeout(resolve, 1000));
+    const started = Date.now();
+    const seconds = () => (Date.now() - started) / 1000;
+    try {
+      const { text } = (await client.callTool({ name, arguments: args })).content[0];
+      attempts.push({ seconds: seconds(), text });
+      again = tickets.some((ticket) => text.startsWith(ticket));
+    } catch (error) {
+      attempts.push({ seconds: seconds(), error: String(error) });
+    }
+  }
+  return attempts;
+}
 
 function transport() {
   if (job.url) {
