@@ -92,6 +92,10 @@ impl Child {
             if !self.is_alive() {
                 return Err(SendError::NotSent("the server's process has ended".into()));
             }
+            if routes.is_full() {
+                let why = "the server's process owes the answers to 4096 requests; start a new session";
+                return Err(SendError::NotSent(why.into()));
+            }
             routes.register(request, sink)
         };
         let Some((number, line)) = registered else {

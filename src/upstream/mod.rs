@@ -18,6 +18,7 @@ mod routes;
 mod server;
 mod settings;
 mod stdio;
+mod yielding;
 
 use std::{
     collections::{BTreeMap, HashMap},
