@@ -11,3 +11,4 @@ mod rig;
 
 mod pipes;
 mod servers;
+mod soak;

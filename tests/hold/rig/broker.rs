@@ -80,18 +80,23 @@ impl Broker {
     /// MiB that it has, and from here on its peak counts anew.
     pub fn rest_memory(&self) -> usize {
         std::fs::write(format!("/proc/{}/clear_refs", self.child.id()), "5").unwrap();
+        self.status("VmRSS:") >> 10
+    }
+
+    /// KiB.
+    pub fn resident(&self) -> usize {
         self.status("VmRSS:")
     }
 
     /// The most MiB that it had since.
     pub fn peak_memory(&self) -> usize {
-        self.status("VmHWM:")
+        self.status("VmHWM:") >> 10
     }
 
     fn status(&self, line: &str) -> usize {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
         let kib = status.lines().find_map(|said| said.strip_prefix(line)).unwrap();
-        kib.trim().trim_end_matches(" kB").parse::<usize>().unwrap() >> 10
+        kib.trim().trim_end_matches(" kB").parse().unwrap()
     }
 
     pub fn agent(&self, grant: &str, server: &str) -> Agent {

@@ -2,6 +2,7 @@
 
 pub mod broker;
 pub mod evil;
+pub mod line;
 pub mod server;
 pub mod wire;
 

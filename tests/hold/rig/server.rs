@@ -10,6 +10,8 @@ use tokio::{
 
 pub struct Asked {
     pub verb: String,
+    /// In lower case.
+    pub head: String,
     pub body: Vec<u8>,
 }
 
@@ -57,7 +59,7 @@ async fn read(stream: &mut TcpStream, bytes: &mut Vec<u8>) -> io::Result<Option<
                 let verb = text.split(' ').next().unwrap_or_default().to_uppercase();
                 let body = bytes[head + 4..head + 4 + length].to_vec();
                 bytes.drain(..head + 4 + length);
-                return Ok(Some(Asked { verb, body }));
+                return Ok(Some(Asked { verb, head: text, body }));
             }
         }
         if stream.read_buf(bytes).await? == 0 {
