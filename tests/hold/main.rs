@@ -9,6 +9,7 @@ mod http;
 
 mod rig;
 
+mod agents;
 mod pipes;
 mod servers;
 mod soak;

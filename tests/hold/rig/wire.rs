@@ -41,3 +41,15 @@ pub async fn drained(mut stream: TcpStream) -> (String, usize) {
     tokio::time::timeout(Duration::from_secs(120), read).await.expect("it ends");
     (String::from_utf8_lossy(&kept).into_owned(), count)
 }
+
+/// Reads until this was said.
+pub async fn until(stream: &mut TcpStream, words: &str) -> String {
+    let mut said = Vec::new();
+    let read = async {
+        while !String::from_utf8_lossy(&said).contains(words) {
+            assert!(stream.read_buf(&mut said).await.unwrap() > 0, "it ended before {words}");
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), read).await.expect("it is said within 10 s");
+    String::from_utf8_lossy(&said).into_owned()
+}
