@@ -11,5 +11,6 @@ mod rig;
 
 mod agents;
 mod pipes;
+mod samples;
 mod servers;
 mod soak;
