@@ -84,6 +84,11 @@ impl Routes {
         self.requests.len() >= MOST
     }
 
+    /// Nothing was asked that is to be answered; who only listens can listen to the next process.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.requests.values().all(|route| route.listens)
+    }
+
     pub(super) fn is_idle(&self) -> bool {
         self.requests.is_empty() && self.listener.as_ref().is_none_or(Sink::is_closed)
     }
