@@ -129,17 +129,10 @@ async fn what_is_anothers_is_as_if_it_were_not_there() {
     let asked = asked.to_string();
     let mut stream =
         wire::unread(broker.address, &wire::bytes(&session, "POST", asked.as_bytes())).await.unwrap();
-    let mut call = tools_call(json!(1), "do_other", "task");
-    call["params"]["_meta"]["io.modelcontextprotocol/clientCapabilities"] =
-        json!({"extensions": {"io.modelcontextprotocol/tasks": {}}});
-    let given = victim.modern("tools/call", Some("do_other")).post(&call).await.unwrap().json();
-    let task = given["result"]["taskId"].as_str().unwrap().to_owned();
     let event = wire::until(&mut stream, "id: countersign-").await;
     let event = event.split("id: ").nth(1).unwrap().split(['\r', '\n']).next().unwrap().to_owned();
 
     let nothing = uuid::Uuid::new_v4().to_string();
-    // One that is spelt as the broker's are.
-    let no_task = format!("{}{}", &task[..task.len() - 6], "0f0f0f");
     let asks = [
         ("POST", legacy_call(json!(7), "say_fine", "x").to_string()),
         (
@@ -162,6 +155,22 @@ async fn what_is_anothers_is_as_if_it_were_not_there() {
     // In a session of its own, the event of the other's stream is one that is over.
     let own = thief.session().await.unwrap().with("last-event-id", &event);
     assert_eq!(own.get().await.unwrap().status, 410);
+    // Nothing of it has touched the call that waits.
+    broker.approve("do_fine").await;
+    assert!(wire::until(&mut stream, "ran theirs").await.contains("ran theirs"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_task_of_anothers_is_as_if_it_were_not_there() {
+    let broker = broker().await;
+    let (victim, thief) = (broker.agent("ann-bot", "good"), broker.agent("bot", "good"));
+    let mut call = tools_call(json!(1), "do_other", "task");
+    call["params"]["_meta"]["io.modelcontextprotocol/clientCapabilities"] =
+        json!({"extensions": {"io.modelcontextprotocol/tasks": {}}});
+    let given = victim.modern("tools/call", Some("do_other")).post(&call).await.unwrap().json();
+    let task = given["result"]["taskId"].as_str().unwrap().to_owned();
+    // One that is spelt as the broker's are.
+    let no_task = format!("{}{}", &task[..task.len() - 6], "0f0f0f");
     for method in ["tasks/get", "tasks/cancel", "tasks/update"] {
         let about = |task: &str| {
             let mut ask = tools_call(json!(3), "", "");
@@ -176,8 +185,6 @@ async fn what_is_anothers_is_as_if_it_were_not_there() {
         assert_eq!(same(&theirs, &task), same(&none, &no_task), "{method}");
         assert!(!same(&theirs, &task).contains("working"), "{method}: {theirs:?}");
     }
-    // Nothing of it has touched the call that waits, nor the task.
-    broker.approve("do_fine").await;
-    assert!(wire::until(&mut stream, "ran theirs").await.contains("ran theirs"));
+    // It is not cancelled.
     broker.approve("do_other").await;
 }

@@ -303,16 +303,19 @@ async fn a_child_past_its_age_is_replaced_when_nothing_of_it_is_in_flight() {
     let first = pid(&it, &link).await;
     let hold = |who: &str| tool("7", "hold", &format!(r#","of":2,"who":"{who}""#));
     let waits = call(&it, &link, &hold("a")).await.unwrap();
-    tokio::time::sleep(Duration::from_secs(1)).await;
-    assert!(begun.elapsed() > Duration::from_secs(1));
-    assert_eq!(pid(&it, &link).await, first, "a call is in flight");
+    while begun.elapsed() < Duration::from_secs(1) {
+        assert_eq!(pid(&it, &link).await, first, "a call is in flight");
+    }
+    let held = link.hold();
     let last = call(&it, &link, &hold("b")).await.unwrap();
     assert!(text(waits).await.contains("holda") && text(last).await.contains("holdb"), "both are answered");
-    let held = link.hold();
-    tokio::time::sleep(Duration::from_millis(300)).await;
-    assert_eq!(pid(&it, &link).await, first, "a call of it waits for a person");
+    while begun.elapsed() < Duration::from_millis(1_500) {
+        assert_eq!(pid(&it, &link).await, first, "a call of it waits for a person");
+    }
     drop(held);
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    while link.prove().await.is_ok() && begun.elapsed() < Duration::from_millis(2_500) {
+        tokio::task::yield_now().await;
+    }
     assert_ne!(pid(&it, &link).await, first);
     it.drain().await;
 }

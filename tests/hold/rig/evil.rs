@@ -133,7 +133,7 @@ async fn forge(stream: &mut TcpStream, id: &Value, marker: &str) -> io::Result<b
         json!({"jsonrpc": "2.0", "method": "notifications/tools/list_changed",
             "params": {"_meta": {"io.modelcontextprotocol/subscriptionId": 7}}}),
     ];
-    said.extend([json!(7), json!("7"), json!(null), json!(99)].iter().map(|other| forged(other)));
+    said.extend([json!(7), json!("7"), json!(null), json!(99)].iter().map(forged));
     let said: String = said.iter().map(|message| format!("data: {message}\n\n")).collect();
     let answers = format!("data: {}\n\ndata: {}\n\n", ran(id, marker), forged(id));
     stream.write_all((said + &answers).as_bytes()).await?;
