@@ -16,6 +16,17 @@ crash cycles="200":
 frames cases="1000000":
     FRAMES_INPUTS={{cases}} cargo test --release --test frames
 
+# Hostile servers and agents with a GiB of everything instead of 32 MiB; some minutes.
+hold bytes="1073741824":
+    COUNTERSIGN_HOLD_BYTES={{bytes}} cargo test --test hold -- --nocapture --test-threads 1 agents servers pipes
+
+# 1,000 sessions of ten agents for ten minutes, instead of 100 for 20 s; the broker is a release build.
+soak seconds="600" sessions="1000" rate="500":
+    cargo build --release
+    COUNTERSIGN_HOLD_BROKER="$PWD/target/release/countersign" COUNTERSIGN_SOAK_SECONDS={{seconds}} \
+        COUNTERSIGN_SOAK_SESSIONS={{sessions}} COUNTERSIGN_SOAK_RATE={{rate}} \
+        cargo test --test hold -- --nocapture soak
+
 # What the store can write.
 bench:
     cargo bench --bench store

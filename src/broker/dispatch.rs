@@ -27,8 +27,9 @@ use crate::{
     upstream::{Link, Outbound, Proof, Reply, Right, SendError},
 };
 
-/// Upstream messages that may wait for a slow agent.
+/// Upstream messages that may wait for a slow agent, and bytes from which one counts as several.
 const PARTS: usize = 32;
+const PART: usize = 64 << 10;
 
 /// Why a call failed whose bytes were changed behind the broker's back.
 const NOT_THOSE: &str = "its stored arguments are not those on the ledger";
@@ -116,7 +117,13 @@ pub(super) struct Agent(pub(super) mpsc::Sender<Part>);
 impl Agent {
     async fn tell(&self, part: Part) {
         // An agent that left is no reason to stop: the outcome is recorded all the same.
-        let _ = self.0.send(part).await;
+        let size = if let Part::Message(message) = &part { message.len() } else { 0 };
+        // A large message waits until there is room for as many small ones: a flood stays at its server.
+        if let Ok(mut room) = self.0.reserve_many((1 + size / PART).min(PARTS)).await
+            && let Some(room) = room.next()
+        {
+            room.send(part);
+        }
     }
 }
 

@@ -19,16 +19,17 @@ use crate::{
 };
 
 impl Inner {
-    /// A new call with its first waiter.
+    /// A new call with its first waiter, under the id that it has its place by.
     pub(super) async fn enter(
         self: &Arc<Self>,
+        id: CallId,
         ask: Ask,
         verdict: Verdict,
         twin: Option<CallId>,
     ) -> Submission {
         let waiter = (Attachment(Uuid::from_bytes(rand::random())), ask.kind);
         let parcel = Parcel::of(ask, self.nonce());
-        match self.submit_as(&parcel, &verdict, Some(waiter), twin).await {
+        match self.submit_as(id, &parcel, &verdict, Some(waiter), twin).await {
             Ok(recorded) => match self.waiter(waiter.0, recorded) {
                 Some(waiter) => Submission::Waiting(Box::new(waiter)),
                 None => Submission::Settled(Outcome::unrecorded(End::Unavailable)),
@@ -39,13 +40,13 @@ impl Inner {
 
     pub(super) async fn submit_as(
         &self,
+        id: CallId,
         parcel: &Parcel,
         verdict: &Verdict,
         waiter: Option<(Attachment, AttachKind)>,
         twin: Option<CallId>,
     ) -> Result<Recorded, RecordError> {
         let ask = &parcel.ask;
-        let id = self.new_id();
         let policy = self.rules.load().digest(&ask.grant.name, &ask.server);
         let follows = self.followed(ask).await;
         let request = Request { twin, follows, ..parcel.request(policy.to_string()) };

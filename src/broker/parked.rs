@@ -35,9 +35,7 @@ impl Parked {
 
     /// Remembers how large the arguments of a call are that is about to be parked.
     pub(super) fn weigh(&self, id: CallId, bytes: usize) {
-        let mut waiting = self.waiting();
-        waiting.bytes += bytes;
-        waiting.sizes.insert(id, bytes);
+        self.waiting().weigh(id, bytes);
     }
 
     /// Gives the weight back of a call that could not be recorded.
@@ -45,20 +43,32 @@ impl Parked {
         self.waiting().remove(id);
     }
 
-    /// Which cap one more call of `agent` would break, in words for the agent.
-    pub(super) fn full(&self, agent: &str, bytes: usize, settings: &Settings) -> Option<String> {
-        let waiting = self.waiting();
-        let own = waiting.agent_index.get(agent).map_or(0, |index| waiting.agents[*index as usize].1);
+    /// Counts a call of `agent` in that is about to be parked: of a burst, no more get a place than there are.
+    ///
+    /// # Errors
+    /// Which cap it would break, in words for the agent.
+    pub(super) fn admit(
+        &self,
+        id: CallId,
+        agent: &str,
+        bytes: usize,
+        settings: &Settings,
+    ) -> Result<(), String> {
+        let mut waiting = self.waiting();
+        let index = waiting.agent(agent);
+        let own = waiting.agents[index as usize].1;
         if own >= settings.pending_per_agent {
-            return Some(format!(
+            return Err(format!(
                 "{own} calls of this agent already wait for approval, which is the most allowed; \
                  let some be decided, then call again"
             ));
         }
         if waiting.calls.len() >= settings.pending || waiting.bytes + bytes > settings.pending_bytes {
-            return Some("too many calls wait for approval at this broker; call again later".into());
+            return Err("too many calls wait for approval at this broker; call again later".into());
         }
-        None
+        waiting.count(id, index);
+        waiting.weigh(id, bytes);
+        Ok(())
     }
 
     /// How many calls are unsettled now.
@@ -73,8 +83,19 @@ impl Waiting {
             return;
         }
         let index = self.agent(&call.request.agent);
+        self.count(call.id, index);
+    }
+
+    fn count(&mut self, id: CallId, index: u32) {
         self.agents[index as usize].1 += 1;
-        self.calls.insert(call.id, index);
+        self.calls.insert(id, index);
+    }
+
+    /// Once: what had its place already is as large as it was.
+    fn weigh(&mut self, id: CallId, bytes: usize) {
+        if self.sizes.insert(id, bytes).is_none() {
+            self.bytes += bytes;
+        }
     }
 
     fn agent(&mut self, name: &str) -> u32 {

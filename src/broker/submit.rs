@@ -154,10 +154,10 @@ impl Inner {
             let rules = self.rules.load();
             let terms = terms(&rules.of(&ask.grant.name, &ask.server), &ask.server, &ask.tool, reason);
             drop(rules);
-            return self.enter(ask, Verdict::Review { terms }, twin).await;
+            return self.enter(self.new_id(), ask, Verdict::Review { terms }, twin).await;
         }
         if durable {
-            self.enter(ask, Verdict::Allow { rule }, twin).await
+            self.enter(self.new_id(), ask, Verdict::Allow { rule }, twin).await
         } else {
             self.admit(ask, rule, taken).await
         }
@@ -196,7 +196,7 @@ impl Inner {
     /// A refusal is on the ledger before the agent hears of it.
     async fn refuse(self: &Arc<Self>, ask: Ask, verdict: Verdict, end: Option<End>) -> Submission {
         let parcel = Parcel::of(ask, self.nonce());
-        let submission = self.submit_as(&parcel, &verdict, None, None).await;
+        let submission = self.submit_as(self.new_id(), &parcel, &verdict, None, None).await;
         let outcome = match submission {
             Ok(recorded) => {
                 let outcome = self.outcome(&recorded.call).await;
@@ -216,10 +216,11 @@ impl Inner {
         if let Some(hit) = over {
             return self.over_limit(ask, hit).await;
         }
-        if let Some(text) = self.parked.full(&ask.grant.name, ask.body.len(), &self.settings) {
+        let id = self.new_id();
+        if let Err(text) = self.parked.admit(id, &ask.grant.name, ask.body.len(), &self.settings) {
             return Submission::Settled(Outcome::unrecorded(End::Refused { text }));
         }
-        self.enter(ask, Verdict::Review { terms }, twin).await
+        self.enter(id, ask, Verdict::Review { terms }, twin).await
     }
 }
 

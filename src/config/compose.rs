@@ -15,7 +15,7 @@ use crate::{
     notify::{BadTarget, Destination, Endpoint, NotifySettings, Secret, Target},
     oauth::{ClientSettings, ResourceSettings},
     policy,
-    upstream::ServerSettings,
+    upstream::{ChildLimits, ServerSettings},
 };
 
 /// A certificate chain and its key, PEM files.
@@ -191,11 +191,23 @@ impl Config {
                 cwd: server.cwd.as_ref().map(|path| self.path_of(path)),
                 url: server.url.clone(),
                 headers: secrets(&server.headers)?,
+                limits: self.process_limits(name, server)?,
                 oauth: self.sign_in(name, server)?,
             };
             servers.insert(name.clone(), settings);
         }
         Ok(servers)
+    }
+
+    fn process_limits(&self, name: &str, server: &super::file::Server) -> Result<ChildLimits, ConfigError> {
+        let Some(limits) = &server.limits else { return Ok(ChildLimits::default()) };
+        let header = format!("servers.{name}.limits");
+        if server.command.is_none() {
+            let hint = "leave [limits] out: they are of the processes of a command";
+            return Err(self.at(&header, format!("the server {name:?} is no command"), hint));
+        }
+        let age = limits.age.as_deref().map(|age| self.duration(&header, "age", age)).transpose()?;
+        Ok(ChildLimits { children: limits.children, memory: limits.memory, age })
     }
 
     fn sign_in(

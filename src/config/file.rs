@@ -67,6 +67,17 @@ pub struct Server {
     pub headers: BTreeMap<String, String>,
     pub oauth: Option<SignIn>,
     pub policy: Option<String>,
+    pub limits: Option<ProcessLimits>,
+}
+
+/// Of a command's processes.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ProcessLimits {
+    pub children: Option<std::num::NonZeroUsize>,
+    /// Bytes.
+    pub memory: Option<u64>,
+    pub age: Option<String>,
 }
 
 /// The broker signs in at the server.

@@ -70,7 +70,7 @@ pub(super) struct Wanted {
 
 pub(super) type Refusal = Box<Response>;
 
-/// Bytes of a request's id, as written.
+/// Bytes of a request's id and of its progress token, as written: a waiting call keeps both.
 const LONGEST_ID: usize = 1024;
 /// Characters of a tool's name, and of what a client calls itself.
 const LONGEST_NAME: usize = 128;
@@ -80,6 +80,7 @@ pub(super) fn sort(visit: &Visit, message: &Message<'_>, body: &Bytes) -> Result
     let meta = Meta::of(message.params());
     let version = modern::version(visit.said_version(), &meta);
     check_envelope(message)?;
+    check_token(message, &meta)?;
     let asker = message.id().map(|id| Asker { id: owned(id), modern: version.is_modern() });
     let route = methods::route(version, message);
     require_session(visit, version, message)?;
@@ -115,6 +116,15 @@ pub(super) fn check_envelope(message: &Message<'_>) -> Result<(), Refusal> {
     {
         let id = Some(request.id.as_str().to_owned());
         let why = Malformed::Envelope { why: "`jsonrpc` must be \"2.0\"", id };
+        return Err(answer::malformed(&why).into());
+    }
+    Ok(())
+}
+
+fn check_token(message: &Message<'_>, meta: &Meta<'_>) -> Result<(), Refusal> {
+    if meta.progress_token.is_some_and(|token| token.as_str().len() > LONGEST_ID) {
+        let id = message.id().map(|id| id.as_str().to_owned());
+        let why = Malformed::Envelope { why: "a `progressToken` of more than 1024 bytes", id };
         return Err(answer::malformed(&why).into());
     }
     Ok(())

@@ -1,6 +1,7 @@
 //! One living child: its pipe, the tasks that serve it, and its clean end.
 
 use std::{
+    future::pending,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -12,7 +13,7 @@ use tokio::{
     process::ChildStdout,
     sync::{mpsc, oneshot},
     task::JoinHandle,
-    time::{Instant, sleep_until},
+    time::{Instant, sleep, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -20,10 +21,15 @@ use super::{
     BrokenReply, SendError, Server,
     lines::{Line, Lines},
     messages::Messages,
-    process::{Write, command, end, log_stderr, write_lines},
+    process::{Write, command, end, log_stderr, resident, write_lines},
     routes::{Delivery, Routes},
 };
 use crate::mcp::{Frame, Json, Limits, Message, Notification, Request, answer, strict};
+
+/// How often its memory is looked at, and whether an old one has come to rest.
+const MEMORY_LOOK: Duration = Duration::from_secs(2);
+const QUIET_LOOK: Duration = Duration::from_millis(100);
+const TOO_LARGE: &str = "the server's process has more memory than `limits.memory` allows";
 
 /// A child that was started; dead when `is_alive` is false, and it does not come back.
 #[derive(Debug)]
@@ -91,6 +97,10 @@ impl Child {
             let mut routes = self.routes();
             if !self.is_alive() {
                 return Err(SendError::NotSent("the server's process has ended".into()));
+            }
+            if routes.is_full() {
+                let why = "the server's process owes the answers to 4096 requests; start a new session";
+                return Err(SendError::NotSent(why.into()));
             }
             routes.register(request, sink)
         };
@@ -168,10 +178,13 @@ impl Child {
         writing: JoinHandle<()>,
     ) {
         let started = Instant::now();
+        let process_id = process.id();
         let (why, crashed) = tokio::select! {
             () = self.read_lines(&mut stdout) => ("the server's process ended", true),
             () = self.ending.cancelled() => ("the conversation was ended", false),
             () = self.idle() => ("nothing was said for long", false),
+            () = self.outlived(started) => ("the server's process reached its age", false),
+            () = self.outgrown(process_id) => (TOO_LARGE, true),
         };
         {
             let mut routes = self.routes();
@@ -249,6 +262,41 @@ impl Child {
                 return;
             } else {
                 self.touch();
+            }
+        }
+    }
+
+    /// Ends when it is older than it may be, at a moment at which no request is in flight; none comes after.
+    async fn outlived(&self, started: Instant) {
+        let Some(age) = self.server.settings().limits.age else { return pending().await };
+        sleep_until(started + age).await;
+        while !self.retire() {
+            sleep(QUIET_LOOK).await;
+        }
+    }
+
+    /// From here on it takes no request. False: one is in flight, or a call of it waits for a person.
+    fn retire(&self) -> bool {
+        let routes = self.routes();
+        let quiet = routes.is_quiet() && self.holds.load(Ordering::Acquire) == 0;
+        if quiet {
+            self.alive.store(false, Ordering::Release);
+        }
+        quiet
+    }
+
+    /// Ends when it has more memory than it may.
+    async fn outgrown(&self, process: Option<u32>) {
+        let (Some(most), Some(process)) = (self.server.settings().limits.memory, process) else {
+            return pending().await;
+        };
+        loop {
+            sleep(MEMORY_LOOK).await;
+            let bytes = resident(process);
+            if bytes > most {
+                let server = self.server.name();
+                tracing::error!(server.name = server, pid = process, bytes, most, "{TOO_LARGE}; it is ended");
+                return;
             }
         }
     }

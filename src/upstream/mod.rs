@@ -18,6 +18,7 @@ mod routes;
 mod server;
 mod settings;
 mod stdio;
+mod yielding;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -34,7 +35,7 @@ pub(crate) use pool::tls_config;
 pub use reply::{BrokenReply, Reply, ReplyBody, SendError, cannot_have_run};
 pub use right::Right;
 pub use server::Server;
-pub use settings::{ServerSettings, SettingsError, UpstreamSettings};
+pub use settings::{ChildLimits, ServerSettings, SettingsError, UpstreamSettings};
 
 use crate::{mcp::Passthrough, oauth::Accounts};
 

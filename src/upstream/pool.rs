@@ -20,13 +20,14 @@ use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use rustls_platform_verifier::BuilderVerifierExt as _;
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::TcpStream,
     sync::OnceCell,
     time::{Instant, timeout},
 };
 use tokio_rustls::TlsConnector;
 
-use super::{SendError, UpstreamSettings};
+use super::{SendError, UpstreamSettings, yielding::Yielding};
 
 pub(super) type Connection = SendRequest<Full<Bytes>>;
 
@@ -139,11 +140,11 @@ impl Pool {
         let connecting = async {
             let stream = TcpStream::connect((self.host.as_str(), self.port)).await.map_err(|e| said(&e))?;
             prepare(&stream).map_err(|e| said(&e))?;
-            let Some(tls) = &self.tls else { return handshake(TokioIo::new(stream)).await };
+            let Some(tls) = &self.tls else { return handshake(stream).await };
             let name = ServerName::try_from(self.host.clone()).map_err(|e| said(&e))?;
             let tls = TlsConnector::from(tls.get_or_try_init(async || tls_config()).await?.clone());
             let stream = tls.connect(name, stream).await.map_err(|e| said(&e))?;
-            handshake(TokioIo::new(stream)).await
+            handshake(stream).await
         };
         match timeout(within, connecting).await {
             Ok(connected) => connected.map_err(unreachable),
@@ -163,12 +164,13 @@ enum Sent {
 
 async fn handshake<S>(stream: S) -> Result<Connection, String>
 where
-    S: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let (sender, driver) = http1::Builder::new()
         .max_headers(100)
         .max_header_size(64 << 10)
-        .handshake(stream)
+        .max_buf_size(64 << 10)
+        .handshake(TokioIo::new(Yielding::of(stream)))
         .await
         .map_err(|e| said(&e))?;
     // Ends with the connection, which closes when its `SendRequest` is dropped.

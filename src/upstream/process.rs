@@ -113,6 +113,20 @@ pub(super) async fn log_stderr(server: Arc<Server>, stderr: ChildStderr) {
     }
 }
 
+/// Resident bytes of a process and of what it started, as far as the system says (Linux).
+pub(super) fn resident(process: u32) -> u64 {
+    let (mut bytes, mut family) = (0_u64, vec![process.to_string()]);
+    while let Some(one) = family.pop() {
+        let status = std::fs::read_to_string(format!("/proc/{one}/status")).unwrap_or_default();
+        let kib = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.strip_suffix("kB"));
+        let kib: u64 = kib.and_then(|kib| kib.trim().parse().ok()).unwrap_or(0);
+        bytes = bytes.saturating_add(kib << 10);
+        let children = std::fs::read_to_string(format!("/proc/{one}/task/{one}/children"));
+        family.extend(children.unwrap_or_default().split_whitespace().map(str::to_owned));
+    }
+    bytes
+}
+
 /// Waits, then asks, then kills; and takes with it what the child had started. How it ended.
 pub(super) async fn end(mut process: Child, mut stdout: ChildStdout) -> String {
     let group = process.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);

@@ -16,8 +16,11 @@ use crate::mcp::{
 
 const TOKEN: &[&str] = &["params", "_meta", "progressToken"];
 const SUBSCRIPTION: &str = "io.modelcontextprotocol/subscriptionId";
-/// Messages kept for a reader that has not come yet.
+/// Messages kept for a reader that has not come yet, and their bytes.
 const KEPT: usize = 64;
+const KEPT_BYTES: usize = 1 << 20;
+/// Requests that a pipe may owe an answer: a legacy one whose caller left still counts.
+const MOST: usize = 4096;
 /// Requests whose readers left, remembered so that their late answers are not taken for lies.
 const ABANDONED: usize = 1024;
 
@@ -46,6 +49,8 @@ pub(super) struct Routes {
     abandoned: HashSet<String>,
     listener: Option<Sink>,
     waiting: VecDeque<Bytes>,
+    /// Bytes in `waiting`.
+    kept: usize,
 }
 
 /// What became of a message from the server.
@@ -70,7 +75,18 @@ impl Routes {
             abandoned: HashSet::new(),
             listener: None,
             waiting: VecDeque::new(),
+            kept: 0,
         }
+    }
+
+    /// The server owes so many answers that nothing more is asked of it.
+    pub(super) fn is_full(&self) -> bool {
+        self.requests.len() >= MOST
+    }
+
+    /// Nothing was asked that is to be answered; who only listens can listen to the next process.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.requests.values().all(|route| route.listens)
     }
 
     pub(super) fn is_idle(&self) -> bool {
@@ -175,6 +191,7 @@ impl Routes {
 
     /// The first reader gets what was said before there was one.
     fn flush_to(&mut self, sink: &Sink) {
+        self.kept = 0;
         for message in self.waiting.drain(..) {
             sink.send(Ok(message));
         }
@@ -262,7 +279,8 @@ impl Routes {
             if sink.queued() <= self.patience && sink.send(Ok(message)) {
                 return Delivery::Delivered;
             }
-        } else if self.waiting.len() < KEPT {
+        } else if self.waiting.len() < KEPT && self.kept + raw.as_str().len() <= KEPT_BYTES {
+            self.kept += message.len();
             self.waiting.push_back(message);
         }
         Delivery::Unread

@@ -149,7 +149,7 @@ impl Server {
     /// All places are taken, or this grant has its half of them.
     pub(super) fn child_starts(&self, grant: &str) -> Result<Duration, String> {
         let mut children = self.children();
-        let max = self.limits.max_children;
+        let max = self.settings.limits.children.map_or(self.limits.max_children, usize::from);
         if children.living.values().sum::<usize>() >= max {
             return Err(format!("all {max} processes of this server are in use"));
         }

@@ -1,6 +1,6 @@
 //! What a server entry and the upstream side as a whole may set.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{collections::BTreeMap, num::NonZeroUsize, path::PathBuf, time::Duration};
 
 use serde::Deserialize;
 
@@ -19,9 +19,23 @@ pub struct ServerSettings {
     pub url: Option<String>,
     /// Sent with each request; secrets already resolved.
     pub headers: BTreeMap<String, String>,
+    /// Of a command's processes.
+    #[serde(skip)]
+    pub limits: ChildLimits,
     /// The broker signs in at it.
     #[serde(skip)]
     pub oauth: Option<ClientSettings>,
+}
+
+/// What the processes of one command may be.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct ChildLimits {
+    /// At a time, instead of `UpstreamSettings::max_children`; one grant may have half of them.
+    pub children: Option<NonZeroUsize>,
+    /// Resident bytes of one, with what it started; looked at every 2 s. Past them it is ended.
+    pub memory: Option<u64>,
+    /// One that is older is ended as soon as no request of it is in flight.
+    pub age: Option<Duration>,
 }
 
 /// Limits and times of the upstream side.

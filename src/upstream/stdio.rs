@@ -72,7 +72,19 @@ impl Stdio {
             },
         };
         match &message {
-            Message::Request(request) => Ok(Reply::messages(StatusCode::OK, child.request(request).await?)),
+            Message::Request(request) => {
+                let asked = match child.request(request).await {
+                    // It was retired just now, and nothing was written: a shared pipe has a next one.
+                    Err(SendError::NotSent(_)) if self.shared && !child.is_alive() => {
+                        match self.place().await? {
+                            Place::Living(next) => next.request(request).await,
+                            Place::Over => return Ok(session_over(&message)),
+                        }
+                    }
+                    asked => asked,
+                };
+                Ok(Reply::messages(StatusCode::OK, asked?))
+            }
             Message::Notification(notification) => {
                 child.notify(notification).await?;
                 Ok(Reply::empty(StatusCode::ACCEPTED))

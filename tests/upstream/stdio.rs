@@ -1,7 +1,11 @@
 //! Servers that are processes: routed pipes, deaths, restarts, and lines that are too long.
 
+use std::{num::NonZeroUsize, time::Duration};
+
 use bytes::Bytes;
-use countersign::upstream::{Link, Outbound, ReplyBody, SendError, ServerSettings, UpstreamSettings};
+use countersign::upstream::{
+    ChildLimits, Link, Outbound, ReplyBody, SendError, ServerSettings, UpstreamSettings,
+};
 use futures_util::StreamExt as _;
 use http::StatusCode;
 
@@ -36,6 +40,7 @@ for line in sys.stdin:
         for _ in range(64): sys.stderr.write("x" * (1 << 20))
         sys.stderr.flush(); answer("heard")
     elif tool == "never": pass
+    elif tool == "grow": held.append(bytearray(b"x") * (64 << 20))
     elif "id" in m: answer(m.get("method"))
 "#;
 
@@ -271,5 +276,62 @@ async fn no_more_children_than_allowed_are_started() {
     assert!(matches!(&full, SendError::NotSent(why) if why.contains("in use")), "{full}");
     one.close().await;
     assert!(pid(&it, &two).await.contains("result"));
+    it.drain().await;
+}
+
+fn limited(limits: ChildLimits) -> ServerSettings {
+    ServerSettings { limits, ..settings() }
+}
+
+#[tokio::test]
+async fn a_server_has_as_many_children_as_its_own_limit_says() {
+    let limits = ChildLimits { children: NonZeroUsize::new(1), ..ChildLimits::default() };
+    let it = upstreams(limited(limits), UpstreamSettings::default());
+    let (one, two) = (session(&it), session(&it));
+    pid(&it, &one).await;
+    let full = call(&it, &two, &tool("1", "pid", "")).await.err().unwrap();
+    assert!(matches!(&full, SendError::NotSent(why) if why.contains("in use")), "{full}");
+    it.drain().await;
+}
+
+#[tokio::test]
+async fn a_child_past_its_age_is_replaced_when_nothing_of_it_is_in_flight() {
+    let limits = ChildLimits { age: Some(Duration::from_millis(300)), ..ChildLimits::default() };
+    let it = upstreams(limited(limits), UpstreamSettings::default());
+    let link = shared(&it);
+    let begun = std::time::Instant::now();
+    let first = pid(&it, &link).await;
+    let hold = |who: &str| tool("7", "hold", &format!(r#","of":2,"who":"{who}""#));
+    let waits = call(&it, &link, &hold("a")).await.unwrap();
+    while begun.elapsed() < Duration::from_secs(1) {
+        assert_eq!(pid(&it, &link).await, first, "a call is in flight");
+    }
+    let held = link.hold();
+    let last = call(&it, &link, &hold("b")).await.unwrap();
+    assert!(text(waits).await.contains("holda") && text(last).await.contains("holdb"), "both are answered");
+    while begun.elapsed() < Duration::from_millis(1_500) {
+        assert_eq!(pid(&it, &link).await, first, "a call of it waits for a person");
+    }
+    drop(held);
+    while link.prove().await.is_ok() && begun.elapsed() < Duration::from_millis(2_500) {
+        tokio::task::yield_now().await;
+    }
+    assert_ne!(pid(&it, &link).await, first);
+    it.drain().await;
+}
+
+#[tokio::test]
+async fn a_child_past_its_memory_is_ended_and_touches_no_other() {
+    let limits = ChildLimits { memory: Some(48 << 20), ..ChildLimits::default() };
+    let it = upstreams(limited(limits), UpstreamSettings::default());
+    let (large, small) = (session(&it), session(&it));
+    let other = pid(&it, &small).await;
+    let waits = call(&it, &large, &tool("1", "never", "")).await.unwrap();
+    let grows = call(&it, &large, &tool("2", "grow", "")).await.unwrap();
+    for broken in [text(waits).await, text(grows).await] {
+        assert!(broken.contains("more memory than `limits.memory`"), "{broken}");
+    }
+    assert!(large.is_over());
+    assert_eq!(pid(&it, &small).await, other);
     it.drain().await;
 }
