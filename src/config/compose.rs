@@ -166,6 +166,7 @@ impl Config {
                 env: secrets(&server.env)?,
                 cwd: server.cwd.as_ref().map(|path| self.path_of(path)),
                 url: server.url.clone(),
+                transport: server.transport,
                 headers: secrets(&server.headers)?,
             };
             servers.insert(name.clone(), settings);

@@ -4,7 +4,11 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use crate::{broker::AllowedLedger, downstream::DoorSettings, upstream::UpstreamSettings};
+use crate::{
+    broker::AllowedLedger,
+    downstream::DoorSettings,
+    upstream::{Transport, UpstreamSettings},
+};
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -61,6 +65,7 @@ pub struct Server {
     pub env: BTreeMap<String, String>,
     pub cwd: Option<String>,
     pub url: Option<String>,
+    pub transport: Option<Transport>,
     pub headers: BTreeMap<String, String>,
     pub policy: Option<String>,
 }

@@ -80,6 +80,10 @@ pub(super) fn sort(visit: &Visit, message: &Message<'_>, body: &Bytes) -> Result
     }
     let asker = message.id().map(|id| Asker { id: owned(id), modern: version.is_modern() });
     let route = methods::route(version, message);
+    if version.is_modern() && visit.server.speaks_sse() {
+        // It is older than modern requests by two revisions; a client of both eras then initializes.
+        return Err(not_found(message.method().unwrap_or_default(), asker.as_ref()));
+    }
     require_session(visit, version, message)?;
     if !matches!(route, Route::Gate | Route::CallWithoutId) {
         refuse_stopped(visit, message, asker.as_ref())?;
@@ -297,7 +301,7 @@ fn require_session(visit: &Visit, version: Version, message: &Message<'_>) -> Re
     if version.is_modern() || visit.session.is_some() || message.method() == Some("initialize") {
         return Ok(());
     }
-    if visit.is_stdio() || visit.door.inner.sessions.keeps(visit.server.name()) {
+    if visit.is_piped() || visit.door.inner.sessions.keeps(visit.server.name()) {
         let id = message.id().map_or("null", Json::as_str);
         let text = "the header Mcp-Session-Id is missing: initialize first";
         let refusal =

@@ -13,10 +13,10 @@ use axum::{
 };
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
-use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use tokio::time::timeout;
 
-use super::{Door, Peer, answer, batch, gate, listen, relay, session::Session};
+use super::{Door, Peer, answer, batch, gate, listen, relay, session::Session, sse};
 use crate::{
     identity::Grant,
     mcp::{Frame, Version, header as mcp_header},
@@ -26,9 +26,9 @@ use crate::{
 /// A body that takes longer is a connection held for nothing.
 const SLOWEST: Duration = Duration::from_secs(30);
 
-/// `/mcp/{server}`, all methods.
+/// `/mcp/{server}` and what lies below it, all methods.
 pub fn routes(door: Door) -> Router {
-    Router::new().route("/mcp/{server}", any(enter)).with_state(door)
+    Router::new().route("/mcp/{*server}", any(enter)).with_state(door)
 }
 
 /// One request whose sender is known and may speak to the server.
@@ -40,6 +40,8 @@ pub(super) struct Visit {
     pub session: Option<Arc<Session>>,
     pub headers: HeaderMap,
     pub peer: Option<Peer>,
+    /// It came with others of one stream (HTTP+SSE), which cannot be taken up again and is a session itself.
+    pub on_stream: bool,
 }
 
 impl Visit {
@@ -59,8 +61,10 @@ impl Visit {
         text(&self.headers, mcp_header::PROTOCOL_VERSION)
     }
 
-    pub(super) fn is_stdio(&self) -> bool {
-        self.server.transport() == "stdio"
+    /// All answers of a session come one after the other, from a child or on one stream (HTTP+SSE); there is
+    /// nothing to say outside of a session.
+    pub(super) fn is_piped(&self) -> bool {
+        self.server.transport() != "http"
     }
 }
 
@@ -70,36 +74,65 @@ async fn enter(State(door): State<Door>, Path(server): Path<String>, request: Re
 }
 
 impl Door {
-    /// Answers one request to `/mcp/{server}`. The accept loop comes here at once; the router is for
-    /// whoever nests the door elsewhere.
+    /// Answers one request to `/mcp/{server}`, where `server` may go on with `/sse` or `/sse/{key}`. The
+    /// accept loop comes here at once; the router is for whoever nests the door elsewhere.
     pub async fn answer<B>(&self, server: &str, request: http::Request<B>, peer: Option<Peer>) -> Response
     where
         B: HttpBody<Data = Bytes>,
         B::Error: Into<BoxError>,
     {
+        if let Some((server, path)) = server.split_once('/') {
+            return Box::pin(sse::answer(self, server, path, request, peer)).await;
+        }
         let (parts, body) = request.into_parts();
-        let visit = match admit(self.clone(), server, parts.headers, peer) {
-            Ok(visit) => visit,
-            Err(refusal) => return *refusal,
-        };
-        match parts.method {
-            Method::POST => match read(body, visit.door.inner.settings.max_body).await {
-                Ok(body) => post(visit, body).await,
-                Err(refusal) => *refusal,
-            },
-            Method::GET => Box::pin(listen::listen(visit)).await,
-            Method::DELETE => Box::pin(relay::end(visit)).await,
-            _ => {
-                let mut refusal = answer::refuse(StatusCode::METHOD_NOT_ALLOWED, "use POST, GET or DELETE");
-                refusal.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST, GET, DELETE"));
-                refusal
-            }
+        match admit(self.clone(), server, parts.headers, peer) {
+            Ok(visit) => enact(visit, parts.method, body).await,
+            Err(refusal) => *refusal,
+        }
+    }
+
+    /// The same for a message that came with others of one stream.
+    pub(super) async fn answer_on_stream(
+        &self,
+        server: &str,
+        request: http::Request<Full<Bytes>>,
+        peer: Option<Peer>,
+    ) -> Response {
+        let (parts, body) = request.into_parts();
+        match admit(self.clone(), server, parts.headers, peer) {
+            Ok(visit) => enact(Visit { on_stream: true, ..visit }, parts.method, body).await,
+            Err(refusal) => *refusal,
+        }
+    }
+}
+
+async fn enact<B>(visit: Visit, method: Method, body: B) -> Response
+where
+    B: HttpBody<Data = Bytes>,
+    B::Error: Into<BoxError>,
+{
+    match method {
+        Method::POST => match read(body, visit.door.inner.settings.max_body).await {
+            Ok(body) => post(visit, body).await,
+            Err(refusal) => *refusal,
+        },
+        Method::GET => Box::pin(listen::listen(visit)).await,
+        Method::DELETE => Box::pin(relay::end(visit)).await,
+        _ => {
+            let mut refusal = answer::refuse(StatusCode::METHOD_NOT_ALLOWED, "use POST, GET or DELETE");
+            refusal.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST, GET, DELETE"));
+            refusal
         }
     }
 }
 
 /// Host, Origin, token, server, session: in this order.
-fn admit(door: Door, server: &str, headers: HeaderMap, peer: Option<Peer>) -> Result<Visit, Box<Response>> {
+pub(super) fn admit(
+    door: Door,
+    server: &str,
+    headers: HeaderMap,
+    peer: Option<Peer>,
+) -> Result<Visit, Box<Response>> {
     check_site(&door, &headers)?;
     let Some(grant) = bearer(&headers).and_then(|token| door.inner.broker.identity().grant(token)) else {
         let text = "no valid token: send `Authorization: Bearer <agent's token>`";
@@ -114,7 +147,7 @@ fn admit(door: Door, server: &str, headers: HeaderMap, peer: Option<Peer>) -> Re
     };
     check_headers(&headers)?;
     let session = find_session(&door, &server, &grant, &headers)?;
-    Ok(Visit { door, grant, server, session, headers, peer })
+    Ok(Visit { door, grant, server, session, headers, peer, on_stream: false })
 }
 
 fn check_site(door: &Door, headers: &HeaderMap) -> Result<(), Box<Response>> {
@@ -165,7 +198,7 @@ fn find_session(
     }
 }
 
-async fn read<B>(body: B, most: usize) -> Result<Bytes, Box<Response>>
+pub(super) async fn read<B>(body: B, most: usize) -> Result<Bytes, Box<Response>>
 where
     B: HttpBody<Data = Bytes>,
     B::Error: Into<BoxError>,
@@ -200,7 +233,7 @@ async fn post(visit: Visit, body: Bytes) -> Response {
 }
 
 /// The token, from the Authorization header and from nowhere else.
-fn bearer(headers: &HeaderMap) -> Option<&str> {
+pub(super) fn bearer(headers: &HeaderMap) -> Option<&str> {
     let (scheme, token) = text(headers, header::AUTHORIZATION.as_str())?.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }

@@ -17,6 +17,7 @@ mod relay;
 mod reply;
 mod session;
 mod settings;
+mod sse;
 mod stage;
 mod stdio;
 mod tools;
@@ -50,6 +51,7 @@ struct Inner {
     settings: DoorSettings,
     sessions: session::Sessions,
     lines: lines::Lines,
+    streams: sse::Streams,
     closing: CancellationToken,
     /// Who is watched for having their answer.
     deliveries: delivery::Deliveries,
@@ -69,6 +71,7 @@ impl Door {
                 sessions,
                 settings,
                 lines: lines::Lines::default(),
+                streams: sse::Streams::default(),
                 closing: CancellationToken::new(),
                 deliveries: delivery::Deliveries::default(),
                 calls_without_id: AtomicU64::new(0),

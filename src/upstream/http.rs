@@ -71,6 +71,19 @@ impl Http {
         Ok(self.reply(response, connection))
     }
 
+    /// The same to another path (with its query) of this server, in no session of streamable HTTP.
+    pub(super) async fn send_to(
+        &self,
+        path: Uri,
+        outbound: Outbound,
+        proven: Option<Connection>,
+    ) -> Result<Reply, SendError> {
+        let mut request = self.request(outbound, None);
+        *request.uri_mut() = path;
+        let (response, connection) = self.pool.send(request, proven).await?;
+        Ok(self.reply(response, connection))
+    }
+
     fn request(&self, outbound: Outbound, session: Option<&HeaderValue>) -> Request<Full<Bytes>> {
         let mut headers = outbound.headers;
         headers.insert(HOST, self.host.clone());

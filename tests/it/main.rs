@@ -10,6 +10,8 @@ mod counted;
 mod doorkeeping;
 mod eras;
 mod http_errors;
+mod old_agents;
+mod old_servers;
 mod one_call;
 mod pipes;
 mod refusals;

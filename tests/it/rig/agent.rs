@@ -63,6 +63,12 @@ impl Agent {
             .with("authorization", &format!("Bearer {token}"))
     }
 
+    /// The same agent at another path.
+    pub fn at(mut self, path: &str) -> Self {
+        path.clone_into(&mut self.path);
+        self
+    }
+
     pub fn with(mut self, name: &'static str, value: &str) -> Self {
         self.headers.insert(HeaderName::from_static(name), HeaderValue::from_str(value).unwrap());
         self
@@ -149,6 +155,18 @@ impl Answer {
             whole.extend_from_slice(&frame.unwrap().into_data().unwrap());
         }
         whole.into()
+    }
+
+    /// What the first event of an HTTP+SSE stream says.
+    pub async fn endpoint(&mut self) -> String {
+        let mut events = Vec::new();
+        while events.is_empty() {
+            let part = tokio::time::timeout(PATIENCE, self.body.frame()).await.expect("an endpoint");
+            let part = part.expect("a stream").unwrap().into_data().unwrap();
+            events = self.splitter.push(&part).unwrap();
+        }
+        assert_eq!((events.len(), events[0].event.as_deref()), (1, Some("endpoint")));
+        events.remove(0).data.unwrap()
     }
 
     /// The next event of a stream; `None` at its end.

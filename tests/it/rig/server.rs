@@ -2,7 +2,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use axum::{
@@ -34,6 +37,7 @@ pub struct Server {
     manner: Manner,
     seen: Arc<Mutex<Vec<Value>>>,
     headers: Arc<Mutex<Vec<HeaderMap>>>,
+    deletes: Arc<AtomicUsize>,
     scripts: Arc<Mutex<HashMap<&'static str, Script>>>,
 }
 
@@ -75,8 +79,14 @@ impl Server {
     pub async fn start(manner: Manner) -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/mcp", listener.local_addr().unwrap());
-        let server =
-            Self { url, manner, seen: Arc::default(), headers: Arc::default(), scripts: Arc::default() };
+        let server = Self {
+            url,
+            manner,
+            seen: Arc::default(),
+            headers: Arc::default(),
+            deletes: Arc::default(),
+            scripts: Arc::default(),
+        };
         let router = Router::new().route("/mcp", any(answer)).with_state(server.clone());
         tokio::spawn(async move { axum::serve(listener, router).await });
         server
@@ -97,6 +107,11 @@ impl Server {
         self.messages().into_iter().filter(|m| m["method"] == "tools/call").collect()
     }
 
+    /// How many sessions were ended.
+    pub fn deletes(&self) -> usize {
+        self.deletes.load(Ordering::SeqCst)
+    }
+
     /// The headers of every request that reached it.
     pub fn headers(&self) -> Vec<HeaderMap> {
         self.headers.lock().unwrap().clone()
@@ -105,6 +120,9 @@ impl Server {
 
 async fn answer(State(server): State<Server>, method: Method, headers: HeaderMap, body: Bytes) -> Response {
     server.headers.lock().unwrap().push(headers);
+    if method == Method::DELETE {
+        server.deletes.fetch_add(1, Ordering::SeqCst);
+    }
     let script = |method: &str| server.scripts.lock().unwrap().get(method).cloned();
     if let Some(script) = script(method.as_str()).filter(|_| method != Method::POST) {
         return script.respond(&Value::Null).await;
