@@ -66,10 +66,11 @@ impl Sse {
     pub(super) async fn open(server: &Arc<Server>, http: &Http) -> Result<Self, Refused> {
         let get = Outbound::get().header(ACCEPT, HeaderValue::from_static("text/event-stream"));
         let reply = http.send(get, None, None).await?;
-        let is_stream = reply.status == StatusCode::OK && reply.is_event_stream();
-        let body = match reply.body {
-            ReplyBody::Bytes(body) if is_stream => body,
-            body => return Err(Refused::Reply(Reply { body, ..reply })),
+        if reply.status != StatusCode::OK || !reply.is_event_stream() {
+            return Err(Refused::Reply(reply));
+        }
+        let ReplyBody::Bytes(body) = reply.body else {
+            return Err(SendError::NotSent("the server's stream is empty".into()).into());
         };
         let mut events = Events::new(body, server.limits().max_body);
         let within = Duration::from_millis(server.limits().connect_timeout_ms);

@@ -84,12 +84,7 @@ async fn every_answer_comes_on_the_stream() {
         assert_eq!(talk.answer(3).await.1["error"]["code"], -32601);
         drop(talk);
         // The session ends with the stream, at the server too.
-        let ended = async {
-            while server.deletes() == 0 {
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-        };
-        tokio::time::timeout(Duration::from_secs(5), ended).await.expect("a DELETE");
+        server.ended().await;
     }
 }
 
@@ -175,8 +170,8 @@ async fn a_cancel_and_the_end_of_the_stream_leave_the_call() {
         });
         assert_eq!(left.collect::<Vec<_>>(), [why]);
         house.approve(&pending).await;
-        tokio::time::sleep(Duration::from_millis(100)).await;
-        assert_eq!(house.calls(&[StateName::Permitted]).await.len(), 1, "nothing runs for one who left");
+        // Nothing runs for one who left.
+        house.until(|call| call.state.name() == StateName::Permitted).await;
         assert!(server.calls().is_empty());
         let agent = house.agent().with("mcp-protocol-version", "2025-06-18");
         let status = agent.post(&call(9, "look", json!({}))).await.status;
@@ -203,12 +198,7 @@ async fn a_stream_is_of_its_own_agent_and_both_its_ends_ask_for_the_token() {
     assert_eq!(talk.agent.post(&ping).await.status, 202);
     let Talk { agent, stream } = talk;
     drop(stream);
-    let gone = async {
-        while agent.post(&ping).await.status != 404 {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(5), gone).await.expect("it ends with its connection");
+    agent.until_gone(&ping).await;
 }
 
 #[tokio::test]

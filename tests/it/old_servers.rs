@@ -1,7 +1,5 @@
 //! A server that speaks HTTP+SSE: the door speaks streamable HTTP for it.
 
-use std::time::Duration;
-
 use countersign::{call::StateName, upstream::Transport};
 use serde_json::json;
 
@@ -48,7 +46,7 @@ async fn a_stream_that_breaks_loses_its_call_and_a_refused_one_failed() {
         if then.is_empty() {
             // The session is gone before the claim: nothing is sent.
             old.breaks();
-            tokio::time::sleep(Duration::from_millis(100)).await;
+            agent.until_gone(&json!({"jsonrpc": "2.0", "id": 9, "method": "ping"})).await;
         }
         house.approve(&pending).await;
         house.until(|call| call.state.name() == state).await;

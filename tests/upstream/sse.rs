@@ -3,7 +3,6 @@
 use std::{
     net::SocketAddr,
     sync::{Arc, Mutex},
-    time::Duration,
 };
 
 use countersign::upstream::{
@@ -13,9 +12,9 @@ use futures_util::StreamExt as _;
 use http::StatusCode;
 use serde_json::json;
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    io::AsyncWriteExt as _,
     net::{TcpListener, TcpStream},
-    sync::mpsc,
+    sync::{Notify, mpsc},
 };
 
 use crate::{call, post, relay, session, shared, text, upstreams};
@@ -25,7 +24,7 @@ use crate::{call, post, relay, session, shared, text, upstreams};
 enum Does {
     /// 202, then the answer on the stream.
     Answers,
-    /// The answer on the stream, and 202 half a second later.
+    /// The answer on the stream, and 202 when it is let go.
     AnswersFirst,
     /// 202, then the stream ends.
     TakesAndBreaks,
@@ -44,6 +43,7 @@ struct Old {
     to_post: &'static str,
     requests: Arc<Mutex<Vec<String>>>,
     stream: Arc<Mutex<Option<mpsc::UnboundedSender<String>>>>,
+    released: Arc<Notify>,
 }
 
 const ENDPOINT: &str = "event: endpoint\ndata: /messages?s=7\n\n";
@@ -59,6 +59,7 @@ impl Old {
             to_post,
             requests: Arc::default(),
             stream: Arc::default(),
+            released: Arc::default(),
         };
         let server = old.clone();
         tokio::spawn(async move {
@@ -103,7 +104,7 @@ impl Old {
             let does = *self.does.lock().unwrap();
             if does == Does::AnswersFirst {
                 self.says(&answer);
-                tokio::time::sleep(Duration::from_millis(500)).await;
+                self.released.notified().await;
             }
             let (status, body) = if does == Does::Refuses {
                 ("400 Bad Request", "{\"no\":1}")
@@ -184,6 +185,7 @@ async fn an_answer_may_come_before_its_post_is_taken() {
     old.does(Does::AnswersFirst);
     let reply = call(&it, &link, CALL).await.unwrap();
     assert_eq!(text(reply).await, r#"{"jsonrpc":"2.0","id":1,"result":{}}"#);
+    old.released.notify_one();
 }
 
 #[tokio::test]

@@ -123,6 +123,16 @@ impl Agent {
         stream
     }
 
+    /// Posts until it is told that there is no such session.
+    pub async fn until_gone(&self, message: &Value) {
+        let gone = async {
+            while self.post(message).await.status != StatusCode::NOT_FOUND {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, gone).await.expect("it ends");
+    }
+
     /// Posts and waits for the whole answer.
     pub async fn ask(&self, message: &Value) -> Value {
         self.post(message).await.response().await

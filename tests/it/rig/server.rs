@@ -107,9 +107,14 @@ impl Server {
         self.messages().into_iter().filter(|m| m["method"] == "tools/call").collect()
     }
 
-    /// How many sessions were ended.
-    pub fn deletes(&self) -> usize {
-        self.deletes.load(Ordering::SeqCst)
+    /// Resolves when a session was ended.
+    pub async fn ended(&self) {
+        let ended = async {
+            while self.deletes.load(Ordering::SeqCst) == 0 {
+                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(std::time::Duration::from_secs(10), ended).await.expect("a DELETE within 10 s");
     }
 
     /// The headers of every request that reached it.
