@@ -2,7 +2,7 @@
 # Installs what tests/real needs: published MCP servers, their back-ends, and MCP clients, all pinned.
 #
 #   setup.sh               servers, moto and the Python SDK in one virtual environment; Redis from Debian
-#   setup.sh --clients     also Node, the two TypeScript SDKs and MCP Inspector
+#   setup.sh --clients     also Node, the two TypeScript SDKs, MCP Inspector and server-everything
 #   setup.sh --agents      also Claude Code (large; for the recipe in README.md, not for CI)
 #
 # Everything goes under COUNTERSIGN_TEST_HOME (default: tests/.venv of this repository) and is kept until a
