@@ -75,20 +75,17 @@ impl Inner {
         is_before(&call, ask).then_some(call.id)
     }
 
-    /// By the server's own state; by the arguments where it gave none.
+    /// By the arguments, and the server's own state where it gave one: other arguments go on with nothing.
     fn leg_key(
         &self,
         [agent, server, tool]: [&str; 3],
         state: Option<&str>,
         arguments: Option<&str>,
     ) -> String {
-        let (kind, raw) = match state {
-            Some(state) => ("requestState", state),
-            None => ("arguments", arguments.unwrap_or_default()),
-        };
-        let raw = canonical(raw.as_bytes()).unwrap_or_else(|| raw.as_bytes().to_vec());
-        let parts =
-            FingerprintParts { agent, server, tool, arguments: &raw, input_responses: kind.as_bytes() };
+        let arguments = arguments.unwrap_or_default().as_bytes();
+        let arguments = canonical(arguments).unwrap_or_else(|| arguments.to_vec());
+        let state = state.unwrap_or("null").as_bytes();
+        let parts = FingerprintParts { agent, server, tool, arguments: &arguments, input_responses: state };
         fingerprint(&self.fingerprint_key, &parts).to_text()
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::{
-    Ask, Inner, Outcome, Waiter,
+    Ask, Inner, Outcome, Submission, Waiter,
     record::{RecordError, alone},
 };
 use crate::{
@@ -15,17 +15,34 @@ use crate::{
 };
 
 pub(super) enum Joined {
+    /// It is the same as an earlier one: a place at that, or the answer that is owed.
+    Same(Submission),
+    /// A call of its own; `twin` waits already.
+    New { ask: Ask, twin: Option<CallId> },
+}
+
+enum Found {
     /// A place at the call that waits already.
     Seat(Box<Waiter>),
     /// The outcome that the agent may not have had.
     Owed(Box<Outcome>),
-    /// A call of its own; `twin` waits already.
-    New { twin: Option<CallId> },
+    None {
+        twin: Option<CallId>,
+    },
 }
 
 impl Inner {
-    /// Looks for the same call (rulings 4 and 6).
-    pub(super) async fn join(self: &Arc<Self>, ask: &Ask) -> Result<Joined, StoreError> {
+    /// Looks for the same call.
+    pub(super) async fn join(self: &Arc<Self>, ask: Ask) -> Joined {
+        match self.same_as(&ask).await {
+            Ok(Found::Seat(waiter)) => Joined::Same(Submission::Waiting(waiter)),
+            Ok(Found::Owed(outcome)) => Joined::Same(Submission::Recalled(*outcome, Box::new(ask))),
+            Ok(Found::None { twin }) => Joined::New { ask, twin },
+            Err(error) => Joined::Same(Submission::Settled(self.unrecorded(error.into()))),
+        }
+    }
+
+    async fn same_as(self: &Arc<Self>, ask: &Ask) -> Result<Found, StoreError> {
         let mode = self.join_mode(ask);
         let followed = self.followed(ask).await;
         let mut twin = None;
@@ -38,7 +55,7 @@ impl Inner {
                 // A server's answer is in the form of its era.
                 let fits = call.request.era == ask.era || !matches!(call.state, State::Completed { .. });
                 if fits && self.is_owed(&call) {
-                    return Ok(Joined::Owed(Box::new(self.outcome(&call).await)));
+                    return Ok(Found::Owed(Box::new(self.outcome(&call).await)));
                 }
                 continue;
             }
@@ -51,11 +68,11 @@ impl Inner {
             if (!waited_for || (mode == Join::Grant && self.displace(&call).await))
                 && let Some(waiter) = self.sit_down(ask, &call, waited_for).await?
             {
-                return Ok(Joined::Seat(Box::new(waiter)));
+                return Ok(Found::Seat(Box::new(waiter)));
             }
             twin = twin.or(Some(call.id));
         }
-        Ok(Joined::New { twin })
+        Ok(Found::None { twin })
     }
 
     /// What the policies say of a repeat. A grant of several agents never gives one's place to another.

@@ -11,9 +11,9 @@ mod compose;
 mod counters;
 mod deadlines;
 mod dispatch;
+mod enter;
 mod follows;
 mod join;
-mod lost;
 mod measure;
 mod outcome;
 mod parked;
@@ -22,6 +22,7 @@ mod proof;
 mod read;
 mod reconsider;
 mod record;
+mod repeats;
 mod rules;
 mod seats;
 mod segments;
@@ -81,7 +82,7 @@ struct Inner {
     parked: parked::Parked,
     deadlines: deadlines::Deadlines,
     reconsidered: reconsider::Reconsidered,
-    lost: lost::Lost,
+    repeats: repeats::Repeats,
     segments: segments::Segments,
     metrics: Arc<Metrics>,
     /// False after the first failed write: nothing is forwarded any more.

@@ -158,10 +158,7 @@ impl Broker {
         outcome: Resolution,
         note: Option<String>,
     ) -> Result<Arc<Call>, Rejection> {
-        let call =
-            self.person(id, note, |_, note| Command::Resolve { by: by.clone(), outcome, note }).await?;
-        self.inner.lost.resolved(&call);
-        Ok(call)
+        self.person(id, note, |_, note| Command::Resolve { by: by.clone(), outcome, note }).await
     }
 
     async fn person(

@@ -269,7 +269,7 @@ impl Inner {
     /// Everyone in this process who waits for news of the call.
     fn tell(&self, call: &Arc<Call>) {
         self.parked.note(call);
-        self.lost.note(call);
+        self.repeats.note(call, self.settings.redelivery);
         self.deadlines.note(call, &self.settings);
         self.seats.publish(call);
     }

@@ -9,8 +9,8 @@ use arc_swap::ArcSwap;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    Broker, Clock, Inner, Rules, Settings, counters::Counted, deadlines::Deadlines, follows, lost::Lost,
-    parked::Parked, reconsider::Reconsidered, seats::Seats, segments::segments, stops::Stops,
+    Broker, Clock, Inner, Rules, Settings, counters::Counted, deadlines::Deadlines, follows, parked::Parked,
+    reconsider::Reconsidered, repeats::Repeats, seats::Seats, segments::segments, stops::Stops,
 };
 use crate::{
     call::{Call, Replica, StateName},
@@ -58,7 +58,7 @@ impl Broker {
             parked: Parked::default(),
             deadlines: Deadlines::default(),
             reconsidered: Reconsidered::default(),
-            lost: Lost::default(),
+            repeats: Repeats::default(),
             segments: queue,
             metrics,
             open: AtomicBool::new(true),
@@ -189,6 +189,7 @@ impl Inner {
                 let page = self.store.calls(filter.clone()).await?;
                 for call in &page.calls {
                     self.parked.note(call);
+                    self.repeats.note(call, self.settings.redelivery);
                     self.deadlines.note(call, &self.settings);
                 }
                 let left = |call: &Call| call.waiter.as_ref().is_some_and(|w| w.replica != self.replica);
@@ -202,10 +203,15 @@ impl Inner {
         let mut lost = Filter { states: vec![StateName::Lost], limit: 200, ..Filter::default() };
         loop {
             let page = self.store.calls(lost.clone()).await?;
-            page.calls.iter().for_each(|call| self.lost.note(call));
-            let Some(next) = page.next else { return Ok(()) };
+            page.calls.iter().for_each(|call| self.repeats.note(call, self.settings.redelivery));
+            let Some(next) = page.next else { break };
             lost.after = Some(next);
         }
+        let until = self.clock.now().plus(self.settings.redelivery);
+        for [agent, server, tool] in self.store.tools().await? {
+            self.repeats.expect((&agent, &server, &tool), until);
+        }
+        Ok(())
     }
 }
 

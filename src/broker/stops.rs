@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use futures_util::stream::{self, StreamExt as _};
+use futures_util::{
+    FutureExt as _,
+    stream::{self, StreamExt as _, TryStreamExt as _},
+};
 
 use super::{Broker, Inner, Rejection, deadlines::TOGETHER, record::RecordError};
 use crate::{
@@ -173,16 +176,19 @@ impl Inner {
             StopScope::Server(name) => filter.server = Some(name.clone()),
             StopScope::All => {}
         }
-        loop {
-            let page = self.store.calls(filter.clone()).await?;
-            let revocations = page.calls.into_iter().map(|call| self.revoke(call, by, reason));
-            let mut revocations = stream::iter(revocations).buffer_unordered(TOGETHER);
-            while let Some(revoked) = revocations.next().await {
-                revoked?;
-            }
-            let Some(next) = page.next else { return Ok(()) };
-            filter.after = Some(next);
-        }
+        // The next page is read while calls of the one before are still being denied.
+        let store = &self.store;
+        let page_of = move |filter: Option<Filter>| async move {
+            let Some(filter) = filter else { return Ok::<_, StoreError>(None) };
+            let page = store.calls(filter.clone()).await?;
+            let next = page.next.map(|next| Filter { after: Some(next), ..filter });
+            Ok(Some((stream::iter(page.calls.into_iter().map(Ok)), next)))
+        };
+        let calls = stream::try_unfold(Some(filter), page_of).try_flatten().boxed();
+        let mut revocations =
+            calls.map_ok(|call| self.revoke(call, by, reason).boxed()).try_buffer_unordered(TOGETHER);
+        while revocations.try_next().await?.is_some() {}
+        Ok(())
     }
 
     pub(super) async fn revoke(&self, call: Call, by: &By, reason: &Reason) -> Result<(), StoreError> {

@@ -44,6 +44,8 @@ pub trait Store: Send + Sync + 'static {
     fn counts(&self) -> Answer<'_, Vec<(StateName, u64)>>;
     /// The most recent calls with this join key, newest first, settled ones too; at most 16.
     fn same(&self, fingerprint: Fingerprint) -> Answer<'_, Vec<Call>>;
+    /// Agent, server and tool of every call so far that was more than a leaf of a segment; each once.
+    fn tools(&self) -> Answer<'_, Vec<[String; 3]>>;
     /// Unsettled calls whose deadline (as last written) is at or before `until`, soonest first.
     fn due(&self, until: Timestamp, limit: usize) -> Answer<'_, Vec<CallId>>;
     fn payload(&self, call: CallId, kind: PayloadKind, part: u64) -> Answer<'_, Option<Payload>>;

@@ -12,6 +12,7 @@ mod eras;
 mod http_errors;
 mod old_agents;
 mod old_servers;
+mod once;
 mod one_call;
 mod pipes;
 mod refusals;

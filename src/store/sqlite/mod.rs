@@ -260,6 +260,10 @@ impl Store for Sqlite {
         Box::pin(self.readers.read(move |connection| Ok(projection::version(connection, &stream)?)))
     }
 
+    fn tools(&self) -> Answer<'_, Vec<[String; 3]>> {
+        Box::pin(self.readers.read(query::tools))
+    }
+
     fn last_boot(&self) -> Answer<'_, Option<Boot>> {
         Box::pin(self.readers.read(reader::boot))
     }

@@ -57,6 +57,12 @@ pub fn most_calls(connection: &Connection) -> Result<u64, StoreError> {
         .map_err(super::schema::opening)
 }
 
+pub fn tools(connection: &Connection) -> Read<Vec<[String; 3]>> {
+    let mut statement = connection.prepare_cached("SELECT agent, server, tool FROM shapes")?;
+    let rows = statement.query_map([], |row| Ok([row.get(0)?, row.get(1)?, row.get(2)?]))?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
 pub fn due(connection: &Connection, until: Timestamp, limit: usize) -> Read<Vec<CallId>> {
     let mut statement =
         connection.prepare_cached("SELECT id FROM calls WHERE deadline <= ?1 ORDER BY deadline LIMIT ?2")?;
