@@ -19,8 +19,10 @@ from urllib.parse import urljoin, urlsplit
 from mcp_raw import _events
 
 PATIENCE = 30
-# What comes after an answer, or to a message without one, comes within this.
+# What comes after an answer comes within this.
 AFTERWARDS = 0.3
+# To a notification too: server-everything asks for the roots a third of a second after the greeting.
+AFTER_NOTIFICATION = 1.5
 
 ANSWERS = {
     "ping": {},
@@ -42,7 +44,7 @@ class Wire:
         """Sends a message; the texts that came until its answer and shortly after."""
         self.send(text)
         wanted, came = json.loads(text).get("id"), []
-        deadline = time.monotonic() + (PATIENCE if wanted is not None else AFTERWARDS)
+        deadline = time.monotonic() + (PATIENCE if wanted is not None else AFTER_NOTIFICATION)
         while (left := deadline - time.monotonic()) > 0:
             try:
                 message = self._inbox.get(timeout=left)
