@@ -20,6 +20,14 @@ frames cases="1000000":
 bench:
     cargo bench --bench store
 
+# The official conformance suite with every call approved within the grace, then after it, and the raw exchanges;
+# about ten minutes. Needs a built broker.
+conformance:
+    tests/conformance/run --gated 300
+    tests/conformance/run --gated 2000
+    tests/conformance/run --client --gated 300
+    tests/conformance/run --wire --gated 150
+
 # Claude Code, with a mocked model, through the broker (360 MB more).
 agents:
     tests/real/setup.sh --clients --agents

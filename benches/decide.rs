@@ -151,6 +151,7 @@ impl House {
             tool: "wipe".into(),
             arguments: Some(before.len()..before.len() + arguments.len()),
             input_responses: None,
+            unseen: false,
             kind: AttachKind::Line,
             body,
         };

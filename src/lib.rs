@@ -44,6 +44,7 @@
 //!       └► the waiter's seat            "permitted": broker/claim proves the authority of this moment
 //!              └► broker/dispatch ═► Dispatched → Permit ─► upstream::forward(permit) ─► the server
 //!                        └► the answer ═► Completed ─► downstream/answer ─► agent
+//!       a call that waits as a task has no seat: broker/task follows it, and dispatches it so too
 //!
 //!  reviewer ──► api/verbs, or the command line through it ─► broker/people ═► a vote, on the digest that was read
 //! ```
@@ -61,7 +62,7 @@
 //! | 0 | call, mcp, telemetry | the life of a call · the words of the protocol · logs and metrics |
 //! | 1 | risk, ledger | how dangerous a tool is (to come) · how history is chained and proven |
 //! | 2 | policy | what the policy says of a request |
-//! | 3 | card | what a reviewer is shown: hidden characters made visible, what a call sends beside its arguments |
+//! | 3 | card, oauth | what a reviewer is shown: hidden characters made visible, what a call sends beside its arguments · access tokens, of agents and for servers |
 //! | 4 | store, upstream | where history is kept · the servers behind us |
 //! | 5 | identity | who is who: agents by grants, people by credentials |
 //! | 6 | broker | the one conductor |
@@ -95,8 +96,10 @@
 //! |---|---|
 //! | what may happen to a call | `call/decide/`, `call/evolve.rs`; then let `tests/model` say what you missed |
 //! | a word that an agent reads | `downstream/answer.rs` |
+//! | what a waiting call goes on as (a task, a return) | `downstream/tasks.rs`, `broker/task.rs`, `broker/lap.rs` |
 //! | a word that a person reads | `api/problem.rs`, `web/assets/words.js` |
 //! | a key of a policy | `policy/document.rs`, `policy/rules.rs`; cases in `tests/policy` |
+//! | how servers are joined at `/mcp` | `downstream/joined/` |
 //! | what of MCP passes unasked | `mcp/methods.rs` |
 //! | a protocol version | `mcp/version.rs`, `downstream/modern.rs` |
 //! | HTTP+SSE of 2024-11-05 | `upstream/sse.rs` for servers, `downstream/sse.rs` for agents |
@@ -104,6 +107,8 @@
 //! | a table, a query | `store/sqlite/schema.rs`, `query.rs`, `words.rs`; the contract in `tests/store` |
 //! | what verification compares | `ledger/verify.rs` for the chain, `store/sqlite/audit/`, `identity/audit.rs` |
 //! | a route for people | `api/router.rs`; the OpenAPI document follows, `tests/api` compares |
+//! | whose access tokens open what | `oauth/resource.rs`, `downstream/access.rs` |
+//! | how the broker signs in at a server | `oauth/login.rs`, `oauth/introduce.rs`; renewal: `oauth/account.rs` |
 //! | a setting | the settings of its module, its default in `config/default.toml` |
 //! | a command | `cli/` |
 //! | a page | `web/`: no build step, values enter as text |
@@ -129,6 +134,7 @@ pub mod identity;
 pub mod ledger;
 pub mod mcp;
 pub mod notify;
+pub mod oauth;
 pub mod policy;
 pub mod serve;
 pub mod store;

@@ -106,3 +106,33 @@ async fn until<T, F: Future<Output = Option<T>>>(mut look: impl FnMut() -> F) ->
     };
     tokio::time::timeout(Duration::from_secs(20), found).await.expect("it came true")
 }
+
+/// A socket's name has 107 bytes on Linux; a project may lie deeper.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_whose_store_lies_deep_starts_and_takes_orders() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let deep = folder.path().join("a".repeat(80)).join("b".repeat(80));
+    fs::create_dir_all(&deep).expect("folders");
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let running = serve::start(&config(&deep, "")).await.expect("starts");
+    let order = serve::Order::Agents;
+    let socket = serve::path_beside(&deep.join("store.db"));
+    let answered = serve::send(&socket, &order).await;
+    assert!(!matches!(answered, Ok(None)), "no broker answers there: {answered:?}");
+    running.drain().await;
+    assert!(!socket.exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_whose_own_name_is_too_long_for_a_socket_is_served_without() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let config = config(folder.path(), "");
+    let name = format!("{}.db", "s".repeat(120));
+    let path = config.path.as_ref().expect("a path");
+    let text = fs::read_to_string(path).expect("readable").replace("store.db", &name);
+    fs::write(path, text).expect("written");
+    let running = serve::start(&Config::load(path).expect("right")).await.expect("starts");
+    assert!(!serve::path_beside(&folder.path().join(&name)).exists());
+    running.drain().await;
+}

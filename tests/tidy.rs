@@ -15,7 +15,7 @@ const RANKS: [(u8, &[&str]); 11] = [
     (0, &["call", "mcp", "telemetry"]),
     (1, &["risk", "ledger"]),
     (2, &["policy"]),
-    (3, &["card"]),
+    (3, &["card", "oauth"]),
     (4, &["store", "upstream"]),
     (5, &["identity"]),
     (6, &["broker"]),

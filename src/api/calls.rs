@@ -34,7 +34,8 @@ pub(super) struct CallQuery {
     agent: Option<String>,
     /// Who voted on it.
     reviewer: Option<String>,
-    /// Text in the tool, server, agent, id or short code, or whole words of the arguments. A page may be short
+    /// Text in the tool, server, agent, id or short code, or whole words of the arguments: at most 8, of up
+    /// to 64 bytes. A page may be short
     /// of calls, or empty, while `next` says where the search goes on.
     q: Option<String>,
     /// The last page's `next`.
@@ -97,6 +98,7 @@ pub(super) struct OutcomeModel {
     (status = 200, body = CallPage),
     (status = 400, body = Problem, content_type = "application/problem+json"),
     (status = 401, body = Problem, content_type = "application/problem+json"),
+    (status = 422, body = Problem, content_type = "application/problem+json"),
 ))]
 pub(super) async fn list(
     State(api): State<ApiParts>,

@@ -221,7 +221,9 @@ fn settled_by(state: &State) -> Option<String> {
 
 fn answers_until(call: &Call, view: &View<'_>) -> Option<Timestamp> {
     let until = call.settled_at?.plus(view.redelivery);
-    denial_answers(call, view.redelivery, view.now).then_some(until)
+    // Meant for this call only: whoever did not hear it yet is told once, which leaves nothing to lift.
+    let once = call.reviews.iter().any(|review| review.vote == Vote::Deny && review.once);
+    (!once && denial_answers(call, view.redelivery, view.now)).then_some(until)
 }
 
 fn resolved(state: &State) -> Option<&'static str> {

@@ -147,6 +147,12 @@ impl From<StoreError> for Problem {
                 "Nothing was changed. Look again, and try again.",
             ),
             StoreError::Cursor => Problem::unprocessable(sentence(&error.to_string())),
+            StoreError::Search(_) => Problem::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "search",
+                "The search asks for too much",
+                sentence(&error.to_string()),
+            ),
             StoreError::Unavailable(_) | StoreError::Locked(_) | StoreError::Damaged(_) => {
                 Problem::unavailable(&error.to_string())
             }

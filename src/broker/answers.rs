@@ -1,5 +1,7 @@
 //! An upstream's reply to a call that waited, message by message, until its response.
 
+use std::time::Duration;
+
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt as _;
 use http::{HeaderMap, StatusCode, header::CONTENT_TYPE};
@@ -7,8 +9,11 @@ use http_body_util::BodyExt as _;
 
 use super::{HttpError, compose::json};
 use crate::{
-    mcp::{Json, Message, sse::Splitter},
-    upstream::{BytesBody, Messages, Reply, ReplyBody, cannot_have_run},
+    mcp::{
+        Answer, Json, Kind, Message, Response,
+        sse::{Event, Splitter},
+    },
+    upstream::{BrokenReply, BytesBody, Messages, Reply, ReplyBody, cannot_have_run},
 };
 
 /// Longest piece of an upstream's refusal that is quoted on the ledger.
@@ -25,6 +30,19 @@ pub(super) enum Arrival {
     Refused(String, Option<Box<HttpError>>),
     /// It was sent, and no response came; likewise.
     Lost(String, Option<Box<HttpError>>),
+    /// The server hung up, and named where its stream goes on (2025-11-25).
+    HungUp(Place),
+}
+
+/// Where a stream goes on after its connection.
+#[derive(Clone, Debug)]
+pub(super) struct Place {
+    /// The last event's id.
+    pub event: String,
+    /// How long the server asked its client to wait.
+    pub retry: Option<Duration>,
+    /// Why the call is lost when the rest cannot be had.
+    pub why: String,
 }
 
 pub(super) struct Arrivals {
@@ -32,6 +50,9 @@ pub(super) struct Arrivals {
     /// Raw id of the request.
     id: Bytes,
     cap: usize,
+    /// What the events said of coming back for more.
+    event: Option<String>,
+    retry: Option<Duration>,
 }
 
 enum Source {
@@ -51,25 +72,33 @@ enum Source {
     Over,
 }
 
-impl Arrivals {
-    pub(super) fn of(reply: Reply, id: Bytes, cap: usize) -> Self {
+impl Source {
+    fn of(reply: Reply, cap: usize) -> Self {
         let Reply { status, headers, body } = reply;
         let kind = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let is_events = kind.starts_with("text/event-stream");
-        let source = match body {
-            ReplyBody::Messages(messages) => Source::Messages(messages),
+        match body {
+            ReplyBody::Messages(messages) => Self::Messages(messages),
             ReplyBody::Bytes(body) if status.as_u16() != 200 => {
-                Source::Status { status, headers, body: Some(body) }
+                Self::Status { status, headers, body: Some(body) }
             }
-            ReplyBody::Bytes(body) if is_events => Source::Events {
-                body,
-                splitter: Splitter::new(cap),
-                ready: std::collections::VecDeque::new(),
-            },
-            ReplyBody::Bytes(body) => Source::Json(body),
-            ReplyBody::Empty => Source::Status { status, headers, body: None },
-        };
-        Self { source, id, cap }
+            ReplyBody::Bytes(body) if is_events => {
+                Self::Events { body, splitter: Splitter::new(cap), ready: std::collections::VecDeque::new() }
+            }
+            ReplyBody::Bytes(body) => Self::Json(body),
+            ReplyBody::Empty => Self::Status { status, headers, body: None },
+        }
+    }
+}
+
+impl Arrivals {
+    pub(super) fn of(reply: Reply, id: Bytes, cap: usize) -> Self {
+        Self { source: Source::of(reply, cap), id, cap, event: None, retry: None }
+    }
+
+    /// The stream goes on in another reply.
+    pub(super) fn go_on(&mut self, reply: Reply) {
+        self.source = Source::of(reply, self.cap);
     }
 
     pub(super) async fn next(&mut self) -> Arrival {
@@ -89,26 +118,32 @@ impl Arrivals {
         }
     }
 
-    /// A message is the response when it answers the request's id; everything else is on its way.
+    /// A message is the response when it answers the request's id, or is an error about a request whose
+    /// id the server could not tell: one POST has one request. Everything else is on its way.
     fn sort(&self, message: Bytes) -> Arrival {
-        let response =
-            json(&message).and_then(|json| Message::of(json).ok()).and_then(|message| match message {
-                Message::Response(response) => {
-                    Some((response.id.as_str().to_owned(), is_error(response.raw)))
-                }
-                Message::Request(_) | Message::Notification(_) => None,
-            });
+        let response = json(&message).and_then(|json| match Message::of(json).ok()? {
+            Message::Response(response) => self.is_answered(&response).then(|| is_error(response.raw)),
+            Message::Request(_) | Message::Notification(_) => None,
+        });
         match response {
-            Some((id, is_error)) if id.as_bytes() == &*self.id => Arrival::Response { message, is_error },
-            Some(_) | None => Arrival::Message(message),
+            Some(is_error) => Arrival::Response { message, is_error },
+            None => Arrival::Message(message),
         }
+    }
+
+    fn is_answered(&self, response: &Response<'_>) -> bool {
+        let nameless = response.id.kind() == Kind::Null && matches!(response.answer, Answer::Error(_));
+        nameless || json(&self.id).is_some_and(|id| id.is_same_id(response.id))
     }
 
     async fn json(&self, body: BytesBody) -> Arrival {
         match body.collect().await {
             Ok(message) => match self.sort(message) {
                 Arrival::Message(_) => lost("the server's answer is not an answer to this call"),
-                arrival @ (Arrival::Response { .. } | Arrival::Refused(..) | Arrival::Lost(..)) => arrival,
+                arrival @ (Arrival::Response { .. }
+                | Arrival::Refused(..)
+                | Arrival::Lost(..)
+                | Arrival::HungUp(_)) => arrival,
             },
             Err(error) => lost(&error.to_string()),
         }
@@ -127,18 +162,37 @@ impl Arrivals {
             }
             let frame = match body.frame().await {
                 Some(Ok(frame)) => frame,
-                Some(Err(error)) => return lost(&error.to_string()),
-                None => return lost("the server's stream ended without an answer"),
+                Some(Err(BrokenReply::Broken(why))) => return self.ended(&why),
+                Some(Err(error @ (BrokenReply::TooLarge(_) | BrokenReply::Idle(_)))) => {
+                    return lost(&error.to_string());
+                }
+                None => return self.ended("the server's stream ended without an answer"),
             };
             let Some(chunk) = frame.data_ref() else { continue };
             match splitter.push(chunk) {
                 Ok(events) => {
-                    let data =
-                        events.into_iter().filter_map(|event| event.data).filter(|data| !data.is_empty());
-                    ready.extend(data.map(Bytes::from));
+                    for event in events {
+                        self.note(&event);
+                        ready.extend(event.data.filter(|data| !data.is_empty()).map(Bytes::from));
+                    }
                 }
                 Err(error) => return lost(&format!("the server sent {error} (at most {})", self.cap)),
             }
+        }
+    }
+
+    fn note(&mut self, event: &Event) {
+        if let Some(id) = &event.id {
+            self.event = Some(id.clone()).filter(|id| !id.is_empty());
+        }
+        self.retry = event.retry.map(Duration::from_millis).or(self.retry);
+    }
+
+    /// The connection is over, and the answer was not on it.
+    fn ended(&mut self, why: &str) -> Arrival {
+        match self.event.clone() {
+            Some(event) => Arrival::HungUp(Place { event, retry: self.retry, why: why.to_owned() }),
+            None => lost(why),
         }
     }
 }

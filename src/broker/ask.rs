@@ -30,6 +30,8 @@ pub struct Ask {
     pub arguments: Option<Range<usize>>,
     /// The value of `params.inputResponses` (modern).
     pub input_responses: Option<Range<usize>>,
+    /// Something beside the body goes upstream that no reviewer would be shown: sent at once, or not at all.
+    pub unseen: bool,
     pub kind: AttachKind,
 }
 
@@ -52,6 +54,8 @@ pub enum Submission {
     Allowed(Allowed),
     /// The tool does not exist for this grant: answer as the server would.
     Hidden,
+    /// It is not allowed outright, and some of it would be sent unseen: refuse it. Nothing was recorded.
+    Unseen,
     /// Answer this; it is told for the first time.
     Settled(Outcome),
     /// Answer this: the same call's outcome, which the agent has not had yet (or a person's fresh denial).

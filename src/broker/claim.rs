@@ -6,6 +6,7 @@ use super::{
     End, Inner, Outcome, Waiter,
     compose::json,
     counters,
+    join::waits_as_task,
     record::{RecordError, Recorded, alone},
     rules::facts,
     submit::no_stricter,
@@ -134,10 +135,8 @@ impl Inner {
             self.clock.now(),
         );
         let directory = self.identity.directory();
-        let granted = directory
-            .grants
-            .values()
-            .any(|grant| grant.name == request.agent && grant.reaches(&request.server));
+        let granted =
+            directory.agents.get(&request.agent).is_some_and(|grant| grant.reaches(&request.server));
         Judgement {
             evaluation: rules.judge(&facts),
             policy: rules.digest(&request.agent, &request.server),
@@ -160,7 +159,10 @@ impl Inner {
         let attachment = waiter.attachment;
         let mut waiter = waiter;
         waiter.spend();
-        self.detach(brief.id, attachment, crate::call::DetachReason::Ticket).await;
+        // A task goes on waiting; who holds a line is told to call again.
+        if !waits_as_task(&waiter.now()) {
+            self.detach(brief.id, attachment, crate::call::DetachReason::Ticket).await;
+        }
         let text = hit.on_deny.unwrap_or_else(|| "the limit for this tool is reached".into());
         let retry_at = hit.retry_at.unwrap_or_else(|| self.clock.now());
         Claimed::Settled(Outcome { call: Some(brief), end: End::Limit { text, retry_at } })

@@ -6,7 +6,7 @@
 use std::sync::{Arc, atomic::Ordering};
 
 use bytes::Bytes;
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::Instant};
 
 use super::{
     Allowed, Broker, End, Exchange, HttpError, Inner, Live, Outcome, Part, Waiter,
@@ -111,7 +111,7 @@ impl Drop for UnderWay {
 struct CannotHaveRun(String, Option<Box<HttpError>>);
 
 /// The agent's end of an exchange, which may be gone.
-pub(super) struct Agent(mpsc::Sender<Part>);
+pub(super) struct Agent(pub(super) mpsc::Sender<Part>);
 
 impl Agent {
     async fn tell(&self, part: Part) {
@@ -121,6 +121,18 @@ impl Agent {
 }
 
 impl Inner {
+    /// As `Broker::dispatch`, in the task of whoever calls it.
+    pub(super) async fn serve(
+        self: &Arc<Self>,
+        waiter: Waiter,
+        link: &Link,
+        live: &Live,
+        agent: &Agent,
+    ) -> Part {
+        let _under_way = UnderWay::of(self);
+        self.send(waiter, link, live, agent).await
+    }
+
     /// From permitted to settled.
     async fn send(self: &Arc<Self>, waiter: Waiter, link: &Link, live: &Live, agent: &Agent) -> Part {
         let id = waiter.call();
@@ -193,6 +205,8 @@ impl Inner {
             Err(SendError::NotSent(why)) => return Err(CannotHaveRun(why, None)),
             Err(SendError::Unknown(why)) => return Ok(self.lose(id, why).await),
         };
+        // After its lease the call is lost on the ledger.
+        let until = Instant::now() + self.settings.lease;
         let mut arrivals = Arrivals::of(reply, live.id.clone(), self.settings.largest_answer);
         loop {
             match arrivals.next().await {
@@ -202,6 +216,10 @@ impl Inner {
                 }
                 Arrival::Refused(why, said) => return Err(CannotHaveRun(why, said)),
                 Arrival::Lost(why, said) => return Ok(self.lose(id, why).await.in_words_of(said)),
+                Arrival::HungUp(place) => match self.rest(link, live, place, until).await {
+                    Ok(reply) => arrivals.go_on(reply),
+                    Err(why) => return Ok(self.lose(id, why).await),
+                },
             }
         }
     }

@@ -9,7 +9,7 @@ use super::{
     record::{RecordError, alone},
 };
 use crate::{
-    call::{Attachment, By, Call, CallId, Command, DetachReason, Refusal, State, denial_answers},
+    call::{AttachKind, Attachment, By, Call, CallId, Command, DetachReason, Refusal, State, denial_answers},
     policy::{Join, joins},
     store::StoreError,
 };
@@ -96,7 +96,7 @@ impl Inner {
 
     fn is_waited_for(&self, call: &Call) -> bool {
         let attached = call.waiter.as_ref().is_some_and(|waiter| waiter.replica == self.replica);
-        attached && self.seats.is_taken(call.id)
+        waits_as_task(call) || (attached && self.seats.is_taken(call.id))
     }
 
     /// `join: grant`: the newer waiter takes the place of the older.
@@ -106,7 +106,7 @@ impl Inner {
     }
 
     /// `None`: somebody else sat down first, or it has just settled.
-    async fn sit_down(
+    pub(super) async fn sit_down(
         self: &Arc<Self>,
         ask: &Ask,
         call: &Call,
@@ -135,4 +135,9 @@ impl Inner {
             Err(RecordError::Store(error)) => Err(error),
         }
     }
+}
+
+/// A task waits without a connection.
+pub(super) fn waits_as_task(call: &Call) -> bool {
+    call.waiter.as_ref().is_some_and(|waiter| waiter.kind == AttachKind::Task)
 }

@@ -14,6 +14,7 @@ mod dispatch;
 mod enter;
 mod follows;
 mod join;
+mod lap;
 mod measure;
 mod outcome;
 mod parked;
@@ -23,13 +24,16 @@ mod read;
 mod reconsider;
 mod record;
 mod repeats;
+mod rest;
 mod rules;
+mod seal;
 mod seats;
 mod segments;
 mod settings;
 mod start;
 mod stops;
 mod submit;
+mod task;
 mod waiter;
 
 use std::sync::{
@@ -43,12 +47,14 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use ask::{Allowed, Ask, Live, Submission};
 pub use clock::{Clock, SystemClock, TestClock};
+pub use lap::Returned;
 pub use outcome::{Brief, End, HttpError, Outcome, Rejection};
 pub use read::{CallView, Step};
 pub use rules::{GrantRules, Rules};
 pub use segments::Recording;
 pub use settings::{AllowedLedger, Settings};
 pub use start::Parts;
+pub use task::Task;
 pub use waiter::{Exchange, Part, Turn, Waiter};
 
 use crate::{
@@ -83,6 +89,9 @@ struct Inner {
     deadlines: deadlines::Deadlines,
     reconsidered: reconsider::Reconsidered,
     repeats: repeats::Repeats,
+    seal: seal::Seal,
+    /// True from when a door is there: before, no policy and no server is.
+    serves_tasks: AtomicBool,
     segments: segments::Segments,
     metrics: Arc<Metrics>,
     /// False after the first failed write: nothing is forwarded any more.

@@ -97,6 +97,10 @@ pub enum End {
     HttpError(Box<HttpError>),
     /// Patience used up: call again with the same arguments.
     Ticket,
+    /// Patience used up: the client comes back by itself, with this state (2026-07-28).
+    ComeBack {
+        state: String,
+    },
     /// Caps reached; nothing was recorded.
     Refused {
         text: String,

@@ -5,8 +5,8 @@ use std::sync::{Arc, atomic::Ordering};
 use super::{Inner, Rejection, seats::Seat};
 use crate::{
     call::{
-        Attachment, Call, CallId, Command, Event, Fingerprint, Refusal, Timestamp, decide, evolve,
-        next_deadline,
+        AttachKind, Attachment, Call, CallId, Command, Event, Fingerprint, Refusal, Timestamp, decide,
+        evolve, next_deadline,
     },
     identity::Directory,
     ledger::{Entry, Fact, Stream},
@@ -272,14 +272,18 @@ impl Inner {
         self.repeats.note(call, self.settings.redelivery);
         self.deadlines.note(call, &self.settings);
         self.seats.publish(call);
+        self.follow_task(call);
     }
 }
 
-/// Whose place a command takes.
+/// Whose place a command takes. A task sits nowhere: it is followed.
 fn newcomer(command: &Command) -> Option<Attachment> {
+    let line = |attachment, kind| (kind == AttachKind::Line).then_some(attachment);
     match command {
-        Command::Submit { waiter, .. } => waiter.as_ref().map(|(attachment, ..)| *attachment),
-        Command::Attach { attachment, .. } => Some(*attachment),
+        Command::Submit { waiter, .. } => {
+            waiter.as_ref().and_then(|(attachment, kind, _)| line(*attachment, *kind))
+        }
+        Command::Attach { attachment, kind, .. } => line(*attachment, *kind),
         Command::Detach { .. }
         | Command::Vote { .. }
         | Command::WithdrawVote { .. }

@@ -10,7 +10,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     Broker, Clock, Inner, Rules, Settings, counters::Counted, deadlines::Deadlines, follows, parked::Parked,
-    reconsider::Reconsidered, repeats::Repeats, seats::Seats, segments::segments, stops::Stops,
+    reconsider::Reconsidered, repeats::Repeats, seal::Seal, seats::Seats, segments::segments, stops::Stops,
 };
 use crate::{
     call::{Call, Replica, StateName},
@@ -59,6 +59,8 @@ impl Broker {
             deadlines: Deadlines::default(),
             reconsidered: Reconsidered::default(),
             repeats: Repeats::default(),
+            seal: Seal::new(&fingerprint_key),
+            serves_tasks: AtomicBool::new(false),
             segments: queue,
             metrics,
             open: AtomicBool::new(true),
@@ -77,7 +79,10 @@ impl Broker {
         let broker = Self { inner };
         let ending = &broker.inner.ending;
         broker.inner.tasks.spawn(gatherer.run(Arc::clone(&broker.inner), ending.clone()));
-        broker.inner.take_over().await?;
+        let lost = broker.inner.take_over().await?;
+        if !lost.is_empty() {
+            tracing::warn!("{}", unclean_end(&lost, &broker.inner.settings.public_url));
+        }
         broker.inner.tasks.spawn(broker.clone().keep_deadlines(ending.clone()));
         Ok(broker)
     }
@@ -180,8 +185,10 @@ impl Inner {
         self.append(batch).await.map(|_| ())
     }
 
-    /// Every unsettled call of the boot before: what it sent is lost, who waited has left.
-    async fn take_over(self: &Arc<Self>) -> Result<(), StoreError> {
+    /// Every unsettled call of the boot before: what it sent is lost, who waited has left. Gives the codes of
+    /// what was lost by that.
+    async fn take_over(self: &Arc<Self>) -> Result<Vec<String>, StoreError> {
+        let mut codes = Vec::new();
         // What was sent first: while it is not settled, a repeat would wait for an answer that cannot come.
         for states in [vec![StateName::Dispatched], vec![StateName::Pending, StateName::Permitted]] {
             let mut filter = Filter { states, limit: 200, ..Filter::default() };
@@ -196,6 +203,8 @@ impl Inner {
                 let due = |call: &&Call| left(call) || call.state.name() == StateName::Dispatched;
                 let ids: Vec<_> = page.calls.iter().filter(due).map(|call| call.id).collect();
                 self.tick_all(ids).await;
+                let sent = page.calls.iter().filter(|call| call.state.name() == StateName::Dispatched);
+                codes.extend(self.codes_of_lost(sent).await?);
                 let Some(next) = page.next else { break };
                 filter.after = Some(next);
             }
@@ -211,7 +220,18 @@ impl Inner {
         for [agent, server, tool] in self.store.tools().await? {
             self.repeats.expect((&agent, &server, &tool), until);
         }
-        Ok(())
+        Ok(codes)
+    }
+
+    async fn codes_of_lost(&self, sent: impl Iterator<Item = &Call>) -> Result<Vec<String>, StoreError> {
+        let mut codes = Vec::new();
+        for call in sent {
+            let now = self.store.call(call.id).await?;
+            if now.is_some_and(|now| now.state.name() == StateName::Lost) {
+                codes.push(call.digest.short_code().to_string());
+            }
+        }
+        Ok(codes)
     }
 }
 
@@ -229,4 +249,25 @@ async fn load_stops(store: &dyn Store) -> Result<Stops, StoreError> {
         }
     }
     Ok(stops)
+}
+
+/// For the log: most of them by name, all of them by number.
+fn unclean_end(lost: &[String], url: &str) -> String {
+    const NAMED: usize = 20;
+    let named = lost.get(..NAMED).unwrap_or(lost).join(", ");
+    let more = if lost.len() > NAMED { ", …" } else { "" };
+    let calls = if lost.len() == 1 { "call" } else { "calls" };
+    format!("unclean end; {} {calls} lost: {named}{more}; look at {url}", lost.len())
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn an_unclean_end_names_what_it_lost() {
+        let said = |n: usize| super::unclean_end(&vec!["ABC-DEF".to_owned(); n], "http://here");
+        assert_eq!(said(1), "unclean end; 1 call lost: ABC-DEF; look at http://here");
+        assert!(
+            said(21).starts_with("unclean end; 21 calls lost: ABC-DEF, ") && said(21).contains(", …; look")
+        );
+    }
 }

@@ -63,10 +63,11 @@ impl Stops {
 
 impl Broker {
     /// Denies what is pending and permitted in the scope, at once; until resumed nothing of it passes.
+    /// Answers how many were denied.
     ///
     /// # Errors
     /// The ledger cannot be written, or the scope is stopped already.
-    pub async fn stop(&self, scope: StopScope, by: &str, reason: &str) -> Result<(), Rejection> {
+    pub async fn stop(&self, scope: StopScope, by: &str, reason: &str) -> Result<usize, Rejection> {
         if self.inner.stops.load().active.contains_key(&scope) {
             return Err(Rejection::Invalid("that is stopped already; `resume` lifts it".into()));
         }
@@ -122,7 +123,7 @@ impl Broker {
         let reason = Reason { rule: "(grant revoked)".into(), text: "the agent's grant was revoked".into() };
         let scope = StopScope::Agent(agent.into());
         let by = By::Stop { person: by.into() };
-        self.inner.revoke_all(&scope, &by, &reason).await.map_err(unavailable)
+        self.inner.revoke_all(&scope, &by, &reason).await.map(|_| ()).map_err(unavailable)
     }
 }
 
@@ -165,7 +166,7 @@ impl Inner {
     }
 
     /// Revokes every unsettled, undispatched call of the scope.
-    async fn revoke_all(&self, scope: &StopScope, by: &By, reason: &Reason) -> Result<(), StoreError> {
+    async fn revoke_all(&self, scope: &StopScope, by: &By, reason: &Reason) -> Result<usize, StoreError> {
         let mut filter = Filter {
             states: vec![StateName::Pending, StateName::Permitted],
             limit: 200,
@@ -186,19 +187,28 @@ impl Inner {
         };
         let calls = stream::try_unfold(Some(filter), page_of).try_flatten().boxed();
         let mut revocations =
-            calls.map_ok(|call| self.revoke(call, by, reason).boxed()).try_buffer_unordered(TOGETHER);
-        while revocations.try_next().await?.is_some() {}
-        Ok(())
+            calls.map_ok(|call| self.denies(call, by, reason).boxed()).try_buffer_unordered(TOGETHER);
+        let mut denied = 0;
+        while let Some(was) = revocations.try_next().await? {
+            denied += usize::from(was);
+        }
+        Ok(denied)
     }
 
     pub(super) async fn revoke(&self, call: Call, by: &By, reason: &Reason) -> Result<(), StoreError> {
+        self.denies(call, by, reason).await.map(|_| ())
+    }
+
+    /// False when it was settled or sent before.
+    async fn denies(&self, call: Call, by: &By, reason: &Reason) -> Result<bool, StoreError> {
         let command = Command::Revoke { by: by.clone(), reason: reason.clone() };
         let id = call.id;
         match self.record_known(call, |_, _| command.clone()).await {
-            Ok(_) | Err(RecordError::Refused(Refusal::State { .. } | Refusal::Settled { .. })) => Ok(()),
+            Ok(_) => Ok(true),
+            Err(RecordError::Refused(Refusal::State { .. } | Refusal::Settled { .. })) => Ok(false),
             Err(RecordError::Refused(refusal)) => {
                 tracing::warn!(call.id = %id, ?refusal, "a revocation was refused");
-                Ok(())
+                Ok(false)
             }
             Err(RecordError::Store(error)) => Err(error),
         }

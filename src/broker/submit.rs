@@ -41,6 +41,8 @@ impl Broker {
             Path::Allow { rule, taken, durable: false } if !inner.may_repeat(&ask) => {
                 inner.admit(ask, rule, taken).await
             }
+            // What is not sent at once may be asked about, now or at the claim.
+            Path::Allow { .. } | Path::Review { .. } if ask.unseen => Submission::Unseen,
             // An agent that closes its connection drops this future. What has begun on the ledger must
             // be told to everyone all the same, and its waiter must leave: hence a task of its own.
             Path::Allow { rule, taken, durable } => {

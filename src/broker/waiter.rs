@@ -72,7 +72,7 @@ impl Waiter {
         self.attached = false;
     }
 
-    async fn detach(mut self, why: DetachReason) -> Arc<Call> {
+    pub(super) async fn detach(mut self, why: DetachReason) -> Arc<Call> {
         let attached = self.attached;
         self.spend();
         if attached { self.inner.detach(self.brief.id, self.attachment, why).await } else { None }

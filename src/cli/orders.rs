@@ -58,6 +58,7 @@ pub(super) enum Reviewers {
     /// Add a reviewer; shows a token and a one-time sign-in link.
     Add {
         name: String,
+        /// Groups of reviewers they belong to, as policies name them; several with commas.
         #[arg(long, value_delimiter = ',')]
         groups: Vec<String>,
         /// May look at everything and decide nothing.
@@ -73,8 +74,10 @@ pub(super) enum Reviewers {
 
 #[derive(Clone, Debug, Args)]
 pub(super) struct Scope {
+    /// One agent, by its name; `agents list` shows them.
     #[arg(long, group = "scope")]
     agent: Option<String>,
+    /// One server, by its name; `servers list` shows them.
     #[arg(long, group = "scope")]
     server: Option<String>,
     /// Everything; `stop --all` denies everything that waits or is approved.
@@ -195,7 +198,7 @@ fn warn_of_unknown(servers: &[String], config: &Config) {
 fn warn_of_absence(order: &Order, config: &Config, store: &Path) {
     if matches!(order, Order::Stop { .. } | Order::Resume { .. }) {
         eprintln!("no broker runs on {}; written there, in force from its next start", store.display());
-    } else if matches!(order, Order::SignInLink { .. }) {
+    } else if matches!(order, Order::SignInLink { .. } | Order::ReviewerAdd { .. }) {
         let is_local = super::stdio::config_path().is_ok_and(|local| config.path.as_ref() == Some(&local));
         let then = if is_local { "while your client runs" } else { "once `countersign serve` runs" };
         eprintln!("no broker runs here; the link works {then}");
@@ -257,6 +260,9 @@ fn show(answer: &Value) {
     }
     if members.contains_key("token") {
         eprintln!("the token is shown this once; keep it where only its owner can read it");
+        if members.contains_key("link") {
+            eprintln!("the link signs in once, within 15 minutes, while the broker runs");
+        }
     }
 }
 

@@ -13,6 +13,7 @@ use crate::{
     downstream::DoorSettings,
     identity::GrantSettings,
     notify::{BadTarget, Destination, Endpoint, NotifySettings, Secret, Target},
+    oauth::{ClientSettings, ResourceSettings},
     policy,
     upstream::ServerSettings,
 };
@@ -36,6 +37,8 @@ pub struct Composed {
     pub servers: BTreeMap<String, ServerSettings>,
     pub grants: Vec<(String, GrantSettings)>,
     pub notify: NotifySettings,
+    /// Whose access tokens agents may bring.
+    pub issuer: Option<ResourceSettings>,
 }
 
 impl Config {
@@ -66,7 +69,27 @@ impl Config {
                 }
             }
         }
+        self.issuer()?;
         self.broker_settings().map(|_| ())
+    }
+
+    /// `[oauth]`: whose access tokens agents may bring.
+    fn issuer(&self) -> Result<Option<ResourceSettings>, ConfigError> {
+        let Some(oauth) = &self.file.oauth else { return Ok(None) };
+        let settings = ResourceSettings {
+            issuer: oauth.issuer.clone(),
+            audience: oauth.audience.clone(),
+            jwks: oauth.jwks.clone(),
+            algorithms: oauth.algorithms.clone(),
+            claim: oauth.claim.clone(),
+            grants: oauth.grants.clone(),
+            skew: self.duration("oauth", "skew", &oauth.skew)?,
+        };
+        settings.check().map_err(|why| {
+            let hint = "see [oauth] in the shipped default.toml: issuer, claim, and [oauth.grants]";
+            self.at("oauth", format!("[oauth] cannot be used: {why}"), hint)
+        })?;
+        Ok(Some(settings))
     }
 
     /// The address to listen on. Off loopback it needs TLS, or a proxy that is trusted to have it.
@@ -148,6 +171,7 @@ impl Config {
             servers: self.servers()?,
             grants: self.grants()?,
             notify: self.notify()?,
+            issuer: self.issuer()?,
             public_url,
         })
     }
@@ -168,10 +192,36 @@ impl Config {
                 url: server.url.clone(),
                 transport: server.transport,
                 headers: secrets(&server.headers)?,
+                oauth: self.sign_in(name, server)?,
             };
             servers.insert(name.clone(), settings);
         }
         Ok(servers)
+    }
+
+    fn sign_in(
+        &self,
+        name: &str,
+        server: &super::file::Server,
+    ) -> Result<Option<ClientSettings>, ConfigError> {
+        let Some(oauth) = &server.oauth else { return Ok(None) };
+        let header = format!("servers.{name}.oauth");
+        if server.url.is_none() {
+            let hint = "leave [oauth] out, or give the server a url";
+            return Err(self.at(
+                &header,
+                format!("the server {name:?} is a command: it has no sign-in"),
+                hint,
+            ));
+        }
+        let read = |written: &Option<String>| {
+            written.as_deref().map(|written| secret::read(self, &header, written)).transpose()
+        };
+        Ok(Some(ClientSettings {
+            scopes: oauth.scopes.clone(),
+            client_id: read(&oauth.client_id)?,
+            client_secret: read(&oauth.client_secret)?,
+        }))
     }
 
     fn grants(&self) -> Result<Vec<(String, GrantSettings)>, ConfigError> {

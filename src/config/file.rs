@@ -7,6 +7,7 @@ use serde::Deserialize;
 use crate::{
     broker::AllowedLedger,
     downstream::DoorSettings,
+    oauth::Algorithm,
     upstream::{Transport, UpstreamSettings},
 };
 
@@ -28,6 +29,8 @@ pub struct File {
     /// The agents' door.
     pub mcp: DoorSettings,
     pub notify: Notify,
+    /// Access tokens that agents may bring.
+    pub oauth: Option<Oauth>,
 }
 
 impl Default for File {
@@ -47,6 +50,7 @@ impl Default for File {
             upstream: UpstreamSettings::default(),
             mcp: DoorSettings::default(),
             notify: Notify::default(),
+            oauth: None,
         }
     }
 }
@@ -67,7 +71,17 @@ pub struct Server {
     pub url: Option<String>,
     pub transport: Option<Transport>,
     pub headers: BTreeMap<String, String>,
+    pub oauth: Option<SignIn>,
     pub policy: Option<String>,
+}
+
+/// The broker signs in at the server.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SignIn {
+    pub scopes: Vec<String>,
+    pub client_id: Option<String>,
+    pub client_secret: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -79,6 +93,32 @@ pub struct Grant {
     pub owner: Option<String>,
     pub shared: bool,
     pub methods: Vec<String>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Oauth {
+    pub issuer: String,
+    pub audience: Vec<String>,
+    pub jwks: Option<String>,
+    pub algorithms: Vec<Algorithm>,
+    pub claim: String,
+    pub grants: BTreeMap<String, String>,
+    pub skew: String,
+}
+
+impl Default for Oauth {
+    fn default() -> Self {
+        Self {
+            issuer: String::new(),
+            audience: Vec::new(),
+            jwks: None,
+            algorithms: Algorithm::ALL.to_vec(),
+            claim: "client_id".into(),
+            grants: BTreeMap::new(),
+            skew: "60s".into(),
+        }
+    }
 }
 
 /// `servers = ["a", "b"]`, or `[grants.NAME.servers.a]` with a policy of its own.

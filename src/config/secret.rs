@@ -2,8 +2,16 @@
 
 use super::{Config, ConfigError};
 
-/// What stands in a secret's place in the file.
+/// What stands in a secret's place in the file. An empty one is a mistake somewhere else: it is refused.
 pub(super) fn read(config: &Config, header: &str, written: &str) -> Result<String, ConfigError> {
+    let secret = look(config, header, written)?;
+    if secret.is_empty() && !written.is_empty() {
+        return Err(config.at(header, format!("the secret {written} is empty"), "put the secret there"));
+    }
+    Ok(secret)
+}
+
+fn look(config: &Config, header: &str, written: &str) -> Result<String, ConfigError> {
     if let Some(name) = written.strip_prefix("env:") {
         return std::env::var(name).map_err(|_| {
             config.at(

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use http::{HeaderValue, StatusCode, header};
 use serde_json::json;
 
+use super::reply;
 use crate::{
     broker::{Brief, End, HttpError, Outcome},
     call::{StateName, Timestamp},
@@ -31,6 +32,7 @@ pub(super) mod code {
     pub const INVALID_PARAMS: i32 = -32602;
     pub const INTERNAL: i32 = -32603;
     pub const HEADER_MISMATCH: i32 = -32020;
+    pub const MISSING_CAPABILITY: i32 = -32021;
     pub const UNSUPPORTED_VERSION: i32 = -32022;
 }
 
@@ -42,7 +44,7 @@ pub(super) struct Asker {
 }
 
 impl Asker {
-    fn id(&self) -> &str {
+    pub(super) fn id(&self) -> &str {
         std::str::from_utf8(&self.id).unwrap_or("null")
     }
 }
@@ -53,6 +55,9 @@ pub(super) fn tell(outcome: &Outcome, asker: &Asker, now: Timestamp) -> Bytes {
         return readdress(message, asker);
     }
     let call = outcome.call.as_ref().map(|brief| describe(brief, &outcome.end, now));
+    if let End::ComeBack { state } = &outcome.end {
+        return come_back(state, call.as_deref(), asker);
+    }
     if let End::HttpError(said) = &outcome.end {
         return http_error(said, outcome.call.as_ref(), call.as_deref(), asker);
     }
@@ -89,8 +94,8 @@ fn readdress(message: &Bytes, asker: &Asker) -> Bytes {
     edits.apply().into()
 }
 
-/// A server's HTTP error where a stream has begun, or a bridge cannot show a status: a JSON-RPC error,
-/// with the body in `data`.
+/// A server's HTTP error where a stream has begun, or a bridge cannot show a status: the server's own
+/// JSON-RPC error when its body is one and the call was not run; else ours, with the body in `data`.
 pub(super) fn http_error(
     said: &HttpError,
     brief: Option<&Brief>,
@@ -99,6 +104,9 @@ pub(super) fn http_error(
 ) -> Bytes {
     let status = said.status.as_u16();
     let state = brief.map(|brief| brief.state);
+    if state == Some(StateName::Failed) && reply::is_error(&said.body) {
+        return readdress(&said.body, asker);
+    }
     let words = if state == Some(StateName::Lost) {
         "; the call was sent, and whether it was run is not known; it will not be sent again. Look at the \
          state of what it changes before you repeat it"
@@ -119,8 +127,8 @@ pub(super) fn http_error(
 
 fn words(end: &End, call: Option<&Brief>) -> String {
     match end {
-        // `tell` passes the server's answer through.
-        End::Completed { .. } | End::HttpError(_) => String::new(),
+        // `tell` passes the server's answer through, and has another form for a return.
+        End::Completed { .. } | End::HttpError(_) | End::ComeBack { .. } => String::new(),
         End::CompletedNotKept { bytes } => format!(
             "[DONE] The call was run and the server answered, but its answer of {bytes} bytes was too \
              large to keep until you came back for it. Do not repeat the call; read the result another way."
@@ -146,6 +154,15 @@ fn words(end: &End, call: Option<&Brief>) -> String {
                              nothing. Try again later, and tell the person who runs it."
             .to_owned(),
     }
+}
+
+/// Nothing is asked of the client but to come back (2026-07-28).
+fn come_back(state: &str, call: Option<&str>, asker: &Asker) -> Bytes {
+    let (state, meta) =
+        (json!(state), call.map(|call| format!(",\"_meta\":{{\"countersign/call\":{call}}}")));
+    let meta = meta.unwrap_or_default();
+    let result = format!("{{\"resultType\":\"input_required\",\"requestState\":{state}{meta}}}");
+    mcp::answer::result(asker.id(), &result).into()
 }
 
 /// Somebody stopped this agent or this server.
@@ -180,7 +197,7 @@ fn ticket(call: Option<&Brief>) -> String {
 }
 
 /// `_meta["countersign/call"]`.
-fn describe(brief: &Brief, end: &End, now: Timestamp) -> String {
+pub(super) fn describe(brief: &Brief, end: &End, now: Timestamp) -> String {
     let mut call = json!({
         "id": brief.id,
         "state": brief.state,
@@ -202,6 +219,7 @@ fn retry_after(end: &End, now: Timestamp) -> Option<Duration> {
         End::Refused { .. } | End::Unavailable => Some(Duration::from_secs(10)),
         End::Limit { retry_at, .. } => Some(retry_at.since(now)),
         End::Completed { .. }
+        | End::ComeBack { .. }
         | End::CompletedNotKept { .. }
         | End::PolicyDenied { .. }
         | End::DeniedBy { .. }
@@ -213,6 +231,24 @@ fn retry_after(end: &End, now: Timestamp) -> Option<Duration> {
         | End::Failed { .. }
         | End::Lost { .. }
         | End::HttpError(_) => None,
+    }
+}
+
+/// What an agent reads of the task that its call waits as.
+pub(super) fn of_task(brief: &Brief, approvals: Option<(u32, u32)>, now: Timestamp) -> String {
+    let code = brief.digest.short_code();
+    match brief.state {
+        StateName::Pending => {
+            format!("{}, at {} . Nothing was run yet", waiting(brief, approvals, now), brief.url)
+        }
+        StateName::Permitted => format!("{code} was approved and is about to be sent"),
+        StateName::Dispatched => format!("{code} was approved and sent; the server has not answered yet"),
+        StateName::Completed
+        | StateName::Failed
+        | StateName::Lost
+        | StateName::Denied
+        | StateName::Expired
+        | StateName::Cancelled => format!("{code} is {}", brief.state.as_str()),
     }
 }
 

@@ -9,6 +9,7 @@ use axum::{
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use http::{HeaderMap, StatusCode, header};
+use http_body_util::LengthLimitError;
 
 use super::{
     answer::{self, Asker},
@@ -18,7 +19,11 @@ use super::{
 };
 use crate::{
     broker::HttpError,
-    mcp::{Malformed, Message, Meta},
+    mcp::{
+        Malformed, Message, Meta,
+        sse::{Event, Splitter},
+    },
+    upstream::BrokenReply,
 };
 
 /// One element: what it asks for and its bytes, or its answer already.
@@ -84,24 +89,43 @@ pub(super) async fn answer(visit: Visit, elements: Vec<Element>) -> Response {
     reply::events(HeaderMap::new(), Body::from_stream(stream::select_all(answers)))
 }
 
-/// One element's whole answer, as events.
+/// One element's whole answer, as events; ids of its stream mean nothing in the one it becomes part of.
 async fn as_events(visit: Visit, element: Element) -> stream::BoxStream<'static, Result<Bytes, axum::Error>> {
+    let most = visit.server.largest_answer();
     let response = match element.errand {
         Ok(errand) => gate::run(visit, errand, element.body).await,
         Err(refusal) => *refusal,
     };
     let kind = response.headers().get(header::CONTENT_TYPE);
     if kind.is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream")) {
-        return response.into_body().into_data_stream().boxed();
+        let mut splitter = Splitter::new(most);
+        let parts = response.into_body().into_data_stream();
+        return parts
+            .map(move |part| {
+                let events = splitter.push(&part?).map_err(axum::Error::new)?;
+                Ok(events.into_iter().flat_map(Event::without_id).collect::<Vec<_>>().into())
+            })
+            .boxed();
     }
     let (status, headers) = (response.status(), response.headers().clone());
-    let whole = to_bytes(response.into_body(), usize::MAX).await;
-    let event = whole.map(|body| match element.asker {
+    let event = match (to_bytes(response.into_body(), most).await, element.asker) {
         // Its status cannot be shown here.
-        Some(asker) if !status.is_success() && !reply::is_response(&body) => {
+        (Ok(body), Some(asker)) if !status.is_success() && !reply::is_response(&body) => {
             reply::event(&answer::http_error(&HttpError { status, headers, body }, None, None, &asker))
         }
-        Some(_) | None => reply::event(&body),
-    });
-    stream::once(std::future::ready(event)).boxed()
+        (Ok(body), _) => reply::event(&body),
+        // The other elements have the same stream: it goes on.
+        (Err(why), Some(asker)) => reply::event(&reply::broken(&asker, &broke(why, most))),
+        (Err(_), None) => Bytes::new(),
+    };
+    stream::once(std::future::ready(Ok(event))).boxed()
+}
+
+fn broke(why: axum::Error, most: usize) -> BrokenReply {
+    let why = why.into_inner();
+    if why.is::<LengthLimitError>() {
+        return BrokenReply::TooLarge(most);
+    }
+    let words = why.to_string();
+    why.downcast().map_or(BrokenReply::Broken(words), |why| *why)
 }

@@ -8,12 +8,13 @@ use tokio::time::Instant;
 use super::reply;
 use crate::mcp::{self, Message, patch::Edits};
 
-/// The beats of one stream, and the progress values that were used so far.
+/// The beats of one stream, and the progress values that were said here.
 #[derive(Debug)]
 pub(super) struct Beats {
     every: Duration,
     next: Instant,
     said: u32,
+    /// The highest value of ours, lifted ones included.
     progress: f64,
 }
 
@@ -39,20 +40,23 @@ impl Beats {
         mcp::answer::progress(token, self.said, words)
     }
 
-    /// The server's progress with a higher value, when it would go backwards; `None`: as it is.
+    /// The server's progress with a higher value, when it would go back below what was said here;
+    /// `None`: as it is.
     pub(super) fn lifted(&mut self, message: &[u8]) -> Option<Vec<u8>> {
+        if self.said == 0 {
+            return None;
+        }
         let Some(Message::Notification(notification)) = reply::read(message) else { return None };
         if notification.method != "notifications/progress" {
             return None;
         }
         let value: f64 = notification.params?.get("progress")?.as_str().parse().ok()?;
         if value > self.progress {
-            self.progress = value;
             return None;
         }
         self.progress += 1e-6;
         let mut edits = Edits::of(notification.raw);
-        edits.set(&["params", "progress"], &self.progress.to_string());
+        edits.set(&["params", "progress"], &format!("{:.6}", self.progress));
         Some(edits.apply())
     }
 }
@@ -68,13 +72,23 @@ mod tests {
     }
 
     #[test]
-    fn the_servers_progress_is_lifted_only_when_it_would_go_backwards() {
-        let mut beats = Beats { progress: 0.000_003, ..Beats::new(Duration::ZERO) };
+    fn the_servers_progress_is_lifted_only_when_it_would_go_back_below_ours() {
+        let mut beats = Beats { progress: 0.000_003, said: 3, ..Beats::new(Duration::ZERO) };
         let lifted = beats.lifted(progress("0").as_bytes()).unwrap();
         assert_eq!(String::from_utf8(lifted).unwrap(), progress("0.000004"));
-        assert_eq!(beats.lifted(progress("1").as_bytes()), None);
-        assert_eq!(beats.lifted(progress("2.50").as_bytes()), None);
-        assert!(beats.lifted(progress("2.5").as_bytes()).is_some());
+        let lifted = beats.lifted(progress("0").as_bytes()).unwrap();
+        assert_eq!(String::from_utf8(lifted).unwrap(), progress("0.000005"));
+        for its_own in ["1", "2.50", "2.5", "0.5"] {
+            assert_eq!(beats.lifted(progress(its_own).as_bytes()), None, "{its_own}");
+        }
         assert_eq!(beats.lifted(br#"{"jsonrpc":"2.0","method":"notifications/message"}"#), None);
+    }
+
+    #[test]
+    fn where_nothing_was_said_here_the_servers_progress_is_its_own() {
+        let mut beats = Beats::new(Duration::ZERO);
+        for value in ["0", "-1", "5", "5"] {
+            assert_eq!(beats.lifted(progress(value).as_bytes()), None, "{value}");
+        }
     }
 }

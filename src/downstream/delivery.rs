@@ -75,7 +75,9 @@ pub(super) async fn recall(door: &Door, outcome: Outcome, ask: Box<Ask>) -> Subm
 pub(super) fn to_deliver(outcome: &Outcome) -> Option<CallId> {
     let call = outcome.call.as_ref()?;
     match &outcome.end {
-        End::Ticket | End::Refused { .. } | End::Unavailable | End::Limit { .. } => None,
+        End::Ticket | End::ComeBack { .. } | End::Refused { .. } | End::Unavailable | End::Limit { .. } => {
+            None
+        }
         End::Completed { .. }
         | End::CompletedNotKept { .. }
         | End::PolicyDenied { .. }

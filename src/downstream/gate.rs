@@ -3,10 +3,7 @@
 //! Sorting borrows the body and decides by it alone; what it finds is owned, so that nothing of a large
 //! body is kept while a call waits.
 
-use std::{
-    ops::Range,
-    sync::{Arc, atomic::Ordering},
-};
+use std::{ops::Range, sync::atomic::Ordering};
 
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
@@ -17,14 +14,17 @@ use super::{
     delivery::recall,
     http::Visit,
     lines::Leave,
-    listen, modern, relay, reply,
+    listen, modern,
+    passing::{may_pass_unlisted, passing, refuse_stopped, require_session},
+    relay, reply, tasks,
+    tools::Sieve,
+    versions,
     wait::{self, Thread},
 };
 use crate::{
-    broker::{Ask, Live, Rules, Submission},
+    broker::{Ask, End, Live, Outcome, Submission},
     call::{AttachKind, ClientInfo, Era},
-    mcp::{Class, Json, Malformed, Message, Meta, Passthrough, Route, ToolCall, Version, methods},
-    policy::Reads,
+    mcp::{Json, Malformed, Message, Meta, Passthrough, Route, ToolCall, methods},
     upstream::Outbound,
 };
 
@@ -35,12 +35,20 @@ pub(super) enum Errand {
     DropCall {
         tool: String,
     },
+    /// A `tools/call` of a version that we do not know.
+    Unsupported {
+        requested: String,
+        asker: Asker,
+    },
     Initialize(Passthrough, Bytes, ClientInfo),
     ListTools(Passthrough, Asker),
+    Discover(Passthrough, Asker),
     /// `subscriptions/listen`: a stream without an end of its own.
     Subscribe(Passthrough, Asker),
     /// `notifications/cancelled` for the request with this id, as written.
     Cancel(Passthrough, Box<str>),
+    /// About a task that was given here.
+    Task(Passthrough, tasks::Wish, Box<str>, Asker),
     Relay(Passthrough, Option<Asker>),
 }
 
@@ -52,11 +60,15 @@ pub(super) struct Wanted {
     pub asker: Asker,
     pub client: ClientInfo,
     pub live: Live,
+    /// Why it is refused when it is not allowed outright.
+    pub unseen: Option<modern::Fault>,
     /// The response is this call's own: its stream can be resumed.
     pub alone: bool,
+    /// The `requestState` that was given here, when it comes back.
+    pub lap: Option<Box<str>>,
 }
 
-type Refusal = Box<Response>;
+pub(super) type Refusal = Box<Response>;
 
 /// Bytes of a request's id, as written.
 const LONGEST_ID: usize = 1024;
@@ -67,17 +79,7 @@ const LONGEST_NAME: usize = 128;
 pub(super) fn sort(visit: &Visit, message: &Message<'_>, body: &Bytes) -> Result<Errand, Refusal> {
     let meta = Meta::of(message.params());
     let version = modern::version(visit.said_version(), &meta);
-    if message.id().is_some_and(|id| id.as_str().len() > LONGEST_ID) {
-        let why = Malformed::Envelope { why: "an `id` of more than 1024 bytes", id: None };
-        return Err(answer::malformed(&why).into());
-    }
-    if let Message::Request(request) = message
-        && !request.is_2_0
-    {
-        let id = Some(request.id.as_str().to_owned());
-        let why = Malformed::Envelope { why: "`jsonrpc` must be \"2.0\"", id };
-        return Err(answer::malformed(&why).into());
-    }
+    check_envelope(message)?;
     let asker = message.id().map(|id| Asker { id: owned(id), modern: version.is_modern() });
     let route = methods::route(version, message);
     if version.is_modern() && visit.server.speaks_sse() {
@@ -106,6 +108,22 @@ pub(super) fn sort(visit: &Visit, message: &Message<'_>, body: &Bytes) -> Result
     }
 }
 
+/// What holds for every message, whoever answers it.
+pub(super) fn check_envelope(message: &Message<'_>) -> Result<(), Refusal> {
+    if message.id().is_some_and(|id| id.as_str().len() > LONGEST_ID) {
+        let why = Malformed::Envelope { why: "an `id` of more than 1024 bytes", id: None };
+        return Err(answer::malformed(&why).into());
+    }
+    if let Message::Request(request) = message
+        && !request.is_2_0
+    {
+        let id = Some(request.id.as_str().to_owned());
+        let why = Malformed::Envelope { why: "`jsonrpc` must be \"2.0\"", id };
+        return Err(answer::malformed(&why).into());
+    }
+    Ok(())
+}
+
 /// Does what was asked. Everything but the call is boxed: an allowed call carries no room for it.
 pub(super) async fn run(visit: Visit, errand: Errand, body: Bytes) -> Response {
     match errand {
@@ -120,22 +138,35 @@ pub(super) async fn run(visit: Visit, errand: Errand, body: Bytes) -> Response {
             );
             StatusCode::ACCEPTED.into_response()
         }
+        Errand::Unsupported { requested, asker } => {
+            Box::pin(versions::unsupported(&visit, &requested, &asker)).await
+        }
         Errand::Initialize(pass, id, client) => {
             Box::pin(relay::initialize(visit, pass, body, id, client)).await
         }
-        Errand::ListTools(pass, asker) => Box::pin(relay::list_tools(visit, pass, body, asker)).await,
+        Errand::ListTools(pass, asker) => {
+            let sieve = Sieve::of(&visit, asker.modern);
+            Box::pin(relay::sieved(visit, pass, body, asker, sieve)).await
+        }
+        Errand::Discover(pass, asker) => {
+            let sieve = Sieve::of_discover(&visit);
+            Box::pin(relay::sieved(visit, pass, body, asker, sieve)).await
+        }
         Errand::Subscribe(pass, asker) => Box::pin(listen::subscribe(visit, pass, body, asker)).await,
         Errand::Cancel(pass, id) => match cancel(&visit, &id) {
             Leave::Heard => StatusCode::ACCEPTED.into_response(),
             Leave::PassOn => Box::pin(relay::message(visit, pass, body, None)).await,
         },
+        Errand::Task(pass, wish, id, asker) => {
+            Box::pin(tasks::tell(visit, (pass, body), wish, &id, asker)).await
+        }
         Errand::Relay(pass, asker) => Box::pin(relay::message(visit, pass, body, asker)).await,
     }
 }
 
 fn cancel(visit: &Visit, id: &str) -> Leave {
     let Some(session) = &visit.session else { return Leave::PassOn };
-    visit.door.inner.lines.cancel(&session.id, id)
+    visit.door.inner.lines.cancel(&session.whose, id)
 }
 
 // ── tools/call ────────────────────────────────────────────────────────
@@ -150,11 +181,13 @@ fn call(visit: &Visit, message: &Message<'_>, body: &Bytes, asker: Asker) -> Res
             "invalid tools/call: a tool's name has 1 to 128 characters, each of A-Z a-z 0-9 `_` `.` `-` `/`",
         ));
     }
-    if let Err(fault) = modern::check(&visit.headers, &call) {
-        let modern::Fault { code, message, data } = fault;
-        let refusal = answer::error(StatusCode::BAD_REQUEST, &asker.id, code, &message, data.as_deref());
-        return Err(refusal.into());
-    }
+    let unseen = match modern::check(&visit.headers, &call) {
+        Ok(unseen) => unseen,
+        Err(modern::Fault { requested: Some(requested), .. }) => {
+            return Ok(Errand::Unsupported { requested, asker });
+        }
+        Err(fault) => return Err(mismatch(&fault, &asker).into()),
+    };
     let most = visit.door.inner.settings.max_arguments;
     if let Some(size) = call.arguments.map(|a| a.as_str().len()).filter(|size| *size > most) {
         return Err(invalid(&format!("the arguments have {size} bytes; at most {most} are accepted")));
@@ -165,8 +198,10 @@ fn call(visit: &Visit, message: &Message<'_>, body: &Bytes, asker: Asker) -> Res
         input_responses: call.input_responses.and_then(|json| json.span_in(body)),
         client: client_of(visit, &call.meta),
         live: live(&call.meta, &asker),
+        unseen,
         asker,
         alone: true,
+        lap: lap(visit, call.request_state),
     })))
 }
 
@@ -175,7 +210,7 @@ async fn submit(visit: Visit, wanted: Wanted, body: Bytes) -> Response {
     if door.closing.is_cancelled() {
         return answer::draining(&wanted.asker.id);
     }
-    let Wanted { tool, arguments, input_responses, asker, client, mut live, alone } = wanted;
+    let Wanted { tool, arguments, input_responses, asker, client, mut live, unseen, alone, lap } = wanted;
     let patience = door.settings.patience(&client, live.progress_token.is_some());
     let ask = Ask {
         grant: visit.grant.clone(),
@@ -188,9 +223,17 @@ async fn submit(visit: Visit, wanted: Wanted, body: Bytes) -> Response {
         body: body.clone(),
         arguments,
         input_responses,
+        unseen: unseen.is_some(),
         kind: AttachKind::Line,
     };
     let name = ask.tool.clone();
+    if let Some(state) = lap {
+        let rungs = door.settings.rungs(&ask.client, asker.modern, patience);
+        let returned = Box::pin(door.broker.returned(ask, state)).await;
+        let headers = modern::headers_of_call(&visit.headers, &name, asker.modern);
+        let live = Live { headers, ..live };
+        return Box::pin(wait::returned(visit, returned, asker, live, (patience, rungs))).await;
+    }
     let mut submission = door.broker.submit(ask).await;
     if let Submission::Recalled(outcome, ask) = submission {
         submission = Box::pin(recall(&visit.door, outcome, ask)).await;
@@ -205,16 +248,32 @@ async fn submit(visit: Visit, wanted: Wanted, body: Bytes) -> Response {
                 Err(error) => wait::told_at_once(&visit, &answer::unsent(error), &asker),
             }
         }
+        Submission::Unseen => match unseen {
+            Some(fault) => mismatch(&fault, &asker),
+            None => wait::told_at_once(&visit, &Outcome::unrecorded(End::Unavailable), &asker),
+        },
         Submission::Hidden => answer::json_with(StatusCode::OK, answer::unknown_tool(&name, &asker)),
         Submission::Settled(outcome) => wait::told_at_once(&visit, &outcome, &asker),
         Submission::Recalled(outcome, _) => wait::recalled(&visit, &outcome, &asker),
         Submission::Waiting(waiter) => {
             live.headers = modern::headers_of_call(&visit.headers, &name, asker.modern);
+            let mut rungs = door.settings.rungs(&waiter.now().request.client, asker.modern, patience);
+            rungs.task = asker.modern && tasks::declared_in(&body);
             drop((body, name));
             let thread = Thread::of(&visit, &asker).filter(|_| alone);
-            Box::pin(wait::hold(visit, waiter, asker, live, (patience, thread))).await
+            Box::pin(wait::hold(visit, waiter, asker, live, (patience, thread, rungs))).await
         }
     }
+}
+
+fn mismatch(fault: &modern::Fault, asker: &Asker) -> Response {
+    answer::error(StatusCode::BAD_REQUEST, &asker.id, fault.code, &fault.message, None)
+}
+
+/// A state of ours that comes back; a server's own is the server's.
+fn lap(visit: &Visit, state: Option<Json<'_>>) -> Option<Box<str>> {
+    let state = state?.string()?;
+    visit.door.inner.broker.is_ours(&state).then(|| state.into())
 }
 
 /// What of a call belongs to this try of it only.
@@ -237,7 +296,7 @@ fn is_tool_name(name: &str) -> bool {
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-' | b'/'))
 }
 
-fn cut(text: &str) -> String {
+pub(super) fn cut(text: &str) -> String {
     text.chars().take(LONGEST_NAME).collect()
 }
 
@@ -252,105 +311,7 @@ fn client_of(visit: &Visit, meta: &Meta<'_>) -> ClientInfo {
     }
 }
 
-// ── everything else ───────────────────────────────────────────────────
-
-fn passing(
-    visit: &Visit,
-    message: &Message<'_>,
-    class: Class,
-    pass: Passthrough,
-    asker: Option<Asker>,
-) -> Result<Errand, Refusal> {
-    let method = message.method().unwrap_or_default();
-    if !may_use(visit, method) {
-        return Err(not_found(method, asker.as_ref()));
-    }
-    if asker.is_none() && !method.starts_with("notifications/") {
-        // A request without an id: nobody could be answered, so nothing is asked.
-        return Err(StatusCode::ACCEPTED.into_response().into());
-    }
-    match (class, asker) {
-        (Class::Protocol, Some(asker)) if method == "initialize" => {
-            Ok(Errand::Initialize(pass, asker.id, announced(message.params())))
-        }
-        (Class::Protocol, None) if method == "notifications/cancelled" => {
-            let id = message.params().and_then(|params| params.get("requestId"));
-            Ok(Errand::Cancel(pass, id.map_or("", Json::as_str).into()))
-        }
-        (Class::Protocol, Some(asker)) if method == "subscriptions/listen" => {
-            Ok(Errand::Subscribe(pass, asker))
-        }
-        (Class::Protocol, asker) => Ok(Errand::Relay(pass, asker)),
-        (Class::List, Some(asker)) if method == "tools/list" => Ok(Errand::ListTools(pass, asker)),
-        (Class::List | Class::Read, asker) => Ok(Errand::Relay(pass, asker)),
-        (Class::Call, asker) => Err(not_found(method, asker.as_ref())),
-    }
-}
-
-/// `clientInfo` of an `initialize`.
-fn announced(params: Option<Json<'_>>) -> ClientInfo {
-    let said = |name: &str| {
-        let value = params?.at(&["clientInfo", name])?.string()?;
-        Some(cut(&value))
-    };
-    ClientInfo { name: said("name").unwrap_or_default(), version: said("version").unwrap_or_default() }
-}
-
-/// A request of a legacy session server needs its session before anyone is asked about it.
-fn require_session(visit: &Visit, version: Version, message: &Message<'_>) -> Result<(), Refusal> {
-    if version.is_modern() || visit.session.is_some() || message.method() == Some("initialize") {
-        return Ok(());
-    }
-    if visit.is_piped() || visit.door.inner.sessions.keeps(visit.server.name()) {
-        let id = message.id().map_or("null", Json::as_str);
-        let text = "the header Mcp-Session-Id is missing: initialize first";
-        let refusal =
-            answer::error(StatusCode::BAD_REQUEST, id.as_bytes(), code::INVALID_REQUEST, text, None);
-        return Err(refusal.into());
-    }
-    Ok(())
-}
-
-/// Of what is stopped nothing reaches the server but signs of life; `tools/call` is refused on the ledger.
-fn refuse_stopped(visit: &Visit, message: &Message<'_>, asker: Option<&Asker>) -> Result<(), Refusal> {
-    if matches!(message.method(), Some("ping" | "notifications/cancelled" | "notifications/initialized")) {
-        return Ok(());
-    }
-    let Some(reason) = visit.door.inner.broker.stopped(&visit.grant, visit.server.name()) else {
-        return Ok(());
-    };
-    let (Some(asker), Some(_)) = (asker, message.method()) else {
-        return Err(StatusCode::ACCEPTED.into_response().into());
-    };
-    let text = answer::stopped(&reason);
-    Err(answer::error(StatusCode::OK, &asker.id, code::INTERNAL, &text, None).into())
-}
-
-/// May the agent use this part of the server (`resources/*`, `prompts/*`, `tasks/*`)? The policies say.
-fn may_use(visit: &Visit, method: &str) -> bool {
-    let parts: &[Reads] = match method.split_once('/') {
-        Some(("resources", _)) => &[Reads::Resources],
-        Some(("prompts", _)) => &[Reads::Prompts],
-        Some(("completion", _)) => &[Reads::Resources, Reads::Prompts],
-        // They name, read and end what calls of others may have begun: as a method that nobody knows.
-        Some(("tasks", _)) => return may_pass_unlisted(visit, method),
-        _ => return true,
-    };
-    let rules = visit.door.inner.broker.rules();
-    let policies = rules.of(&visit.grant.name, visit.server.name());
-    !policies.is_empty() && parts.iter().any(|part| policies.iter().all(|policy| policy.allows_reads(*part)))
-}
-
-fn may_pass_unlisted(visit: &Visit, method: &str) -> bool {
-    if visit.grant.settings.methods.iter().any(|listed| listed == method) {
-        return true;
-    }
-    let rules: Arc<Rules> = visit.door.inner.broker.rules();
-    let policies = rules.of(&visit.grant.name, visit.server.name());
-    !policies.is_empty() && policies.iter().all(|policy| policy.default_allows_unknown_methods())
-}
-
-fn not_found(method: &str, asker: Option<&Asker>) -> Refusal {
+pub(super) fn not_found(method: &str, asker: Option<&Asker>) -> Refusal {
     let Some(asker) = asker else { return StatusCode::ACCEPTED.into_response().into() };
     let status = if asker.modern { StatusCode::NOT_FOUND } else { StatusCode::OK };
     let text = format!("Method not found: {method}");
@@ -358,6 +319,6 @@ fn not_found(method: &str, asker: Option<&Asker>) -> Refusal {
 }
 
 /// A copy of its own: a slice would keep the whole body alive.
-fn owned(json: Json<'_>) -> Bytes {
+pub(super) fn owned(json: Json<'_>) -> Bytes {
     Bytes::copy_from_slice(json.as_str().as_bytes())
 }

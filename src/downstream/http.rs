@@ -16,7 +16,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use tokio::time::timeout;
 
-use super::{Door, Peer, answer, batch, gate, listen, relay, session::Session, sse};
+use super::{Door, Peer, access, answer, batch, gate, listen, relay, session::Session, sse};
 use crate::{
     identity::Grant,
     mcp::{Frame, Version, header as mcp_header},
@@ -26,9 +26,9 @@ use crate::{
 /// A body that takes longer is a connection held for nothing.
 const SLOWEST: Duration = Duration::from_secs(30);
 
-/// `/mcp/{server}` and what lies below it, all methods.
+/// `/mcp`, `/mcp/{server}` and what lies below it, all methods.
 pub fn routes(door: Door) -> Router {
-    Router::new().route("/mcp/{*server}", any(enter)).with_state(door)
+    Router::new().route("/mcp/{*server}", any(enter)).route("/mcp", any(enter_joined)).with_state(door)
 }
 
 /// One request whose sender is known and may speak to the server.
@@ -73,6 +73,11 @@ async fn enter(State(door): State<Door>, Path(server): Path<String>, request: Re
     door.answer(&server, request, peer).await
 }
 
+async fn enter_joined(State(door): State<Door>, request: Request) -> Response {
+    let peer = request.extensions().get().cloned();
+    door.answer_joined(request, peer).await
+}
+
 impl Door {
     /// Answers one request to `/mcp/{server}`, where `server` may go on with `/sse` or `/sse/{key}`. The
     /// accept loop comes here at once; the router is for whoever nests the door elsewhere.
@@ -85,21 +90,26 @@ impl Door {
             return Box::pin(sse::answer(self, server, path, request, peer)).await;
         }
         let (parts, body) = request.into_parts();
-        match admit(self.clone(), server, parts.headers, peer) {
+        let grant = match who(self, server, &parts.headers).await {
+            Ok(grant) => grant,
+            Err(refusal) => return *refusal,
+        };
+        match admit(self.clone(), server, grant, parts.headers, peer) {
             Ok(visit) => enact(visit, parts.method, body).await,
             Err(refusal) => *refusal,
         }
     }
 
-    /// The same for a message that came with others of one stream.
+    /// The same for a message that came with others of one stream, of an agent that is known.
     pub(super) async fn answer_on_stream(
         &self,
         server: &str,
+        grant: Arc<Grant>,
         request: http::Request<Full<Bytes>>,
         peer: Option<Peer>,
     ) -> Response {
         let (parts, body) = request.into_parts();
-        match admit(self.clone(), server, parts.headers, peer) {
+        match admit(self.clone(), server, grant, parts.headers, peer) {
             Ok(visit) => enact(Visit { on_stream: true, ..visit }, parts.method, body).await,
             Err(refusal) => *refusal,
         }
@@ -119,27 +129,35 @@ where
         Method::GET => Box::pin(listen::listen(visit)).await,
         Method::DELETE => Box::pin(relay::end(visit)).await,
         _ => {
-            let mut refusal = answer::refuse(StatusCode::METHOD_NOT_ALLOWED, "use POST, GET or DELETE");
-            refusal.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST, GET, DELETE"));
+            // 2026-07-28 knows no streams to listen on and no sessions.
+            let modern = visit.said_version().and_then(Version::parse).is_some_and(Version::is_modern);
+            let verbs = if modern { "POST" } else { "POST, GET, DELETE" };
+            let mut refusal = answer::refuse(StatusCode::METHOD_NOT_ALLOWED, &format!("use {verbs}"));
+            refusal.headers_mut().insert(header::ALLOW, HeaderValue::from_static(verbs));
             refusal
         }
     }
 }
 
-/// Host, Origin, token, server, session: in this order.
+/// Host, Origin, token: in this order. Only what is no grant's token may be an access token. `server` is
+/// empty at the endpoint that joins all.
+pub(super) async fn who(door: &Door, server: &str, headers: &HeaderMap) -> Result<Arc<Grant>, Box<Response>> {
+    check_site(door, headers)?;
+    let token = bearer(headers);
+    match token.and_then(|token| door.inner.broker.identity().grant(token)) {
+        Some(grant) => Ok(grant),
+        None => Box::pin(access::grant(door, server, token)).await,
+    }
+}
+
+/// Server, headers, session: in this order.
 pub(super) fn admit(
     door: Door,
     server: &str,
+    grant: Arc<Grant>,
     headers: HeaderMap,
     peer: Option<Peer>,
 ) -> Result<Visit, Box<Response>> {
-    check_site(&door, &headers)?;
-    let Some(grant) = bearer(&headers).and_then(|token| door.inner.broker.identity().grant(token)) else {
-        let text = "no valid token: send `Authorization: Bearer <agent's token>`";
-        let mut refusal = answer::refuse(StatusCode::UNAUTHORIZED, text);
-        refusal.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-        return Err(refusal.into());
-    };
     let found = door.inner.broker.upstreams().server(server).filter(|_| grant.reaches(server));
     let Some(server) = found else {
         let text = format!("there is no server {server:?} for this token");
@@ -150,7 +168,7 @@ pub(super) fn admit(
     Ok(Visit { door, grant, server, session, headers, peer, on_stream: false })
 }
 
-fn check_site(door: &Door, headers: &HeaderMap) -> Result<(), Box<Response>> {
+pub(super) fn check_site(door: &Door, headers: &HeaderMap) -> Result<(), Box<Response>> {
     let settings = &door.inner.settings;
     if !text(headers, header::HOST.as_str()).is_some_and(|host| settings.accepts_host(host)) {
         return Err(answer::refuse(StatusCode::FORBIDDEN, "this Host is not allowed").into());
@@ -163,7 +181,7 @@ fn check_site(door: &Door, headers: &HeaderMap) -> Result<(), Box<Response>> {
 }
 
 /// We read the first of two, a server may read the last.
-fn check_headers(headers: &HeaderMap) -> Result<(), Box<Response>> {
+pub(super) fn check_headers(headers: &HeaderMap) -> Result<(), Box<Response>> {
     for name in headers.keys().filter(|name| name.as_str().starts_with("mcp-")) {
         let mut values = headers.get_all(name).iter();
         let first = values.next();
@@ -217,7 +235,7 @@ where
     }
 }
 
-async fn post(visit: Visit, body: Bytes) -> Response {
+pub(super) async fn post(visit: Visit, body: Bytes) -> Response {
     let sorted = match Frame::parse(&body, &visit.door.limits()) {
         Ok(Frame::One(message)) => gate::sort(&visit, &message, &body),
         Ok(Frame::Batch(messages)) => match batch::split(&visit, &messages, &body) {

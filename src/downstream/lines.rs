@@ -2,12 +2,14 @@
 //! while that request waits here.
 //!
 //! Only requests of a session have a line here: without one, two clients of the same grant may use the same id.
+//! Servers choose the ids of their sessions, so two may choose the same: a session is meant with its server
+//! and its grant.
 
 use std::{
     collections::HashMap,
     sync::{
         Arc, Mutex, PoisonError, Weak,
-        atomic::{AtomicU8, AtomicU32, Ordering},
+        atomic::{AtomicU8, Ordering},
     },
 };
 
@@ -15,7 +17,15 @@ use tokio::sync::{Notify, oneshot};
 
 use super::wait::Wait;
 
-type Key = (Arc<str>, Box<str>);
+type Key = (Arc<Whose>, Box<str>);
+
+/// A session among all those of all servers.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(super) struct Whose {
+    pub server: String,
+    pub grant: String,
+    pub session: Arc<str>,
+}
 
 /// The waiting requests of all sessions.
 #[derive(Clone, Debug, Default)]
@@ -33,7 +43,7 @@ pub(super) struct Line {
 struct Place {
     phase: AtomicU8,
     /// The number of its stream; 0: none that can be resumed.
-    stream: AtomicU32,
+    stream: Mutex<u128>,
     stirred: Notify,
     heir: Mutex<Option<Heir>>,
 }
@@ -65,7 +75,7 @@ const LEFT: u8 = 2;
 
 impl Lines {
     /// `session` and the request's id as written.
-    pub(super) fn take(&self, session: Option<&Arc<str>>, id: &str) -> Line {
+    pub(super) fn take(&self, session: Option<&Arc<Whose>>, id: &str) -> Line {
         let place = Arc::<Place>::default();
         let key = session.map(|session| (session.clone(), Box::from(id)));
         if let Some(key) = &key {
@@ -75,7 +85,7 @@ impl Lines {
     }
 
     /// `notifications/cancelled` came for this request.
-    pub(super) fn cancel(&self, session: &Arc<str>, id: &str) -> Leave {
+    pub(super) fn cancel(&self, session: &Arc<Whose>, id: &str) -> Leave {
         let place = self.lock().get(&(session.clone(), Box::from(id))).and_then(Weak::upgrade);
         let Some(place) = place else { return Leave::PassOn };
         let was = place.phase.swap(LEFT, Ordering::SeqCst);
@@ -86,12 +96,12 @@ impl Lines {
     /// Asks whoever holds that stream of this request for it; `None`: nobody does.
     pub(super) fn ask(
         &self,
-        session: &Arc<str>,
+        session: &Arc<Whose>,
         id: &str,
-        stream: u32,
+        stream: u128,
     ) -> Option<oneshot::Receiver<Box<Wait>>> {
         let place = self.lock().get(&(session.clone(), Box::from(id))).and_then(Weak::upgrade)?;
-        if stream == 0 || place.stream.load(Ordering::SeqCst) != stream {
+        if stream == 0 || *place.stream.lock().unwrap_or_else(PoisonError::into_inner) != stream {
             return None;
         }
         let (heir, wait) = oneshot::channel();
@@ -126,8 +136,8 @@ impl Line {
     }
 
     /// Its stream has this number from here on.
-    pub(super) fn opens(&self, stream: u32) {
-        self.place.stream.store(stream, Ordering::SeqCst);
+    pub(super) fn opens(&self, stream: u128) {
+        *self.place.stream.lock().unwrap_or_else(PoisonError::into_inner) = stream;
     }
 
     pub(super) fn has_left(&self) -> bool {
@@ -161,25 +171,33 @@ impl Drop for Line {
 mod tests {
     use super::*;
 
+    fn whose(server: &str, grant: &str, session: &str) -> Arc<Whose> {
+        Arc::new(Whose { server: server.into(), grant: grant.into(), session: session.into() })
+    }
+
     #[test]
     fn a_cancel_is_heard_by_the_request_it_names_and_by_no_other() {
-        let (lines, session): (Lines, Arc<str>) = (Lines::default(), "s1".into());
+        let (lines, session): (Lines, Arc<Whose>) = (Lines::default(), whose("rig", "bot", "s1"));
         let (mine, other) = (lines.take(Some(&session), "1"), lines.take(Some(&session), "2"));
         assert_eq!(lines.cancel(&session, "1"), Leave::Heard);
         assert!(mine.has_left());
         assert!(!other.has_left());
-        assert_eq!(lines.cancel(&"s2".into(), "2"), Leave::PassOn);
+        for other in [whose("rig", "bot", "s2"), whose("rig", "eve", "s1"), whose("other", "bot", "s1")] {
+            assert_eq!(lines.cancel(&other, "2"), Leave::PassOn);
+        }
     }
 
     #[tokio::test]
     async fn a_stream_is_asked_for_by_its_session_request_and_number() {
-        let (lines, session): (Lines, Arc<str>) = (Lines::default(), "s1".into());
+        let (lines, session): (Lines, Arc<Whose>) = (Lines::default(), whose("rig", "bot", "s1"));
         let line = lines.take(Some(&session), "1");
         assert!(lines.ask(&session, "1", 0).is_none(), "it has no stream yet");
         line.opens(7);
         assert!(lines.ask(&session, "1", 8).is_none());
         assert!(lines.ask(&session, "2", 7).is_none());
-        assert!(lines.ask(&"s2".into(), "1", 7).is_none());
+        assert!(lines.ask(&whose("rig", "bot", "s2"), "1", 7).is_none());
+        assert!(lines.ask(&whose("rig", "eve", "s1"), "1", 7).is_none());
+        assert!(lines.ask(&whose("other", "bot", "s1"), "1", 7).is_none());
         assert!(lines.ask(&session, "1", 7).is_some());
         assert!(matches!(line.stirred(true).await, Stir::Wanted(_)));
         lines.cancel(&session, "1");
@@ -188,7 +206,7 @@ mod tests {
 
     #[test]
     fn a_cancel_after_the_call_was_sent_is_passed_on() {
-        let (lines, session): (Lines, Arc<str>) = (Lines::default(), "s1".into());
+        let (lines, session): (Lines, Arc<Whose>) = (Lines::default(), whose("rig", "bot", "s1"));
         let line = lines.take(Some(&session), "\"a\"");
         assert!(line.sent());
         assert_eq!(lines.cancel(&session, "\"a\""), Leave::PassOn);
@@ -197,7 +215,7 @@ mod tests {
 
     #[test]
     fn a_seat_given_up_is_forgotten_and_one_taken_again_is_kept() {
-        let (lines, session): (Lines, Arc<str>) = (Lines::default(), "s1".into());
+        let (lines, session): (Lines, Arc<Whose>) = (Lines::default(), whose("rig", "bot", "s1"));
         let first = lines.take(Some(&session), "1");
         let second = lines.take(Some(&session), "1");
         drop(first);

@@ -1,17 +1,21 @@
 //! The door for agents: MCP over HTTP, and the bridge that joins it to a client's stdin and stdout.
 //!
 //! Reads down: `http` (who knocks) → `gate` (what they want) → `relay` (what passes unasked), or
-//! `wait` (what a person decides) → `answer` (what the agent is told).
+//! `wait` (what a person decides) → `answer` (what the agent is told). `joined` is one endpoint for all
+//! servers of a grant; it goes through the same gate, server by server.
 
+mod access;
 mod answer;
 mod batch;
 mod beats;
 mod delivery;
 mod gate;
 mod http;
+mod joined;
 mod lines;
 mod listen;
 mod modern;
+mod passing;
 mod peer;
 mod relay;
 mod reply;
@@ -20,7 +24,9 @@ mod settings;
 mod sse;
 mod stage;
 mod stdio;
+mod tasks;
 mod tools;
+mod versions;
 mod wait;
 
 use std::{
@@ -32,6 +38,8 @@ use std::{
 };
 
 pub use self::http::routes;
+pub use access::well_known;
+pub use joined::Separator;
 pub use peer::{Connected, Peer, Watched};
 pub use settings::{DoorSettings, Patience, Until};
 pub use stdio::{StdioError, StdioSettings, join, stdio};
@@ -50,6 +58,7 @@ struct Inner {
     broker: Broker,
     settings: DoorSettings,
     sessions: session::Sessions,
+    joined: joined::Sessions,
     lines: lines::Lines,
     streams: sse::Streams,
     closing: CancellationToken,
@@ -65,10 +74,13 @@ impl Door {
     pub fn new(broker: Broker, settings: DoorSettings) -> Self {
         let idle = Duration::from_secs(settings.session_idle_s);
         let sessions = session::Sessions::new(settings.max_sessions, idle);
+        let joined = joined::Sessions::new(settings.max_sessions, idle);
+        broker.serve_tasks();
         Self {
             inner: Arc::new(Inner {
                 broker,
                 sessions,
+                joined,
                 settings,
                 lines: lines::Lines::default(),
                 streams: sse::Streams::default(),
@@ -91,6 +103,7 @@ impl Door {
     /// Ends sessions that nobody used for long, and their conversations upstream. Called now and then.
     pub async fn sweep(&self) {
         let now = self.inner.broker.clock().now();
+        self.inner.joined.sweep(now);
         for session in self.inner.sessions.sweep(now) {
             session.link.close().await;
         }
@@ -98,6 +111,7 @@ impl Door {
 
     /// Forgets every session: their clients are told to initialize again.
     pub fn forget_sessions(&self) {
+        self.inner.joined.forget_all();
         self.inner.sessions.forget_all();
     }
 

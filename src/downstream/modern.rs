@@ -3,7 +3,6 @@
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use http::{HeaderMap, HeaderValue};
-use serde_json::json;
 
 use super::{answer::code, http::text};
 use crate::mcp::{Json, Kind, Meta, ToolCall, Version, header};
@@ -13,7 +12,8 @@ use crate::mcp::{Json, Kind, Meta, ToolCall, Version, header};
 pub(super) struct Fault {
     pub code: i32,
     pub message: String,
-    pub data: Option<String>,
+    /// The version that is not supported.
+    pub requested: Option<String>,
 }
 
 /// The protocol version that a message is judged by: the header's, else the one in `_meta`, else the
@@ -28,19 +28,21 @@ pub(super) fn version(said: Option<&str>, meta: &Meta<'_>) -> Version {
     }
 }
 
-/// Header and body of a `tools/call` must say the same.
-pub(super) fn check(headers: &HeaderMap, call: &ToolCall<'_>) -> Result<(), Fault> {
+/// Header and body of a `tools/call` must say the same. What may pass only if nobody is asked about the
+/// call is given back as the fault that it is otherwise.
+pub(super) fn check(headers: &HeaderMap, call: &ToolCall<'_>) -> Result<Option<Fault>, Fault> {
     let meta = &call.meta;
     let said = text(headers, header::PROTOCOL_VERSION);
     let inside = meta.protocol_version.as_deref();
-    for version in [said, inside].into_iter().flatten() {
-        if Version::parse(version).is_none() {
-            return Err(unsupported(version));
-        }
+    if let Some(unknown) = [said, inside].into_iter().flatten().find(|v| Version::parse(v).is_none()) {
+        return Err(match (said, inside) {
+            (Some(said), Some(inside)) if said != inside => differs(),
+            (_, _) => unsupported(unknown),
+        });
     }
     let modern = |said: Option<&str>| said.and_then(Version::parse).is_some_and(Version::is_modern);
     if !modern(said) && !modern(inside) {
-        return Ok(());
+        return Ok(None);
     }
     if said.is_none() {
         return Err(mismatch("the header MCP-Protocol-Version is missing".into()));
@@ -49,25 +51,47 @@ pub(super) fn check(headers: &HeaderMap, call: &ToolCall<'_>) -> Result<(), Faul
         return Err(missing("io.modelcontextprotocol/protocolVersion"));
     }
     if said != inside {
-        return Err(mismatch("MCP-Protocol-Version differs from the version in `_meta`".into()));
+        return Err(differs());
     }
     if meta.client_capabilities.is_none() {
         return Err(missing("io.modelcontextprotocol/clientCapabilities"));
     }
     mirrored(headers, header::METHOD, "Mcp-Method", "tools/call")?;
     mirrored(headers, header::NAME, "Mcp-Name", &call.name)?;
-    let mut params = headers.iter().filter(|(name, _)| name.as_str().starts_with(header::PARAM));
-    match params.find(|(_, value)| !value.to_str().is_ok_and(|said| is_argument(said, call.arguments))) {
-        Some((name, _)) => Err(mismatch(format!("the header {name} is no argument of the body"))),
-        None => Ok(()),
+    unseen(headers, call.arguments)
+}
+
+/// `Mcp-Param-*` that no argument has. Which ones a tool knows is in its schema, which is not read here: a
+/// server checks those it knows and ignores the others, so an allowed call may have them. Nobody would see
+/// them on a card, so a call that people are asked about may not; and no policy would have judged one that
+/// gives an argument of its name another value, so no call may.
+fn unseen(headers: &HeaderMap, arguments: Option<Json<'_>>) -> Result<Option<Fault>, Fault> {
+    let mut unseen = None;
+    for (name, value) in headers {
+        let Some(param) = name.as_str().strip_prefix(header::PARAM) else { continue };
+        if value.to_str().is_ok_and(|said| is_argument(said, arguments)) {
+            continue;
+        }
+        if arguments.is_some_and(|arguments| has_name(param, arguments)) {
+            return Err(mismatch(format!("the header {name} differs from the argument of that name")));
+        }
+        unseen = Some(mismatch(format!(
+            "the header {name} is no argument of the body, and who approves the call would not see it"
+        )));
     }
+    Ok(unseen)
+}
+
+fn has_name(param: &str, json: Json<'_>) -> bool {
+    json.members().any(|member| member.name.eq_ignore_ascii_case(param) || has_name(param, member.value))
+        || json.elements().any(|element| has_name(param, element))
 }
 
 /// The headers that a call goes up with. Method and name are those of the body that was judged, so
 /// that nothing on the way is told of another call; a legacy server has no such headers.
 ///
 /// `Mcp-Param-*` of a call that waited are those of the request that collects it: it joined because its
-/// arguments are the same, and `check` found each value among them.
+/// arguments are the same, and `check` found each value among them (or it was refused as `unseen`).
 pub(super) fn headers_of_call(headers: &HeaderMap, tool: &str, modern: bool) -> HeaderMap {
     let of_call = |name: &str| {
         matches!(name, header::METHOD | header::NAME) || (!modern && name.starts_with(header::PARAM))
@@ -106,6 +130,12 @@ fn is_within(said: &str, json: Json<'_>) -> bool {
     }
 }
 
+/// Method and name of a request that is answered here, as its headers say them too.
+pub(super) fn check_named(headers: &HeaderMap, method: &str, name: &str) -> Result<(), Fault> {
+    mirrored(headers, header::METHOD, "Mcp-Method", method)?;
+    mirrored(headers, header::NAME, "Mcp-Name", name)
+}
+
 fn mirrored(headers: &HeaderMap, name: &str, shown: &str, body: &str) -> Result<(), Fault> {
     let Some(said) = text(headers, name) else {
         return Err(mismatch(format!("the header {shown} is missing")));
@@ -117,7 +147,7 @@ fn mirrored(headers: &HeaderMap, name: &str, shown: &str, body: &str) -> Result<
 }
 
 /// A header value, or the text inside `=?base64?…?=`.
-fn decode(value: &str) -> Option<String> {
+pub(super) fn decode(value: &str) -> Option<String> {
     let Some(inner) = value.strip_prefix("=?base64?").and_then(|v| v.strip_suffix("?=")) else {
         return Some(value.to_owned());
     };
@@ -125,20 +155,22 @@ fn decode(value: &str) -> Option<String> {
 }
 
 fn mismatch(message: String) -> Fault {
-    Fault { code: code::HEADER_MISMATCH, message: format!("Header mismatch: {message}"), data: None }
+    Fault { code: code::HEADER_MISMATCH, message: format!("Header mismatch: {message}"), requested: None }
 }
 
 fn missing(key: &str) -> Fault {
-    Fault { code: code::INVALID_PARAMS, message: format!("`_meta` lacks {key}"), data: None }
+    Fault { code: code::INVALID_PARAMS, message: format!("`_meta` lacks {key}"), requested: None }
+}
+
+fn differs() -> Fault {
+    mismatch("MCP-Protocol-Version differs from the version in `_meta`".into())
 }
 
 fn unsupported(requested: &str) -> Fault {
-    let supported = Version::ALL.map(Version::as_str);
-    let data = json!({"supported": supported, "requested": requested}).to_string();
     Fault {
         code: code::UNSUPPORTED_VERSION,
         message: "Unsupported protocol version".into(),
-        data: Some(data),
+        requested: Some(requested.to_owned()),
     }
 }
 
@@ -151,7 +183,7 @@ mod tests {
 
     const META: &str = r#""_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{}}"#;
 
-    fn checked(headers: &[(&'static str, &'static str)], params: &str) -> Result<(), i32> {
+    fn checked(headers: &[(&'static str, &'static str)], params: &str) -> Result<Option<i32>, i32> {
         let map: HeaderMap = headers
             .iter()
             .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
@@ -162,7 +194,8 @@ mod tests {
         else {
             panic!("a request")
         };
-        check(&map, &ToolCall::parse(message.params()).unwrap()).map_err(|fault| fault.code)
+        let unseen = check(&map, &ToolCall::parse(message.params()).unwrap()).map_err(|fault| fault.code)?;
+        Ok(unseen.map(|fault| fault.code))
     }
 
     #[test]
@@ -170,15 +203,18 @@ mod tests {
         let version = ("mcp-protocol-version", "2026-07-28");
         let method = ("mcp-method", "tools/call");
         let name = ("mcp-name", "run");
-        assert_eq!(checked(&[version, method, name], META), Ok(()));
-        assert_eq!(checked(&[version, method, ("mcp-name", "=?base64?cnVu?=")], META), Ok(()));
+        assert_eq!(checked(&[version, method, name], META), Ok(None));
+        assert_eq!(checked(&[version, method, ("mcp-name", "=?base64?cnVu?=")], META), Ok(None));
         assert_eq!(checked(&[version, method, ("mcp-name", "walk")], META), Err(-32020));
         assert_eq!(checked(&[version, method, ("mcp-name", "=?base64?!?=")], META), Err(-32020));
         assert_eq!(checked(&[version, name], META), Err(-32020));
         assert_eq!(checked(&[method, name], META), Err(-32020));
         assert_eq!(checked(&[("mcp-protocol-version", "2025-06-18"), method, name], META), Err(-32020));
         assert_eq!(checked(&[version, method, name], r#""arguments":{}"#), Err(-32602));
-        assert_eq!(checked(&[("mcp-protocol-version", "2030-01-01"), method, name], META), Err(-32022));
+        let unknown = ("mcp-protocol-version", "2030-01-01");
+        assert_eq!(checked(&[unknown, method, name], META), Err(-32020), "they differ");
+        assert_eq!(checked(&[unknown, method, name], &META.replace("2026-07-28", "2030-01-01")), Err(-32022));
+        assert_eq!(checked(&[unknown], r#""arguments":{}"#), Err(-32022));
     }
 
     #[test]
@@ -187,10 +223,13 @@ mod tests {
             [("mcp-protocol-version", "2026-07-28"), ("mcp-method", "tools/call"), ("mcp-name", "run")];
         let params = format!(r#"{META},"arguments":{{"where":{{"region":"eu"}},"n":1.0}}"#);
         let with = |name, value| checked(&[&call[..], &[(name, value)]].concat(), &params);
-        assert_eq!(with("mcp-param-region", "eu"), Ok(()));
-        assert_eq!(with("mcp-param-n", "1"), Ok(()));
-        assert_eq!(with("mcp-param-region", "=?base64?ZXU=?="), Ok(()));
+        assert_eq!(with("mcp-param-region", "eu"), Ok(None));
+        assert_eq!(with("mcp-param-n", "1"), Ok(None));
+        assert_eq!(with("mcp-param-region", "=?base64?ZXU=?="), Ok(None));
         assert_eq!(with("mcp-param-region", "us"), Err(-32020));
+        assert_eq!(with("mcp-param-where", "us"), Err(-32020));
+        assert_eq!(with("mcp-param-region", "=?base64?!?="), Err(-32020));
+        assert_eq!(with("mcp-param-new", "us"), Ok(Some(-32020)), "no argument has that name");
     }
 
     #[test]
@@ -211,10 +250,10 @@ mod tests {
 
     #[test]
     fn a_legacy_call_is_not_judged_by_headers_it_does_not_have() {
-        assert_eq!(checked(&[], r#""arguments":{}"#), Ok(()));
+        assert_eq!(checked(&[], r#""arguments":{}"#), Ok(None));
         assert_eq!(
             checked(&[("mcp-protocol-version", "2025-06-18"), ("mcp-name", "x")], r#""arguments":{}"#),
-            Ok(())
+            Ok(None)
         );
     }
 }

@@ -54,6 +54,14 @@ impl Peer {
         let _ = self.0.compare_exchange(OPEN, how, Ordering::AcqRel, Ordering::Acquire);
     }
 
+    /// A reset is told once: to the read or to the write that comes first.
+    fn see<T>(&self, done: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if let Poll::Ready(Err(_)) = &done {
+            self.end(BROKEN);
+        }
+        done
+    }
+
     /// Did the connection break? Then nobody knows what the other end has read. A peer that closes
     /// after its answer has read it: closing with something unread resets the connection.
     #[must_use]
@@ -76,10 +84,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let read = Pin::new(&mut self.stream).poll_read(context, buffer);
-        if let Poll::Ready(Err(_)) = &read {
-            self.end.end(BROKEN);
-        }
-        read
+        self.end.see(read)
     }
 }
 
@@ -89,7 +94,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+        let written = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.end.see(written)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -105,7 +111,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
         context: &mut Context<'_>,
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, parts)
+        let written = Pin::new(&mut self.stream).poll_write_vectored(context, parts);
+        self.end.see(written)
     }
 
     fn is_write_vectored(&self) -> bool {

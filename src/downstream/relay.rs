@@ -40,7 +40,8 @@ pub(super) async fn initialize(
     let asker = Asker { id, modern: false };
     let conversation = Conversation::Session { grant: visit.grant.name.clone() };
     let link = visit.door.inner.broker.upstreams().link(&visit.server, conversation);
-    let reply = match send(&visit, pass, &link, body).await {
+    let out = Outbound::post(body).with_headers_of(&visit.headers);
+    let reply = match visit.door.inner.broker.relay(pass, &link, out).await {
         Ok(reply) => reply,
         Err(why) => return unreachable(&visit, Some(&asker), &why),
     };
@@ -84,9 +85,16 @@ fn too_many(asker: &Asker) -> Response {
     answer::error(StatusCode::SERVICE_UNAVAILABLE, &asker.id, answer::code::INTERNAL, text, None)
 }
 
-/// `tools/list`, without the tools that do not exist for this grant.
-pub(super) async fn list_tools(visit: Visit, pass: Passthrough, body: Bytes, asker: Asker) -> Response {
-    let Some(sieve) = tools::Sieve::of(&visit, asker.modern) else {
+/// `tools/list` without the tools that do not exist for this grant, or `server/discover` with what the door
+/// itself can do for it.
+pub(super) async fn sieved(
+    visit: Visit,
+    pass: Passthrough,
+    body: Bytes,
+    asker: Asker,
+    sieve: Option<tools::Sieve>,
+) -> Response {
+    let Some(sieve) = sieve else {
         return message(visit, pass, body, Some(asker)).await;
     };
     let reply = match send(&visit, pass, &visit.link(), body).await {
@@ -136,7 +144,7 @@ pub(super) async fn relay(
     link: &Link,
     out: Outbound,
 ) -> Result<Reply, SendError> {
-    visit.door.inner.broker.relay(pass, link, out).await
+    visit.door.inner.broker.relay(pass, link, out).await.map(Reply::without_session)
 }
 
 pub(super) fn unreachable(visit: &Visit, asker: Option<&Asker>, why: &SendError) -> Response {

@@ -182,6 +182,14 @@ pub(super) fn is_response(message: &[u8]) -> bool {
     matches!(read(message), Some(Message::Response(_)))
 }
 
+pub(super) fn is_error(message: &[u8]) -> bool {
+    let answer = |message| match message {
+        Message::Response(response) => Some(response.answer),
+        Message::Request(_) | Message::Notification(_) => None,
+    };
+    matches!(read(message).and_then(answer), Some(Answer::Error(_)))
+}
+
 /// What a server sent is read leniently: nothing is decided by it.
 pub(super) fn read(message: &[u8]) -> Option<Message<'_>> {
     let limits = Limits::of_servers(usize::MAX);

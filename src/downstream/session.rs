@@ -11,6 +11,7 @@ use std::{
     time::Duration,
 };
 
+use super::lines::Whose;
 use crate::{
     call::{ClientInfo, Timestamp},
     identity::Grant,
@@ -21,16 +22,18 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Session {
     pub id: Arc<str>,
+    /// With its server and grant: what names it among all.
+    pub whose: Arc<Whose>,
     pub link: Link,
     pub client: ClientInfo,
-    grant: String,
     last_use: AtomicI64,
 }
 
 impl Session {
     pub(super) fn new(id: &str, grant: &Grant, link: Link, client: ClientInfo, now: Timestamp) -> Self {
-        let grant = grant.name.clone();
-        Self { id: id.into(), link, client, grant, last_use: AtomicI64::new(now.0) }
+        let (id, server): (Arc<str>, _) = (id.into(), link.server().name().to_owned());
+        let whose = Arc::new(Whose { server, grant: grant.name.clone(), session: id.clone() });
+        Self { id, whose, link, client, last_use: AtomicI64::new(now.0) }
     }
 }
 
@@ -58,7 +61,7 @@ impl Sessions {
         let share = self.most.div_ceil(2);
         let is_full = |living: &Living| {
             let all = count(living);
-            all >= self.most || (all >= share && count_of(living, &session.grant) >= share)
+            all >= self.most || (all >= share && count_of(living, &session.whose.grant) >= share)
         };
         if is_full(&living) {
             for sessions in living.values_mut() {
@@ -82,7 +85,7 @@ impl Sessions {
     pub(super) fn find(&self, server: &str, id: &str, grant: &Grant, now: Timestamp) -> Option<Arc<Session>> {
         let living = lock(&self.living);
         let session = living.get(server)?.get(id)?;
-        if session.grant != grant.name {
+        if session.whose.grant != grant.name {
             return None;
         }
         session.last_use.store(now.0, Ordering::Relaxed);
@@ -125,7 +128,7 @@ fn count(living: &Living) -> usize {
 }
 
 fn count_of(living: &Living, grant: &str) -> usize {
-    living.values().flat_map(HashMap::values).filter(|session| session.grant == grant).count()
+    living.values().flat_map(HashMap::values).filter(|session| session.whose.grant == grant).count()
 }
 
 /// A poisoned lock still holds a whole map: nothing in here can stop half way.

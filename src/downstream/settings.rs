@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use serde::Deserialize;
 
+use super::Separator;
 use crate::call::ClientInfo;
 
 /// `[mcp]` of the configuration.
@@ -36,10 +37,26 @@ pub struct DoorSettings {
     pub max_sessions: usize,
     /// A legacy session without a message ends after this, s.
     pub session_idle_s: u64,
+    /// On the joined endpoint, between a server's name and its tool's or prompt's.
+    pub joined_separator: Separator,
     /// How long a client is kept waiting before it is told to call again, by `clientInfo.name`.
     pub patience: BTreeMap<String, Patience>,
     /// For every other client, s.
     pub default_patience_s: u64,
+    /// How often a client of 2026-07-28 is told to come back by itself before it is told to call again;
+    /// 0: never.
+    pub laps: u8,
+    /// Clients that are not, by `clientInfo.name`: their clocks run on meanwhile.
+    pub no_laps: Vec<String>,
+}
+
+/// How one call may go on waiting when its line ends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Rungs {
+    /// As a task.
+    pub task: bool,
+    /// So many returns are left, after so many.
+    pub laps: Option<(u8, u8)>,
 }
 
 /// How long one client's own clock lets a call wait.
@@ -81,8 +98,11 @@ impl Default for DoorSettings {
             poll_after_s: 0,
             max_sessions: 20_000,
             session_idle_s: 3_600,
+            joined_separator: Separator::default(),
             patience: patience.map(|(name, patience)| (name.to_owned(), patience)).into(),
             default_patience_s: 50,
+            laps: 8,
+            no_laps: vec!["codex-mcp-client".into()],
         }
     }
 }
@@ -99,6 +119,14 @@ impl DoorSettings {
             Some(Patience::Until(Until::ExpiryWithProgress)) if has_progress_token => None,
             Some(Patience::Until(Until::ExpiryWithProgress)) => default,
         }
+    }
+
+    /// What a waiting call of this client may go on as. Who is not kept waiting at all is not told to come back.
+    pub(super) fn rungs(&self, client: &ClientInfo, modern: bool, patience: Option<Duration>) -> Rungs {
+        let comes_back = modern
+            && patience.is_some_and(|patience| !patience.is_zero())
+            && !self.no_laps.contains(&client.name);
+        Rungs { task: false, laps: (comes_back && self.laps > 0).then_some((self.laps, 0)) }
     }
 
     /// May a request name this Host? A listed name without a port stands for all its ports.

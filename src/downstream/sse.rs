@@ -25,7 +25,7 @@ use tokio_util::task::TaskTracker;
 
 use super::{
     Door, Peer, answer,
-    http::{Visit, admit, bearer, read},
+    http::{Visit, admit, read, who},
     reply,
     stdio::{Joint, Near, take},
 };
@@ -79,7 +79,7 @@ where
     let mut headers = parts.headers;
     // The stream is the session; streamable HTTP's are none of it.
     headers.remove(crate::mcp::header::SESSION_ID);
-    let visit = match admit(door.clone(), server, headers, peer) {
+    let visit = match knock(door, server, headers, peer).await {
         Ok(visit) => visit,
         Err(refusal) => return *refusal,
     };
@@ -102,6 +102,16 @@ where
     }
 }
 
+async fn knock(
+    door: &Door,
+    server: &str,
+    headers: HeaderMap,
+    peer: Option<Peer>,
+) -> Result<Visit, Box<Response>> {
+    let grant = who(door, server, &headers).await?;
+    admit(door.clone(), server, grant, headers, peer)
+}
+
 fn only(method: Method) -> Response {
     let mut refusal = answer::refuse(StatusCode::METHOD_NOT_ALLOWED, &format!("use {method}"));
     if let Ok(allowed) = method.as_str().parse() {
@@ -111,20 +121,18 @@ fn only(method: Method) -> Response {
 }
 
 fn open(visit: &Visit) -> Response {
-    let Visit { door, grant, server, headers, peer, .. } = visit;
+    let Visit { door, grant, server, peer, .. } = visit;
     if let Some(reason) = door.inner.broker.stopped(grant, server.name()) {
         return answer::refuse(StatusCode::FORBIDDEN, &answer::stopped(&reason));
     }
-    let (Some(token), Some(host)) = (bearer(headers), headers.get(header::HOST)) else {
-        return answer::refuse(StatusCode::UNAUTHORIZED, "no token");
-    };
     let (out, messages) = mpsc::channel(QUEUE);
     let name = server.name().to_owned();
-    let near = Near { door: door.clone(), server: name.clone(), host: host.clone(), peer: peer.clone() };
+    let near =
+        Near { door: door.clone(), server: name.clone(), grant: grant.name.clone(), peer: peer.clone() };
     let stream = Arc::new(Stream {
         server: name.clone(),
         grant: grant.name.clone(),
-        joint: Arc::new(Joint::near(near, token.to_owned(), out)),
+        joint: Arc::new(Joint::near(near, out)),
         tasks: TaskTracker::new(),
     });
     let key = BASE64_URL_SAFE_NO_PAD.encode(rand::random::<[u8; 24]>());

@@ -13,6 +13,7 @@ use super::{
     answer::{self, Asker},
     http::Visit,
     reply,
+    tasks::EXTENSION,
 };
 use crate::{
     broker::Rules,
@@ -30,8 +31,18 @@ const FRESH_MS: u64 = 30_000;
 /// Bytes of one event of a listening stream.
 const LARGEST_EVENT: usize = 16 << 20;
 
-/// What is taken out, for whom.
+enum Change {
+    /// Tools are taken out of a list.
+    Hide,
+    /// `server/discover` says that calls may go on as tasks.
+    Discover,
+    /// A task of the server's has the name that was given here, as JSON.
+    Task(String),
+}
+
+/// What is changed, for whom.
 pub(super) struct Sieve {
+    change: Change,
     rules: Arc<Rules>,
     grant: String,
     server: String,
@@ -44,7 +55,27 @@ impl Sieve {
         let rules = visit.door.inner.broker.rules();
         let (grant, server) = (visit.grant.name.clone(), visit.server.name().to_owned());
         let hides = rules.of(&grant, &server).iter().any(|policy| policy.hides_anything());
-        hides.then_some(Self { rules, grant, server, modern })
+        hides.then_some(Self { change: Change::Hide, rules, grant, server, modern })
+    }
+
+    /// For `server/discover`; `None`: no call of this grant at this server can wait.
+    pub(super) fn of_discover(visit: &Visit) -> Option<Self> {
+        let rules = visit.door.inner.broker.rules();
+        let (grant, server) = (visit.grant.name.clone(), visit.server.name().to_owned());
+        let asks = rules.of(&grant, &server).iter().any(|policy| policy.asks_anyone());
+        asks.then_some(Self { change: Change::Discover, rules, grant, server, modern: true })
+    }
+
+    /// For what the server says of its own task, which the agent knows by another name.
+    pub(super) fn of_task(visit: &Visit, name: &str) -> Self {
+        let rules = visit.door.inner.broker.rules();
+        let (grant, server) = (visit.grant.name.clone(), visit.server.name().to_owned());
+        let change = Change::Task(serde_json::Value::from(name).to_string());
+        Self { change, rules, grant, server, modern: true }
+    }
+
+    fn hides(&self) -> bool {
+        matches!(self.change, Change::Hide)
     }
 
     /// The reply on its way down, sieved whatever its status: a client may read the body of an error too.
@@ -102,6 +133,14 @@ impl Sieve {
     }
 
     fn whole(&self, headers: &HeaderMap, body: &Bytes) -> Result<Bytes, BrokenReply> {
+        if !self.hides() {
+            // Nothing is hidden: what cannot be read passes as it is.
+            return Ok(self.read(headers, body).unwrap_or_else(|_| body.clone()));
+        }
+        self.read(headers, body)
+    }
+
+    fn read(&self, headers: &HeaderMap, body: &Bytes) -> Result<Bytes, BrokenReply> {
         if is_encoded(headers) {
             return Err(unreadable());
         }
@@ -129,7 +168,11 @@ impl Sieve {
     }
 
     fn message(&self, message: &Bytes) -> Result<Bytes, BrokenReply> {
-        Ok(self.sieved(message)?.map_or_else(|| message.clone(), Bytes::from))
+        let sieved = match self.sieved(message) {
+            Err(_) if !self.hides() => None,
+            sieved => sieved?,
+        };
+        Ok(sieved.map_or_else(|| message.clone(), Bytes::from))
     }
 
     /// `None`: nothing to change.
@@ -139,6 +182,11 @@ impl Sieve {
             Message::Request(_) | Message::Notification(_) => return Ok(None),
         };
         let Answer::Result(result) = response.answer else { return Ok(None) };
+        match &self.change {
+            Change::Hide => {}
+            Change::Discover => return Ok(advertised(response.raw, result)),
+            Change::Task(name) => return Ok(renamed(response.raw, name)),
+        }
         if !has_one_list(response.raw, result) {
             return Err(unreadable());
         }
@@ -150,13 +198,36 @@ impl Sieve {
         let mut edits = Edits::of(response.raw);
         edits.retain(&["result", "tools"], |tool| !is_hidden(tool));
         if self.modern {
-            edits.set(&["result", "cacheScope"], "\"private\"");
-            let fresh = result.get("ttlMs").and_then(|ttl| ttl.as_str().parse::<f64>().ok());
-            if fresh.is_none_or(|ms| ms > FRESH_MS as f64) {
-                edits.set(&["result", "ttlMs"], &FRESH_MS.to_string());
-            }
+            keep_private(&mut edits, result);
         }
         Ok((!edits.is_empty()).then(|| edits.apply()))
+    }
+}
+
+/// The answer to `server/discover`, with the extension that the door serves; `None`: the server has it too.
+fn advertised(message: Json<'_>, result: Json<'_>) -> Option<Vec<u8>> {
+    let path = ["result", "capabilities", "extensions", EXTENSION];
+    let mut edits = Edits::of(message);
+    if message.at(&path).is_some() || !edits.set(&path, "{}") {
+        return None;
+    }
+    keep_private(&mut edits, result);
+    Some(edits.apply())
+}
+
+fn renamed(message: Json<'_>, name: &str) -> Option<Vec<u8>> {
+    let path = ["result", "taskId"];
+    message.at(&path)?;
+    let mut edits = Edits::of(message);
+    edits.set(&path, name).then(|| edits.apply())
+}
+
+/// It is this grant's alone, and only as long as its policy: no cache gives it to another.
+fn keep_private(edits: &mut Edits<'_>, result: Json<'_>) {
+    edits.set(&["result", "cacheScope"], "\"private\"");
+    let fresh = result.get("ttlMs").and_then(|ttl| ttl.as_str().parse::<f64>().ok());
+    if fresh.is_none_or(|ms| ms > FRESH_MS as f64) {
+        edits.set(&["result", "ttlMs"], &FRESH_MS.to_string());
     }
 }
 
@@ -207,7 +278,13 @@ mod tests {
         let text = r#"{"version": "1", "default": "allow", "hide": ["secret"]}"#;
         let policies = vec![Arc::new(Policy::parse("a.json", text).unwrap())];
         let rules = Rules { by_server: [("it".to_owned(), policies)].into(), ..Rules::default() };
-        Sieve { rules: rules.into(), grant: "bot".into(), server: "it".into(), modern: false }
+        Sieve {
+            change: Change::Hide,
+            rules: rules.into(),
+            grant: "bot".into(),
+            server: "it".into(),
+            modern: false,
+        }
     }
 
     fn whole(kind: &'static str, body: &str) -> Result<String, BrokenReply> {

@@ -24,10 +24,12 @@ use super::{
     lines::{Heir, Line, Stir},
     reply,
     session::Session,
+    settings::Rungs,
     stage::{Moved, Stage},
+    tasks,
 };
 use crate::{
-    broker::{Brief, End, Live, Outcome, Waiter},
+    broker::{Brief, End, Live, Outcome, Returned, Waiter},
     call::{CallId, HowDelivered, StateName},
     mcp::sse,
     upstream::{Hold, Link},
@@ -51,6 +53,7 @@ pub(super) struct Wait {
     /// When this client is told to call again.
     until: Option<Instant>,
     thread: Option<Thread>,
+    rungs: Rungs,
 }
 
 impl std::fmt::Debug for Wait {
@@ -107,16 +110,38 @@ pub(super) fn recalled(visit: &Visit, outcome: &Outcome, asker: &Asker) -> Respo
     told_at_once(visit, outcome, asker)
 }
 
+/// An agent that came back with a state of ours.
+pub(super) async fn returned(
+    visit: Visit,
+    returned: Returned,
+    asker: Asker,
+    live: Live,
+    (patience, rungs): (Option<Duration>, Rungs),
+) -> Response {
+    match returned {
+        Returned::On(waiter, had) => {
+            let laps = rungs.laps.map(|(most, _)| (most, had));
+            hold(visit, waiter, asker, live, (patience, None, Rungs { laps, ..rungs })).await
+        }
+        Returned::Over(outcome) => recalled(&visit, &outcome, &asker),
+        Returned::Unavailable => told_at_once(&visit, &Outcome::unrecorded(End::Unavailable), &asker),
+        Returned::Refused(why) => {
+            let text = format!("{why}; nothing was run for it. Make the call again without requestState");
+            answer::error(StatusCode::BAD_REQUEST, &asker.id, answer::code::INVALID_PARAMS, &text, None)
+        }
+    }
+}
+
 /// Waits with the agent.
 pub(super) async fn hold(
     visit: Visit,
     waiter: Box<Waiter>,
     asker: Asker,
     live: Live,
-    (patience, thread): (Option<Duration>, Option<Thread>),
+    (patience, thread, rungs): (Option<Duration>, Option<Thread>, Rungs),
 ) -> Response {
     let door = visit.door.clone();
-    let session = visit.session.as_ref().map(|session| &session.id);
+    let session = visit.session.as_ref().map(|session| &session.whose);
     let line = door.inner.lines.take(session, &String::from_utf8_lossy(&asker.id));
     let link = visit.link();
     let wait = Box::new(Wait {
@@ -132,6 +157,7 @@ pub(super) async fn hold(
         asker,
         live,
         thread,
+        rungs,
     });
     begin(wait).await
 }
@@ -145,6 +171,9 @@ async fn begin(mut wait: Box<Wait>) -> Response {
             Ok(Found::Beat) => {
                 wait.beats.given();
                 continue;
+            }
+            Err(_) | Ok(Found::Enough) if wait.rungs.task && wait.stage.is_waiting() => {
+                return wait.go_on_as_task().await;
             }
             Err(_) => {
                 let first = wait.first();
@@ -239,6 +268,20 @@ impl Wait {
         answer::json_with(StatusCode::OK, body)
     }
 
+    /// The task, or the outcome if it came first.
+    async fn go_on_as_task(mut self: Box<Self>) -> Response {
+        let Some(waiter) = self.stage.leave() else {
+            return reply::respond(StatusCode::ACCEPTED, HeaderMap::new(), Body::empty());
+        };
+        let broker = &self.door.inner.broker;
+        match broker.go_on_as_task(*waiter, &self.live.headers).await {
+            Ok(task) => {
+                answer::json_with(StatusCode::OK, tasks::begun(&task, &self.asker, broker.clock().now()))
+            }
+            Err(outcome) => self.answer_at_once(&outcome),
+        }
+    }
+
     fn tell(&mut self, outcome: &Outcome) -> Bytes {
         self.stage = Stage::Answered(to_deliver(outcome));
         if let (End::HttpError(said), Some(session)) = (&outcome.end, &self._awake.0)
@@ -259,7 +302,10 @@ impl Wait {
 
     /// Whatever comes first; cancel-safe.
     async fn find(&mut self) -> Found {
-        let (until, beat, waits) = (self.until, self.beats.due(), self.stage.is_waiting());
+        let waits = self.stage.is_waiting();
+        // One timer for both: most end with a beat, and each is paid for by every waiting call.
+        let beat = self.beats.due();
+        let enough = self.until.filter(|until| *until <= beat);
         let Self { door, stage, line, live, link, .. } = self;
         tokio::select! {
             biased;
@@ -268,10 +314,9 @@ impl Wait {
                 Stir::Wanted(heir) => Found::Wanted(heir),
             },
             moved = stage.advance(door, live, link, line) => Found::Moved(moved),
-            () = sleep_until(until.unwrap_or(beat)), if until.is_some() => Found::Enough,
             // What runs already is not given up for a drain: its answer may still come.
             () = door.inner.closing.cancelled(), if waits => Found::Enough,
-            () = sleep_until(beat) => Found::Beat,
+            () = sleep_until(enough.unwrap_or(beat)) => enough.map_or(Found::Beat, |_| Found::Enough),
         }
     }
 
@@ -302,7 +347,13 @@ impl Wait {
     /// The ticket, or the outcome if it came first.
     async fn give_up(&mut self) -> Outcome {
         if let Some(waiter) = self.stage.leave() {
-            return self.door.inner.broker.ticket(*waiter).await;
+            let door = &self.door.inner;
+            // A broker that goes is not there for a client that comes back at once.
+            let laps = self.rungs.laps.filter(|(most, had)| had < most && !door.closing.is_cancelled());
+            return match laps {
+                Some((_, had)) => door.broker.come_back(*waiter, had).await,
+                None => door.broker.ticket(*waiter).await,
+            };
         }
         let brief = Brief { state: StateName::Dispatched, ..self.brief.clone() };
         Outcome { call: Some(brief), end: End::Ticket }

@@ -83,7 +83,10 @@ impl Identity {
         };
         self.change(now, || {
             if self.directory().agents.contains_key(name) {
-                return Err(IdentityError::Exists(format!("agent {name}")));
+                return Err(IdentityError::Exists(format!(
+                    "agent {name} is there already; `countersign agents rotate {name}` gives it a new token, or \
+                     choose another name"
+                )));
             }
             Ok((added(name, &row, by), rows::put(rows::AGENTS, name, &row)?))
         })

@@ -107,7 +107,8 @@ pub type SignedIn = (Person, String);
 
 #[derive(Debug, thiserror::Error)]
 pub enum IdentityError {
-    #[error("there is a {0} already; choose another name, or revoke that one first")]
+    /// Who is there already, and what to do.
+    #[error("the {0}")]
     Exists(String),
     #[error("there is no {0}; `list` shows who there is")]
     Unknown(String),

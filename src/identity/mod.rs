@@ -4,6 +4,7 @@
 //! credential it is about, at the version that was read; then the snapshot is swapped. So a change that
 //! was answered holds for the next request, and a credential never exists without its entry.
 
+mod access;
 mod agents;
 pub mod audit;
 mod directory;
@@ -22,12 +23,13 @@ pub use token::TokenKind;
 
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::Mutex;
 
 use crate::{
     call::{People, Timestamp},
     ledger::{Fact, Stream},
+    oauth::Resource,
     store::{Batch, Put, Store, StoreError, Write},
 };
 use rows::{AgentRow, ReviewerRow};
@@ -39,6 +41,8 @@ pub struct Identity {
     /// One change at a time in this process; other processes are held off by the streams' versions.
     /// True once the configuration's grants were given: until then those in the store are not in force.
     writing: Mutex<bool>,
+    /// Who checks access tokens, if agents may bring them.
+    resource: ArcSwapOption<Resource>,
 }
 
 impl Identity {
@@ -51,6 +55,7 @@ impl Identity {
             store,
             directory: ArcSwap::from_pointee(Directory::default()),
             writing: Mutex::new(false),
+            resource: ArcSwapOption::empty(),
         };
         identity.reload().await?;
         Ok(Arc::new(identity))

@@ -43,7 +43,9 @@ impl Identity {
         let configured = self.writing.lock().await;
         for _ in 0..ATTEMPTS {
             if self.directory().people.named(&name).is_some() {
-                return Err(IdentityError::Exists(format!("reviewer {name}")));
+                return Err(IdentityError::Exists(format!(
+                    "reviewer {name} is there already; choose another name, or revoke that one first"
+                )));
             }
             match self.say(event.clone(), puts.clone(), now, *configured).await {
                 Err(error) if is_conflict(&error) => {}

@@ -82,6 +82,22 @@ impl<'a> Json<'a> {
         path.iter().try_fold(self, |json, name| json.get(name))
     }
 
+    /// The same id, however each side writes it: strings decoded, numbers as the doubles that most
+    /// languages read them into.
+    #[must_use]
+    pub fn is_same_id(self, other: Json<'_>) -> bool {
+        if self.0 == other.0 {
+            return true;
+        }
+        match (self.string(), other.string()) {
+            (Some(one), Some(two)) => one == two,
+            (None, None) if self.kind() == Kind::Number && other.kind() == Kind::Number => {
+                self.0.parse::<f64>().is_ok_and(|one| other.0.parse::<f64>().is_ok_and(|two| one == two))
+            }
+            (_, _) => false,
+        }
+    }
+
     /// Where this value lies in `whole`, of which it must be a part (else `None`).
     #[must_use]
     pub fn span_in(self, whole: &[u8]) -> Option<Range<usize>> {
@@ -196,5 +212,27 @@ mod tests {
         assert_eq!(json.at(&["b"]).unwrap().as_str(), "-1.5e3");
         assert_eq!(&whole[json.get("d").unwrap().span_in(whole).unwrap()], b"null");
         assert!(json.at(&["a", "x"]).is_none());
+    }
+
+    #[test]
+    fn an_id_is_a_value_and_not_its_spelling() {
+        let same = |one, two| Json(one).is_same_id(Json(two)) && Json(two).is_same_id(Json(one));
+        for (one, two) in [
+            ("7", "7"),
+            ("7.0", "7"),
+            ("1e2", "100"),
+            ("-0", "0"),
+            ("9007199254740993", "9007199254740992"),
+            (r#""\u0041""#, r#""A""#),
+            (r#""a/é""#, r#""a\/\u00e9""#),
+            (r#""\ud800""#, r#""\ud800""#),
+        ] {
+            assert!(same(one, two), "{one} {two}");
+        }
+        for (one, two) in
+            [("7", "8"), ("7", r#""7""#), (r#""a""#, r#""b""#), (r#""\ud800""#, r#""\ud801""#), ("null", "0")]
+        {
+            assert!(!same(one, two), "{one} {two}");
+        }
     }
 }

@@ -13,6 +13,35 @@ pub struct Event {
     pub retry: Option<u64>,
 }
 
+impl Event {
+    /// Its bytes without its id; nothing, where it only gave one. For a stream put together of several: an
+    /// id of one says nothing of the others.
+    #[must_use]
+    pub fn without_id(self) -> Vec<u8> {
+        if self.id.is_none() {
+            return self.raw;
+        }
+        if self.data.is_none_or(|data| data.is_empty()) {
+            return Vec::new();
+        }
+        let mut out = Vec::with_capacity(self.raw.len());
+        let mut after_cr = false;
+        for line in self.raw.split_inclusive(|b| matches!(b, b'\n' | b'\r')) {
+            // The second half of a line end belongs to the line before it.
+            if !(is_id(line) || after_cr && line == b"\n") {
+                out.extend_from_slice(line);
+            }
+            after_cr = is_id(line) && line.ends_with(b"\r");
+        }
+        out
+    }
+}
+
+fn is_id(line: &[u8]) -> bool {
+    let line = line.trim_ascii_end();
+    line.strip_prefix(b"id").is_some_and(|rest| rest.first().is_none_or(|b| *b == b':'))
+}
+
 /// The event grew over the splitter's cap, or was not UTF-8.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum BadEvent {
@@ -194,6 +223,21 @@ mod tests {
                 events.iter().map(|e| Event { raw: Vec::new(), ..e.clone() }).collect()
             };
             assert_eq!(fields(&cut), fields(&whole), "cut by {size}");
+        }
+    }
+
+    #[test]
+    fn an_event_without_its_id_is_the_same_otherwise() {
+        for (with, without) in [
+            ("id: 1\ndata: x\n\n", "data: x\n\n"),
+            ("event: m\r\nid: 1\r\ndata: x\r\n\r\n", "event: m\r\ndata: x\r\n\r\n"),
+            (": c\rdata:x\rid\r\r", ": c\rdata:x\r\r"),
+            ("data: id: 1\nidle: 2\n\n", "data: id: 1\nidle: 2\n\n"),
+            ("id: 1\ndata:\n\n", ""),
+            (": waiting\n\n", ": waiting\n\n"),
+        ] {
+            let event = Splitter::new(1000).push(with.as_bytes()).unwrap().remove(0);
+            assert_eq!(String::from_utf8(event.without_id()).unwrap(), without, "{with:?}");
         }
     }
 

@@ -141,6 +141,13 @@ impl Policy {
             .any(|section| section.approval.join == Some(Join::Grant))
     }
 
+    /// Can any call have to wait for people?
+    #[must_use]
+    pub fn asks_anyone(&self) -> bool {
+        let mut sections = self.tools.all().chain([&self.tools.everywhere]);
+        self.default == Default::Review || sections.any(Section::asks_anyone)
+    }
+
     /// The highest risk that any matching section states.
     #[must_use]
     pub fn risk(&self, server: &str, tool: &str) -> Option<Risk> {
@@ -201,6 +208,13 @@ pub(super) struct Section {
     pub approve_if: Vec<Rule>,
     pub limits: Vec<Limit>,
     pub approval: Approval,
+}
+
+impl Section {
+    fn asks_anyone(&self) -> bool {
+        let by_limit = self.limits.iter().any(|limit| limit.on_limit_review);
+        self.action == Some(Action::Review) || !self.approve_if.is_empty() || by_limit
+    }
 }
 
 /// An entry of `require`, `deny_if` or `approve_if`.

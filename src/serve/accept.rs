@@ -137,6 +137,9 @@ async fn serve<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
             if let Some(server) = request.uri().path().strip_prefix("/mcp/").map(str::to_owned) {
                 return Ok(door.answer(&server, request, Some(agent)).await);
             }
+            if request.uri().path() == "/mcp" {
+                return Ok(Box::pin(door.answer_joined(request, Some(agent))).await);
+            }
             let mut request = request.map(Body::new);
             request.extensions_mut().insert(ConnectInfo(peer));
             router.call(request).await

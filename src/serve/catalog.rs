@@ -9,6 +9,9 @@ use crate::{
     store::sqlite::Sqlite,
 };
 
+const LACKED_HEAD: &str = "the kept head was missing at the start: whether an older copy of the store was put in its \
+     place cannot be told; compare it with your last checkpoint";
+
 /// Fed by each reload; read by the API.
 pub struct Shelf {
     store: Arc<Sqlite>,
@@ -59,6 +62,7 @@ impl Catalog for Shelf {
         let refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let refused = refused.map(|why| format!("the configuration on the disk is not in force: {why}"));
         let untold = self.notify.get().map(|notify| notify.troubles()).unwrap_or_default();
-        refused.into_iter().chain(untold).collect()
+        let lacked = self.store.lacked_head().then(|| LACKED_HEAD.to_owned());
+        lacked.into_iter().chain(refused).chain(untold).collect()
     }
 }

@@ -8,6 +8,7 @@ use std::{path::PathBuf, time::Duration};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::sign_in;
 use crate::{
     broker::Broker,
     call::{Person, Role},
@@ -51,6 +52,14 @@ pub enum Order {
     Reviewers,
     SignInLink {
         reviewer: Option<String>,
+    },
+    /// Begin to sign in at a server; only a running broker can end it.
+    ServerLogin {
+        server: String,
+    },
+    /// How far that sign-in is.
+    ServerLoginStage {
+        login: String,
     },
     Stop {
         scope: StopScope,
@@ -111,13 +120,17 @@ impl Desk {
                 Ok(json!({ "reviewers": people.0.iter().map(person).collect::<Vec<_>>() }))
             }
             Order::SignInLink { reviewer } => self.sign_in_link(reviewer).await,
+            Order::ServerLogin { server } => sign_in::begin(&self.broker, &server).await,
+            Order::ServerLoginStage { login } => Ok(sign_in::stage(&self.broker, &login)),
             Order::Stop { scope, reason, by } => {
-                self.broker.stop(scope, &by, &reason).await?;
-                Ok(json!({ "stopped": true }))
+                let what = words(&scope);
+                let denied = self.broker.stop(scope, &by, &reason).await?;
+                Ok(json!({ "stopped": what, "denied": denied }))
             }
             Order::Resume { scope, reason, by } => {
+                let what = words(&scope);
                 self.broker.resume(scope, &by, &reason).await?;
-                Ok(json!({ "resumed": true }))
+                Ok(json!({ "resumed": what }))
             }
         }
     }
@@ -168,5 +181,13 @@ fn shown(secret: &NewSecret) -> Value {
     match &secret.link {
         Some(link) => json!({ "name": secret.name, "token": secret.token, "link": link }),
         None => json!({ "name": secret.name, "token": secret.token }),
+    }
+}
+
+fn words(scope: &StopScope) -> String {
+    match scope {
+        StopScope::Agent(name) => format!("agent {name}"),
+        StopScope::Server(name) => format!("server {name}"),
+        StopScope::All => "everything".to_owned(),
     }
 }

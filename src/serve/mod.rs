@@ -4,6 +4,7 @@ mod accept;
 mod catalog;
 mod desk;
 mod reload;
+mod sign_in;
 mod socket;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
@@ -15,11 +16,12 @@ use catalog::Shelf;
 
 use crate::{
     api::{self, ApiParts, Origins},
-    broker::{Broker, Parts, SystemClock},
+    broker::{Broker, Clock as _, Parts, SystemClock},
     config::{Composed, Config, Policies},
-    downstream::Door,
+    downstream::{Door, well_known},
     identity::Identity,
     notify::Notify,
+    oauth::{Accounts, Now},
     store::{
         Store,
         sqlite::{OpenOptions, Sqlite},
@@ -79,7 +81,7 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
     let people = ApiParts::new(broker.clone(), catalog, Arc::clone(broker.metrics()), origins, stop.clone());
     let entrance = Entrance {
         door: door.clone(),
-        router: api::router(people),
+        router: api::router(people).merge(well_known(door.clone())).merge(sign_in::routes(broker.clone())),
         tls: composed.tls.as_ref().map(accept::tls).transpose()?,
         trusted_proxies: composed.trusted_proxies.as_slice().into(),
     };
@@ -106,10 +108,13 @@ async fn open(config: &Config, composed: &Composed) -> anyhow::Result<(Broker, A
     let store = Arc::new(Sqlite::open(&path, OpenOptions::default())?);
     let shared: Arc<dyn Store> = Arc::<Sqlite>::clone(&store);
     let identity = Identity::open(Arc::clone(&shared)).await?;
+    let now: Now = Arc::new(|| SystemClock.now());
+    let accounts =
+        Accounts::open(&path, &composed.public_url, now, reload::fetch).map_err(anyhow::Error::msg)?;
     let parts = Parts {
         store: shared,
         identity,
-        upstreams: Upstreams::new(config.file.upstream.clone()),
+        upstreams: Upstreams::with_accounts(config.file.upstream.clone(), accounts),
         clock: Arc::new(SystemClock),
         settings: composed.broker.clone(),
         fingerprint_key: *store.fingerprint_key(),

@@ -11,6 +11,7 @@ use crate::{
     config::{Composed, Config, GrantServers, Policies},
     identity::Source,
     ledger::{PolicyEvent, ServerEvent},
+    oauth::Fetch,
 };
 
 /// Servers, grants and policies of `config` from here on. What the ledger does not know yet, it is told.
@@ -27,6 +28,8 @@ pub async fn apply(
     let before = broker.upstreams().servers();
     broker.upstreams().replace(composed.servers.clone())?;
     broker.identity().set_config(&composed.grants, broker.clock().now()).await?;
+    let fetch = composed.issuer.as_ref().map(|_| fetch()).transpose().map_err(anyhow::Error::msg)?;
+    broker.identity().set_issuer(composed.issuer.clone(), fetch);
     for grant in broker.identity().directory().agents.values() {
         if let (Source::Store, Some(path)) = (grant.source, &grant.settings.policy) {
             policies.grant(config, &grant.name, path)?;
@@ -54,6 +57,11 @@ pub async fn apply(
     let loaded = loaded.collect();
     broker.set_rules(policies.rules, loaded).await?;
     Ok(())
+}
+
+/// The HTTP client for authorization servers.
+pub(super) fn fetch() -> Result<Fetch, String> {
+    Fetch::new(&crate::upstream::tls_config()?)
 }
 
 /// How often the files are looked at. Their content is compared, so a replaced link counts as a change.

@@ -1,7 +1,7 @@
 //! The admin socket beside the store: orders from this machine's same user, one JSON line each way.
 
 use std::{
-    os::unix::fs::PermissionsExt as _,
+    os::{fd::AsRawFd as _, unix::fs::PermissionsExt as _},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -33,8 +33,7 @@ pub(super) async fn serve(path: PathBuf, desk: Desk, stop: CancellationToken) ->
     if path.exists() {
         std::fs::remove_file(&path).with_context(|| format!("{} cannot be replaced", path.display()))?;
     }
-    let listener = UnixListener::bind(&path)
-        .with_context(|| format!("the admin socket {} cannot be made", path.display()))?;
+    let Some(listener) = bind(&path)? else { return Ok(()) };
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
     #[expect(clippy::disallowed_methods, reason = "ends with `stop`")]
     tokio::spawn(async move {
@@ -56,6 +55,46 @@ pub(super) async fn serve(path: PathBuf, desk: Desk, stop: CancellationToken) ->
         let _ = std::fs::remove_file(&path);
     });
     Ok(())
+}
+
+/// `None`: there is no way to a place with a name that long, and the broker goes on without it.
+fn bind(path: &Path) -> anyhow::Result<Option<UnixListener>> {
+    let error = match reached(path).and_then(|reached| UnixListener::bind(&reached.path)) {
+        Ok(listener) => return Ok(Some(listener)),
+        Err(error) => error,
+    };
+    if error.kind() == std::io::ErrorKind::InvalidInput {
+        tracing::warn!(
+            path = %path.display(),
+            %error,
+            "there is no admin socket: commands that change something need the broker stopped, until `store` in \
+             countersign.toml is a shorter path"
+        );
+        return Ok(None);
+    }
+    Err(error).with_context(|| format!("the admin socket {} cannot be made", path.display()))
+}
+
+/// A socket by a path that the system takes: it takes few bytes (107 on Linux), and a project may lie deep.
+struct Reached {
+    path: PathBuf,
+    /// Its folder is named by this while it is open.
+    _folder: Option<std::fs::File>,
+}
+
+/// Longest path that every system takes as it is.
+const SHORT: usize = 100;
+
+fn reached(path: &Path) -> std::io::Result<Reached> {
+    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
+        return Ok(Reached { path: path.to_owned(), _folder: None });
+    };
+    if path.as_os_str().len() <= SHORT || !Path::new("/proc/self/fd").is_dir() {
+        return Ok(Reached { path: path.to_owned(), _folder: None });
+    }
+    let folder = std::fs::File::open(folder)?;
+    let path = Path::new("/proc/self/fd").join(folder.as_raw_fd().to_string()).join(name);
+    Ok(Reached { path, _folder: Some(folder) })
 }
 
 async fn answer(mut stream: UnixStream, desk: &Desk) -> anyhow::Result<()> {
@@ -83,7 +122,8 @@ async fn answer(mut stream: UnixStream, desk: &Desk) -> anyhow::Result<()> {
 /// # Errors
 /// What the broker says against it.
 pub async fn send(path: &Path, order: &Order) -> anyhow::Result<Option<Value>> {
-    let Ok(mut stream) = UnixStream::connect(path).await else { return Ok(None) };
+    let Ok(reached) = reached(path) else { return Ok(None) };
+    let Ok(mut stream) = UnixStream::connect(&reached.path).await else { return Ok(None) };
     stream.write_all(format!("{}\n", serde_json::to_string(order)?).as_bytes()).await?;
     let mut line = String::new();
     tokio::time::timeout(TIMEOUT, BufReader::new(stream).read_line(&mut line)).await??;

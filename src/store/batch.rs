@@ -58,8 +58,8 @@ pub enum PayloadKind {
 ///
 /// No count and no state of a call is kept so. What is: `store` (the last boot, which the broker's stream says
 /// too; the key of the join, without which repeats are not known as such), credentials and sessions (without
-/// them somebody signs in again), cursors and letters of `notify` (a message may come twice), and `follows`
-/// (a hint for a card).
+/// them somebody signs in again), cursors and letters of `notify` (a message may come twice), `follows`
+/// (a hint for a card), and `tasks` (sealed: the headers of a task, without which it is not sent).
 #[derive(Clone, Debug)]
 pub struct Put {
     pub space: &'static str,

@@ -17,4 +17,7 @@ pub enum StoreError {
     /// The caller's mistake: `after` is none that a page gave as its `next`.
     #[error("the cursor is not one that this store gave")]
     Cursor,
+    /// Too much is looked for, or it takes too long; says what to do instead.
+    #[error("the search {0}")]
+    Search(String),
 }

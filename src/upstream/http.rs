@@ -4,8 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Request, Response, Uri,
-    header::{ACCEPT, CONTENT_TYPE, HOST},
+    HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri,
+    header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST},
 };
 use http_body_util::Full;
 use hyper::body::{Body as _, Incoming};
@@ -15,7 +15,10 @@ use super::{
     pool::{Connection, Pool},
     reply::{is_event_stream, passes_down},
 };
-use crate::mcp::header;
+use crate::{
+    mcp::header,
+    oauth::{Account, Bearer},
+};
 
 /// A streamable HTTP server.
 #[derive(Debug)]
@@ -26,6 +29,8 @@ pub(super) struct Http {
     host: HeaderValue,
     /// From the configuration; they win over what the client sent.
     configured: HeaderMap,
+    /// The server wants access tokens that the broker obtains.
+    account: Option<Account>,
     limits: Arc<UpstreamSettings>,
 }
 
@@ -33,6 +38,8 @@ pub(super) struct Http {
 pub(super) enum Wrong {
     Url(String),
     Header(String),
+    /// A sign-in and an Authorization header, of which only one can be sent.
+    Both,
 }
 
 impl Http {
@@ -40,6 +47,7 @@ impl Http {
         url: &str,
         settings: &ServerSettings,
         limits: Arc<UpstreamSettings>,
+        account: Option<Account>,
     ) -> Result<Self, Wrong> {
         let uri: Uri = url.parse().map_err(|e| Wrong::Url(format!("{e}")))?;
         let pool = Pool::new(&uri, limits.clone()).map_err(|why| Wrong::Url(why.into()))?;
@@ -54,10 +62,25 @@ impl Http {
             value.set_sensitive(true);
             configured.insert(header, value);
         }
-        Ok(Self { pool: Arc::new(pool), path, host, configured, limits })
+        if settings.oauth.is_some() && configured.contains_key(AUTHORIZATION) {
+            return Err(Wrong::Both);
+        }
+        Ok(Self { pool: Arc::new(pool), path, host, configured, account, limits })
     }
 
+    pub(super) fn account(&self) -> Option<&Account> {
+        self.account.as_ref()
+    }
+
+    /// The token to send, if the server wants one. Boxed: it is rarely more than a look.
+    async fn bearer(&self) -> Result<Option<Bearer>, SendError> {
+        let Some(account) = &self.account else { return Ok(None) };
+        Box::pin(account.bearer()).await.map(Some).map_err(SendError::NotSent)
+    }
+
+    /// A token that is about to end is renewed here, before anything is claimed.
     pub(super) async fn prove(&self) -> Result<Connection, SendError> {
+        self.bearer().await?;
         self.pool.connect().await
     }
 
@@ -67,8 +90,9 @@ impl Http {
         session: Option<&HeaderValue>,
         proven: Option<Connection>,
     ) -> Result<Reply, SendError> {
-        let (response, connection) = self.pool.send(self.request(outbound, session), proven).await?;
-        Ok(self.reply(response, connection))
+        let bearer = self.bearer().await?;
+        let request = self.request(outbound, session, bearer.as_ref());
+        self.exchange(request, bearer, proven).await
     }
 
     /// The same to another path (with its query) of this server, in no session of streamable HTTP.
@@ -78,13 +102,34 @@ impl Http {
         outbound: Outbound,
         proven: Option<Connection>,
     ) -> Result<Reply, SendError> {
-        let mut request = self.request(outbound, None);
+        let bearer = self.bearer().await?;
+        let mut request = self.request(outbound, None, bearer.as_ref());
         *request.uri_mut() = path;
+        self.exchange(request, bearer, proven).await
+    }
+
+    async fn exchange(
+        &self,
+        request: Request<Full<Bytes>>,
+        bearer: Option<Bearer>,
+        proven: Option<Connection>,
+    ) -> Result<Reply, SendError> {
         let (response, connection) = self.pool.send(request, proven).await?;
+        if let (Some(account), Some(bearer)) = (&self.account, bearer)
+            && response.status() == StatusCode::UNAUTHORIZED
+        {
+            // It cannot have run. The agent must not take this for a word about its own token.
+            return Err(SendError::NotSent(Box::pin(account.refused(&bearer)).await));
+        }
         Ok(self.reply(response, connection))
     }
 
-    fn request(&self, outbound: Outbound, session: Option<&HeaderValue>) -> Request<Full<Bytes>> {
+    fn request(
+        &self,
+        outbound: Outbound,
+        session: Option<&HeaderValue>,
+        bearer: Option<&Bearer>,
+    ) -> Request<Full<Bytes>> {
         let mut headers = outbound.headers;
         headers.insert(HOST, self.host.clone());
         if let Some(session) = session {
@@ -98,6 +143,9 @@ impl Http {
         }
         for (name, value) in &self.configured {
             headers.insert(name.clone(), value.clone());
+        }
+        if let Some(bearer) = bearer {
+            headers.insert(AUTHORIZATION, bearer.header.clone());
         }
         let mut request = Request::new(Full::new(outbound.body));
         *request.method_mut() = outbound.verb.into();

@@ -38,7 +38,7 @@ pub use right::Right;
 pub use server::Server;
 pub use settings::{ServerSettings, SettingsError, Transport, UpstreamSettings};
 
-use crate::mcp::Passthrough;
+use crate::{mcp::Passthrough, oauth::Accounts};
 
 /// The servers behind us, by name. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -47,6 +47,8 @@ pub struct Upstreams(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     limits: Arc<UpstreamSettings>,
+    /// Sign-ins at servers that want one.
+    accounts: Option<Accounts>,
     servers: ArcSwap<BTreeMap<String, Arc<Server>>>,
     links: Mutex<Links>,
 }
@@ -62,8 +64,23 @@ struct Links {
 impl Upstreams {
     #[must_use]
     pub fn new(settings: UpstreamSettings) -> Self {
+        Self::of(settings, None)
+    }
+
+    /// The same, with servers at which the broker signs in.
+    #[must_use]
+    pub fn with_accounts(settings: UpstreamSettings, accounts: Accounts) -> Self {
+        Self::of(settings, Some(accounts))
+    }
+
+    fn of(settings: UpstreamSettings, accounts: Option<Accounts>) -> Self {
         let (limits, servers) = (Arc::new(settings), ArcSwap::default());
-        Self(Arc::new(Inner { limits, servers, links: Mutex::default() }))
+        Self(Arc::new(Inner { limits, accounts, servers, links: Mutex::default() }))
+    }
+
+    #[must_use]
+    pub fn accounts(&self) -> Option<&Accounts> {
+        self.0.accounts.as_ref()
     }
 
     /// Replaces the set of servers. Links of servers whose settings are unchanged live on; the others'
@@ -77,7 +94,10 @@ impl Upstreams {
         for (name, settings) in servers {
             let server = match before.get(&name) {
                 Some(same) if *same.settings() == settings => same.clone(),
-                Some(_) | None => Arc::new(Server::new(name.clone(), settings, self.0.limits.clone())?),
+                Some(_) | None => {
+                    let (limits, accounts) = (self.0.limits.clone(), self.0.accounts.as_ref());
+                    Arc::new(Server::new(name.clone(), settings, limits, accounts)?)
+                }
             };
             after.insert(name, server);
         }
@@ -133,7 +153,8 @@ impl Upstreams {
             Right::Permit(_permit, proof) => Some(proof),
             Right::Pass(_pass) => None,
         };
-        link.send(outbound, proof).await
+        // A call begins no session, whatever its server says.
+        link.send(outbound, proof).await.map(Reply::without_session)
     }
 
     /// Sends anything else: other requests, notifications, answers to the server, GET (listen), DELETE.
@@ -146,7 +167,13 @@ impl Upstreams {
         link: &Link,
         outbound: Outbound,
     ) -> Result<Reply, SendError> {
-        link.send(outbound, None).await
+        let Some(account) = link.server().account() else { return link.send(outbound, None).await };
+        let (before, again) = (account.serial(), outbound.again());
+        match link.send(outbound, None).await {
+            // The one thing that is sent again: no call, refused for its token, and there is a new token.
+            Err(SendError::NotSent(_)) if account.serial() != before => link.send(again, None).await,
+            sent => sent,
+        }
     }
 
     /// Ends every conversation: children cleanly, HTTP sessions by DELETE.
@@ -158,6 +185,9 @@ impl Upstreams {
             links.shared.drain().map(|(_, link)| link).chain(sessions).collect()
         };
         futures_util::future::join_all(links.iter().map(Link::close)).await;
+        if let Some(accounts) = &self.0.accounts {
+            accounts.drain().await;
+        }
     }
 
     fn links(&self) -> std::sync::MutexGuard<'_, Links> {

@@ -49,6 +49,11 @@ impl Outbound {
         Self { verb: Verb::Delete, headers: HeaderMap::new(), body: Bytes::new() }
     }
 
+    /// The same once more: for what is no call, and was not taken.
+    pub(super) fn again(&self) -> Self {
+        Self { verb: self.verb, headers: self.headers.clone(), body: self.body.clone() }
+    }
+
     /// Copies the allow-listed headers of a client's request (accept, mcp-*, last-event-id, trace
     /// context). Authorization, cookies, Host and hop-by-hop headers are not on the list.
     #[must_use]

@@ -3,6 +3,7 @@
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header::CONTENT_TYPE};
 
 use super::{BytesBody, Messages};
+use crate::mcp::header;
 
 /// An upstream's answer, as soon as its headers are here.
 #[derive(Debug)]
@@ -32,6 +33,13 @@ impl Reply {
         Self { status, headers: HeaderMap::new(), body: ReplyBody::Messages(messages) }
     }
 
+    /// As an answer to anything but `initialize` goes down: no session begins with it.
+    #[must_use]
+    pub fn without_session(mut self) -> Self {
+        self.headers.remove(header::SESSION_ID);
+        self
+    }
+
     /// The body is a stream of events (`content-type: text/event-stream`).
     #[must_use]
     pub fn is_event_stream(&self) -> bool {
@@ -43,13 +51,14 @@ pub(super) fn is_event_stream(content_type: &HeaderValue) -> bool {
     content_type.as_bytes().get(..17).is_some_and(|t| t.eq_ignore_ascii_case(b"text/event-stream"))
 }
 
-/// The headers of an answer that may reach the agent. Not among them: cookies, hop-by-hop headers, and
-/// `www-authenticate`, which speaks of the broker's own credentials.
+/// The headers of an answer that may reach the agent. Not among them: cookies, hop-by-hop headers,
+/// `www-authenticate`, which speaks of the broker's own credentials, and what a server says of the protocol:
+/// a client would take it for the broker's word. A session's id passes where one begins.
 pub(super) fn passes_down(name: &HeaderName) -> bool {
     match name.as_str() {
         "content-type" | "content-encoding" | "cache-control" | "retry-after" | "allow"
         | "x-accel-buffering" => true,
-        other => other.starts_with("mcp-"),
+        other => other == header::SESSION_ID,
     }
 }
 

@@ -11,7 +11,11 @@ use std::{
 use bytes::Bytes;
 
 use super::{BrokenReply, Server, messages::Sink};
-use crate::mcp::{Frame, Json, Kind, Limits, Message, Notification, Request, Response, patch::Edits, strict};
+use crate::mcp::{
+    Frame, Json, Kind, Limits, Message, Notification, Request, Response,
+    patch::Edits,
+    strict,
+};
 
 const TOKEN: &[&str] = &["params", "_meta", "progressToken"];
 const SUBSCRIPTION: &str = "io.modelcontextprotocol/subscriptionId";
@@ -198,7 +202,8 @@ impl Routes {
 
     fn answer(&mut self, response: &Response<'_>) -> Delivery {
         let key = key_of(response.id);
-        let Some(route) = self.keys.get(&key).copied().and_then(|n| self.take(n)) else {
+        let number = self.keys.get(&key).copied().or_else(|| self.spelt_otherwise(response.id));
+        let Some(route) = number.and_then(|n| self.take(n)) else {
             return if self.abandoned.remove(&key) { Delivery::Unread } else { Delivery::Stray };
         };
         let mut edits = Edits::of(response.raw);
@@ -209,6 +214,17 @@ impl Routes {
             edits.set(&["result", "_meta", SUBSCRIPTION], &route.id);
         }
         if route.sink.send(Ok(edits.apply().into())) { Delivery::Delivered } else { Delivery::Unread }
+    }
+
+    /// A server that reads numbers as doubles writes back another `1e2` or 9007199254740993.
+    fn spelt_otherwise(&self, id: Json<'_>) -> Option<u64> {
+        let meant = |route: &Route| {
+            let own = strict::check(route.id.as_bytes(), &Limits::of_servers(usize::MAX));
+            own.is_ok_and(|own| own.is_same_id(id))
+        };
+        // On a shared pipe the ids are ours, and small.
+        let mut found = self.requests.iter().filter(|(_, route)| !self.shared && meant(route));
+        found.next().map(|(number, _)| *number).filter(|_| found.next().is_none())
     }
 
     fn notify(&mut self, notification: &Notification<'_>) -> Delivery {

@@ -15,6 +15,7 @@ use super::{
     ServerSettings, SettingsError, Transport, UpstreamSettings,
     http::{Http, Wrong},
 };
+use crate::oauth::{Account, Accounts};
 
 /// A server of the registry.
 #[derive(Debug)]
@@ -50,6 +51,7 @@ impl Server {
         name: String,
         settings: ServerSettings,
         limits: Arc<UpstreamSettings>,
+        accounts: Option<&Accounts>,
     ) -> Result<Self, SettingsError> {
         if !is_name(&name) {
             return Err(SettingsError::Name(name));
@@ -57,10 +59,16 @@ impl Server {
         let http = match (&settings.command, &settings.url) {
             (Some(_), None) if settings.transport.is_some() => return Err(SettingsError::Transport(name)),
             (Some(command), None) if !command.is_empty() => None,
-            (None, Some(url)) => match Http::new(url, &settings, limits.clone()) {
+            (None, Some(url)) => match Http::new(
+                url,
+                &settings,
+                limits.clone(),
+                accounts.and_then(|accounts| account(accounts, &name, &settings)),
+            ) {
                 Ok(http) => Some(http),
                 Err(Wrong::Url(why)) => return Err(SettingsError::Url(name, why)),
                 Err(Wrong::Header(header)) => return Err(SettingsError::Header(name, header)),
+                Err(Wrong::Both) => return Err(SettingsError::Both(name)),
             },
             _ => return Err(SettingsError::Kind(name)),
         };
@@ -119,8 +127,20 @@ impl Server {
         &self.settings
     }
 
+    /// Bytes of the largest answer that is taken from it.
+    #[must_use]
+    pub fn largest_answer(&self) -> usize {
+        self.limits.max_body
+    }
+
     pub(super) fn limits(&self) -> &UpstreamSettings {
         &self.limits
+    }
+
+    /// The broker's sign-in at it, if it wants one.
+    #[must_use]
+    pub fn account(&self) -> Option<&Account> {
+        self.http.as_ref()?.account()
     }
 
     pub(super) fn http(&self) -> Option<&Http> {
@@ -185,6 +205,12 @@ impl Children {
             self.living.remove(grant);
         }
     }
+}
+
+/// The broker's sign-in at a server that wants one.
+fn account(accounts: &Accounts, name: &str, settings: &ServerSettings) -> Option<Account> {
+    let (oauth, url) = (settings.oauth.clone()?, settings.url.as_ref()?);
+    Some(accounts.account(name, url.parse().ok()?, oauth))
 }
 
 /// `[a-z0-9_-]{1,24}`, never `__`: the name is part of tool names and of paths.

@@ -4,6 +4,8 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use serde::Deserialize;
 
+use crate::oauth::ClientSettings;
+
 /// How a server at a URL speaks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -29,6 +31,9 @@ pub struct ServerSettings {
     pub transport: Option<Transport>,
     /// Sent with each request; secrets already resolved.
     pub headers: BTreeMap<String, String>,
+    /// The broker signs in at it.
+    #[serde(skip)]
+    pub oauth: Option<ClientSettings>,
 }
 
 /// Limits and times of the upstream side.
@@ -94,4 +99,6 @@ pub enum SettingsError {
     Url(String, String),
     #[error("server {0:?}: header {1:?} is not a valid header")]
     Header(String, String),
+    #[error("server {0:?} has both an Authorization header and `oauth`: leave one out")]
+    Both(String),
 }

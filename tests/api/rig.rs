@@ -173,6 +173,7 @@ impl World {
             tool: tool.into(),
             arguments: Some(start..start + arguments.len()),
             input_responses: None,
+            unseen: false,
             body: body.into(),
             kind: AttachKind::Line,
         };

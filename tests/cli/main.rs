@@ -102,7 +102,16 @@ fn agents_and_reviewers_come_and_go_with_and_without_a_broker() {
     let (broker, _) = home.broker();
     let bot = home.run(&["agents", "add", "bot", "--servers", "sandbox", "--json"]).json();
     assert!(bot["token"].as_str().is_some_and(|token| token.starts_with("csg_")), "{bot}");
-    home.run(&["agents", "add", "bot", "--servers", "sandbox"]).ends(1);
+    let taken = home.run(&["agents", "add", "bot", "--servers", "sandbox"]).ends(1).err();
+    assert!(taken.contains("the agent bot is there already"), "{taken}");
+    assert!(taken.contains("`countersign agents rotate bot`"), "{taken}");
+    let max = home.run(&["reviewers", "add", "max"]).ends(0).err();
+    assert!(max.contains("15 minutes") && !max.contains("no broker runs"), "{max}");
+    let stopped = home.run(&["stop", "--agent", "bot", "--reason", "x"]).ends(0).out();
+    assert!(stopped.contains("stopped: agent bot") && stopped.contains("denied: 0"), "{stopped}");
+    let resumed = home.run(&["resume", "--agent", "bot", "--reason", "x"]).ends(0).out();
+    assert!(resumed.contains("resumed: agent bot"), "{resumed}");
+    home.run(&["reviewers", "revoke", "max"]).ends(0);
     let eve = home.run(&["reviewers", "add", "eve", "--groups", "ops,genomics", "--json"]).json();
     assert!(eve["link"].as_str().is_some_and(|link| link.contains("/login/")), "{eve}");
     broker.signal(Signal::TERM);
@@ -178,4 +187,31 @@ fn login_proves_the_token_and_keeps_it_for_its_owner_alone() {
     let kept = home.path().join(".config/countersign/credentials.json");
     assert_eq!(std::fs::metadata(kept).unwrap().permissions().mode() & 0o777, 0o600);
     assert_eq!(home.run(&["calls", "list", "--json"]).json()["calls"], json!([]));
+}
+
+#[test]
+fn a_broker_that_is_reached_and_does_not_answer_is_named() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    // It takes the request, and hangs up when nobody waits any more.
+    let (done, waits) = std::sync::mpsc::channel::<()>();
+    let silent = std::thread::spawn(move || {
+        let taken = listener.accept().unwrap();
+        let _ = waits.recv_timeout(std::time::Duration::from_secs(20));
+        drop(taken);
+    });
+    let asked = std::time::Instant::now();
+    let home = Home::new();
+    let said = home.run(&["calls", "list", "--url", &url, "--token", "csr_x"]).ends(1).err();
+    assert!(said.contains("was reached, but it does not answer"), "{said}");
+    assert!(asked.elapsed().as_secs() < 19);
+    drop(done);
+    silent.join().unwrap();
+}
+
+#[test]
+fn without_a_broker_a_new_reviewer_hears_that_their_link_needs_one() {
+    let home = Home::new();
+    let added = home.run(&["reviewers", "add", "zoe"]).ends(0).err();
+    assert!(added.contains("15 minutes") && added.contains("no broker runs here"), "{added}");
 }

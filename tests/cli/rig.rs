@@ -206,10 +206,15 @@ impl Running {
 
     #[track_caller]
     pub fn handshake(&mut self) {
+        self.handshake_with("countersign-sandbox");
+    }
+
+    #[track_caller]
+    pub fn handshake_with(&mut self, name: &str) {
         let hello = json!({"protocolVersion": "2025-06-18", "capabilities": {},
             "clientInfo": {"name": "cli-test", "version": "1"}});
         let welcome = self.ask("initialize", &hello);
-        assert_eq!(welcome["serverInfo"]["name"], "countersign-sandbox");
+        assert_eq!(welcome["serverInfo"]["name"], name);
         self.say(&json!({"jsonrpc": "2.0", "method": "notifications/initialized"}));
     }
 }

@@ -36,6 +36,10 @@ fn a_reviewer_decides_from_the_terminal_and_the_joined_agent_is_answered() {
     let batch = ask_to_cancel(&mut agent);
     let call = parked(&watch);
     let listed = home.run(&["calls", "list", "--state", "pending", "--json"]).json();
+    let named = home.run(&["calls", "list", "--state", "unknown outcome, waiting", "--json"]).json();
+    assert_eq!(named["calls"][0]["id"], listed["calls"][0]["id"], "{named}");
+    let table = home.run(&["calls", "list", "--state", "waiting"]).ends(0).out();
+    assert!(table.contains(" waiting "), "{table}");
     let code = listed["calls"][0]["short_code"].as_str().unwrap();
     let card = home.run(&["calls", "show", code]).ends(0).out();
     assert!(card.contains(&format!("batch_id = \"{batch}\"")), "{card}");
@@ -77,6 +81,10 @@ fn a_stop_denies_what_waits_and_a_resume_lets_it_pass_again() {
     assert_eq!(agent.ask("tools/call", &list)["content"][0]["text"], "[STOPPED] drill");
     home.run(&["resume", "--agent", "bot", "--reason", "over"]).ends(0);
     assert_eq!(agent.ask("tools/call", &list)["isError"], false);
+    let mut joined = home.start(&["stdio", "--all", "--url", &url, "--token", token]);
+    joined.handshake_with("countersign");
+    let list = json!({"name": "sandbox__ListAHORunBatches", "arguments": {}});
+    assert_eq!(joined.ask("tools/call", &list)["isError"], false);
 }
 
 #[test]

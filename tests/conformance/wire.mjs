@@ -167,7 +167,12 @@ function spoken({ status, text }) {
   if (status >= 400) return [{ id: "HTTP status", status: String(status) }, { id: "body", status: refusal(text) }];
   const events = text.split("\n").filter((line) => line.startsWith("data: {")).map((line) => line.slice(6));
   const messages = events.length > 0 || !text.startsWith("{") ? events : [text];
-  return [{ id: "HTTP status", status: String(status) }, ...messages.map((message) => ({ id: "message", status: blanked(message) }))];
+  return [{ id: "HTTP status", status: String(status) }, ...messages.map((message) => ({ id: "message", status: blanked(sameId(message)) }))];
+}
+
+/** An id is a value: the broker answers with the agent's spelling (7.0), a server in JavaScript with its own (7). */
+function sameId(message) {
+  return message.replace(/^(\{"jsonrpc":"2\.0","id":)("(?:[^"\\]|\\.)*"|[^,]+)/, (_, before, id) => before + JSON.stringify(JSON.parse(id)));
 }
 
 function refusal(text) {

@@ -21,6 +21,12 @@ fn used(counter: &str, window: &str, amount: &str) -> Vec<Used> {
     vec![Used { counter: counter.into(), window: window.into(), amount: amount.into() }]
 }
 
+/// How many entries the last signed head covers.
+fn signed(house: &House) -> u64 {
+    let sql = "SELECT coalesce(max(size), 0) FROM heads";
+    house.vandal().query_row(sql, [], |row| row.get(0)).unwrap()
+}
+
 /// What the call took, and what it gave back, as its entries say.
 async fn on_the_ledger(house: &House, id: CallId) -> (Vec<Used>, Vec<Used>) {
     let (mut took, mut gave) = (Vec::new(), Vec::new());
@@ -109,9 +115,14 @@ async fn a_use_that_was_made_smaller_in_the_file_lets_no_limit_into_force() {
     let agent = house.agent().initialized("test").await;
     agent.ask(&call(1, "look", json!({"n": 2.5}))).await;
     house.until(|call| call.state.name() == StateName::Completed).await;
-    // Under a signed head, which is made once a second: behind it, the change would be found at the start.
-    tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
-    agent.ask(&call(2, "unheard-of", json!({}))).await;
+    // Behind the last signed head, which is made once a second, the start itself would find the change.
+    let taken = house.vandal().query_row("SELECT max(number) FROM entries", [], |row| row.get::<_, u64>(0));
+    let taken = taken.unwrap();
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    while signed(&house) < taken {
+        agent.ask(&call(2, "forbidden", json!({}))).await;
+        assert!(std::time::Instant::now() < deadline, "no head was signed");
+    }
     let copy = house.copied();
     let sql = "UPDATE entries SET bytes = CAST(replace(CAST(bytes AS TEXT), '\"2.5\"', '\"0.5\"') AS BLOB) \
                WHERE bytes LIKE '%\"taken\"%'";

@@ -1,5 +1,6 @@
 //! What differs by protocol version: the stateless era, and batches.
 
+use countersign::call::StateName;
 use serde_json::{Value, json};
 
 use crate::rig::{House, Manner, Plan, Script, Server, Told, call, mirrored, modern, text};
@@ -93,4 +94,106 @@ async fn one_call_of_a_batch_waits_and_the_others_do_not() {
 
     let newer = agent.with("mcp-protocol-version", "2025-06-18").post(&batch).await;
     assert_eq!(newer.status, 400);
+}
+
+#[tokio::test]
+async fn a_header_that_is_no_argument_goes_up_with_what_nobody_is_asked_about() {
+    let server = Server::start(Manner::Modern).await;
+    let house = House::open(Plan::at(&server.url)).await;
+    let asks = |tool: &str| {
+        let agent = mirrored(house.agent(), "tools/call", Some(tool)).with("mcp-param-new", "x");
+        (agent, modern(1, "tools/call", json!({"name": tool, "arguments": {"region": "eu"}})))
+    };
+    let (agent, look) = asks("look");
+    assert_eq!(text(&agent.ask(&look).await), r#"look ran with {"region":"eu"}"#);
+    assert_eq!(server.headers().last().unwrap()["mcp-param-new"], "x");
+
+    let (agent, cancel) = asks("cancel");
+    let other = agent.clone().with("mcp-param-region", "us").with("mcp-name", "look");
+    for (agent, request, why) in [(agent, cancel, "would not see it"), (other, look, "of that name")] {
+        let answer = agent.post(&request).await;
+        assert_eq!(answer.status, 400);
+        let error = answer.response().await["error"].clone();
+        assert_eq!(error["code"], -32020);
+        assert!(error["message"].as_str().unwrap().contains(why), "{error}");
+    }
+    assert_eq!(server.calls().len(), 1);
+    assert!(house.calls(&[StateName::Pending]).await.is_empty());
+}
+
+#[tokio::test]
+async fn a_call_of_an_unknown_version_is_told_what_the_server_supports() {
+    let known = json!(["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25", "2026-07-28"]);
+    let found = r#"{"jsonrpc":"2.0","id":$ID,"result":{"supportedVersions":["2026-07-28","2030-01-01"]}}"#;
+    let refused = r#"{"jsonrpc":"2.0","id":$ID,"error":{"code":-32022,"data":{"supported":["2025-11-25"]}}}"#;
+    for (script, supported) in [
+        (Script::new(200, "application/json", found), json!(["2026-07-28"])),
+        (Script::new(200, "text/event-stream", &format!("data: {found}\n\n")), json!(["2026-07-28"])),
+        (Script::new(400, "application/json", refused), json!(["2025-11-25"])),
+        (Script::new(404, "text/plain", "what?"), known),
+    ] {
+        let server = Server::start(Manner::Modern).await;
+        server.answers("server/discover", script);
+        let house = House::open(Plan::at(&server.url)).await;
+        let agent = mirrored(house.agent(), "tools/call", Some("look"));
+        let request = modern("a", "tools/call", json!({"name": "look"})).to_string();
+        let agent = agent.with("mcp-protocol-version", "2099-01-01");
+        let answer = agent.send("POST", request.replace("2026-07-28", "2099-01-01")).await;
+        assert_eq!(answer.status, 400);
+        let response = answer.response().await;
+        assert_eq!((&response["id"], &response["error"]["code"]), (&json!("a"), &json!(-32022)));
+        assert_eq!(response["error"]["data"], json!({"supported": supported, "requested": "2099-01-01"}));
+        assert!(server.calls().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn ids_of_several_streams_are_none_of_the_one_they_become() {
+    let server = Server::start(Manner::Stream).await;
+    let house = House::open(Plan::at(&server.url)).await;
+    let agent = house.agent().initialized("test").await.with("mcp-protocol-version", "2025-03-26");
+    let look = agent.post(&call(3, "look", json!({}))).await.bytes().await;
+    assert!(String::from_utf8_lossy(&look).contains("id: 7\n"), "the server gives ids");
+    let mut answer = agent.post(&json!([call(1, "look", json!({})), call(2, "look", json!({}))])).await;
+    let mut answers = 0;
+    while let Some(told) = answer.told().await {
+        answers += usize::from(matches!(told, Told::Message(_)));
+    }
+    assert_eq!((answers, &answer.last_id), (2, &None));
+}
+
+#[tokio::test]
+async fn verbs_that_a_version_does_not_have_are_not_offered() {
+    let server = Server::start(Manner::Modern).await;
+    let house = House::open(Plan::at(&server.url)).await;
+    for (agent, verbs) in
+        [(mirrored(house.agent(), "ping", None), "POST"), (house.agent(), "POST, GET, DELETE")]
+    {
+        let answer = agent.send("PUT", "").await;
+        assert_eq!((answer.status.as_u16(), answer.headers["allow"].to_str().unwrap()), (405, verbs));
+    }
+}
+
+#[tokio::test]
+async fn an_answer_of_a_batch_that_is_too_large_fails_its_element_only() {
+    let server = Server::start(Manner::Json).await;
+    let large = format!(r#"{{"jsonrpc":"2.0","id":$ID,"result":{{"x":"{}"}}}}"#, "x".repeat(4_000));
+    server.answers("tools/call", Script::new(200, "application/json", &large));
+    let mut plan = Plan::at(&server.url);
+    plan.upstream.max_body = 2_000;
+    let house = House::open(plan).await;
+    let agent = house.agent().initialized("test").await.with("mcp-protocol-version", "2025-03-26");
+    let ping = json!({"jsonrpc": "2.0", "id": 2, "method": "ping"});
+    let mut answer = agent.post(&json!([call(1, "look", json!({})), ping])).await;
+    let mut told = Vec::new();
+    while let Some(event) = answer.told().await {
+        if let Told::Message(message) = event {
+            told.push(message);
+        }
+    }
+    told.sort_by_key(|message| message["id"].as_i64());
+    assert_eq!(told.len(), 2, "{told:?}");
+    let words = told[0]["error"]["message"].as_str().unwrap();
+    assert!(words.contains("larger than 2000 bytes"), "{words}");
+    assert_eq!(told[1]["id"], 2);
 }

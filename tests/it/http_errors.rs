@@ -3,7 +3,7 @@
 use countersign::call::StateName;
 use serde_json::json;
 
-use crate::rig::{House, Manner, Plan, Script, Server, call, text};
+use crate::rig::{Agent, House, Manner, Plan, Script, Server, call, text};
 
 #[tokio::test]
 async fn a_late_http_error_is_an_error_in_the_stream_with_its_body() {
@@ -38,6 +38,24 @@ async fn a_late_http_error_is_an_error_in_the_stream_with_its_body() {
         assert_eq!(data["countersign/call"]["state"], json!(state));
         house.until(|call| call.state.name() == state).await;
         assert_eq!(server.calls().len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_late_refusal_that_is_a_json_rpc_error_is_the_servers_own() {
+    let error = r#"{"jsonrpc":"2.0","id":$ID,"error":{"code":-32021,"message":"no","data":{"n":1.0}}}"#;
+    for (status, code) in [(400, -32021), (503, -32603)] {
+        let server = Server::start(Manner::Json).await;
+        server.answers("tools/call", Script::new(status, "application/json", &error.replace("$ID", "null")));
+        let house = House::open(Plan::at(&server.url)).await;
+        let agent = house.agent().initialized("test").await;
+        let answer = agent.post(&call(7, "cancel", json!({}))).await;
+        assert!(answer.is_stream());
+        house.approve(&house.pending().await).await;
+        let response = answer.response().await;
+        // Of one that may have run it is said that it may.
+        assert_eq!((&response["id"], &response["error"]["code"]), (&json!(7), &json!(code)), "{response}");
+        assert_eq!(response["error"]["data"]["n"] == 1.0, status == 400);
     }
 }
 
@@ -85,13 +103,44 @@ async fn an_agent_that_was_away_reads_what_the_ledger_has() {
     let server = Server::start(Manner::Json).await;
     server.answers("tools/call", Script::new(403, "text/plain", "not you"));
     let mut plan = Plan::at(&server.url);
-    plan.door.delivery_ms = 200;
+    plan.door.delivery_ms = 1500;
     let house = House::open(plan).await;
     let agent = house.agent().initialized("test").await;
     let first = agent.post_unread(&call(1, "cancel", json!({})));
     house.approve(&house.pending().await).await;
     house.until(|call| call.state.name() == StateName::Failed).await;
+    Agent::unread(&first, "not you").await;
     drop(first);
     let again = agent.ask(&call(2, "cancel", json!({}))).await;
     assert_eq!(text(&again), "[NOT SENT] the server answered HTTP 403: not you");
+}
+
+#[tokio::test]
+async fn a_server_says_nothing_of_the_protocol_in_headers_but_its_session() {
+    let answer = r#"{"jsonrpc":"2.0","id":$ID,"result":{"content":[],"tools":[]}}"#;
+    for status in [200, 403] {
+        let server = Server::start(Manner::Json).await;
+        let mut plan = Plan::at(&server.url);
+        plan.door.grace_ms = 60_000;
+        let house = House::open(plan).await;
+        let agent = house.agent().initialized("test").await;
+        for method in ["tools/call", "tools/list", "ping"] {
+            let mut script = Script::new(status, "application/json", answer);
+            script.headers.extend([("mcp-session-id", "evil"), ("mcp-anything", "x"), ("retry-after", "7")]);
+            server.answers(method, script);
+        }
+        let waiting = call(1, "cancel", json!({}));
+        let (waited, ()) = tokio::join!(agent.post(&waiting), async {
+            house.approve(&house.pending().await).await;
+        });
+        let mut answers = vec![waited, agent.post(&call(2, "look", json!({}))).await];
+        for method in ["tools/list", "ping"] {
+            answers.push(agent.post(&json!({"jsonrpc": "2.0", "id": 3, "method": method})).await);
+        }
+        for answer in answers {
+            let said: Vec<_> =
+                answer.headers.keys().filter(|name| name.as_str().starts_with("mcp-")).collect();
+            assert_eq!(said, [] as [&str; 0], "{status}");
+        }
+    }
 }

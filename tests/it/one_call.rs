@@ -6,7 +6,7 @@ use countersign::{
 };
 use serde_json::json;
 
-use crate::rig::{House, Manner, Plan, Server, call, call_with_token, text};
+use crate::rig::{Agent, House, Manner, Plan, Server, call, call_with_token, text};
 
 #[tokio::test]
 async fn a_call_waits_for_a_person_and_then_runs_once() {
@@ -105,7 +105,7 @@ async fn a_decision_within_the_grace_is_answered_as_plain_json() {
 async fn an_answer_that_was_missed_is_recalled_once() {
     let server = Server::start(Manner::Json).await;
     let mut plan = Plan::at(&server.url);
-    plan.door.delivery_ms = 200;
+    plan.door.delivery_ms = 1500;
     let house = House::open(plan).await;
     let agent = house.agent().initialized("test").await;
 
@@ -113,6 +113,7 @@ async fn an_answer_that_was_missed_is_recalled_once() {
     house.approve(&house.pending().await).await;
     house.until(|call| call.state.name() == StateName::Completed).await;
     // It dies with its answer unread.
+    Agent::unread(&first, "ran with").await;
     drop(first);
     let again = agent.post(&call(2, "cancel", json!({}))).await;
     assert_eq!(again.status, 200);

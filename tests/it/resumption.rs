@@ -6,6 +6,7 @@ use std::{sync::Arc, time::Duration};
 use countersign::{
     call::{Call, DetachReason, Event, HowDelivered, StateName},
     ledger::{Fact, Stream},
+    upstream::ServerSettings,
 };
 use serde_json::json;
 use tokio::sync::Notify;
@@ -162,17 +163,34 @@ async fn a_stream_that_breaks_while_the_call_runs_goes_on_too() {
     assert_eq!(server.calls().len(), 1);
 }
 
+/// The id of a stream's first event, as it comes byte by byte.
+async fn first_id(stream: &std::net::TcpStream) -> String {
+    let mut stream = {
+        stream.set_nonblocking(true).unwrap();
+        tokio::net::TcpStream::from_std(stream.try_clone().unwrap()).unwrap()
+    };
+    let mut read = String::new();
+    loop {
+        if let Some((id, _)) = read.split_once("id: ").and_then(|(_, rest)| rest.split_once('\n')) {
+            return id.trim().to_owned();
+        }
+        read.push(char::from(tokio::io::AsyncReadExt::read_u8(&mut stream).await.unwrap()));
+    }
+}
+
 #[tokio::test]
 async fn an_answer_that_was_on_its_way_when_the_connection_broke_is_said_again() {
     let server = Server::start(Manner::Json).await;
     let mut plan = Plan::at(&server.url);
-    plan.door.delivery_ms = 200;
+    plan.door.delivery_ms = 1500;
     let house = House::open(plan).await;
     let agent = agent(&house, NEW).await;
-    let mut first = agent.post(&call(3, "cancel", json!({}))).await;
-    let last = named(&mut first).await;
+    // A socket that reads no further than it is told to.
+    let first = agent.post_unread(&call(3, "cancel", json!({})));
+    let last = first_id(&first).await;
     house.approve(&house.pending().await).await;
     house.until(|call| call.state.name() == StateName::Completed).await;
+    Agent::unread(&first, "ran with").await;
     drop(first);
     house.away(1).await;
     let mut second = agent.resume(Some(&last)).await;
@@ -280,4 +298,43 @@ async fn the_streams_of_a_batch_are_one_and_cannot_be_resumed() {
         answer.told().await.expect("a beat");
     }
     assert_eq!(answer.last_id, None);
+}
+
+#[tokio::test]
+async fn a_session_of_the_same_id_at_another_server_reaches_no_stream_of_mine() {
+    let (server, theirs) = (Server::start(Manner::Json).await, Server::start(Manner::Json).await);
+    for server in [&server, &theirs] {
+        let hello = r#"{"jsonrpc":"2.0","id":$ID,"result":{"protocolVersion":"2025-11-25","capabilities":{},
+            "serverInfo":{"name":"rig","version":"1"}}}"#;
+        let mut script = Script::new(200, "application/json", hello);
+        script.headers.push(("mcp-session-id", "1000"));
+        server.answers("initialize", script);
+    }
+    let mut plan = Plan::at(&server.url);
+    plan.servers
+        .push(("other", ServerSettings { url: Some(theirs.url.clone()), ..ServerSettings::default() }));
+    let house = House::open(plan).await;
+    let mine = agent(&house, NEW).await;
+    let eve = house.other_agent("eve", &["other"]).await.to("other").initialized("test").await;
+    let eve = eve.with("mcp-protocol-version", NEW);
+
+    let mut first = mine.post(&call(1, "cancel", json!({}))).await;
+    let last = named(&mut first).await;
+    let pending = house.pending().await;
+    assert_eq!(last.split('-').nth(1).map(str::len), Some(32), "128 bits: {last}");
+    assert_eq!(eve.resume(Some(&last)).await.status, 410);
+    let cancel = json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 1}});
+    assert_eq!(eve.post(&cancel).await.status, 202);
+    assert_eq!(theirs.messages().last(), Some(&cancel), "it was not for us");
+    // A request of theirs with the same id does not hide mine.
+    let hers = eve.post(&call(1, "cancel", json!({"n": 2}))).await;
+    house.until(|call| call.request.agent == "eve").await;
+    drop(first);
+    house.away(1).await;
+    let second = mine.resume(Some(&last)).await;
+    assert_eq!(second.status, 200);
+    house.approve(&pending).await;
+    assert_eq!(text(&second.response().await), "cancel ran with {}");
+    assert_eq!(server.calls().len(), 1);
+    drop(hers);
 }

@@ -248,6 +248,7 @@ impl House {
             body: Bytes::from(format!("{head}{arguments}{beside}}}}}")),
             arguments: Some(range),
             input_responses: None,
+            unseen: false,
             kind: AttachKind::Line,
         };
         self.broker.submit(ask).await

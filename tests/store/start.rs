@@ -76,10 +76,17 @@ async fn a_kept_head_that_says_less_or_nothing_stops_no_one() {
     let kept = folder.path().join("ledger.db.head");
     let newest = fs::read_to_string(&kept).unwrap();
     assert!(newest.contains("size 5"), "{newest}");
-    fs::write(&kept, "torn").unwrap();
+    // A crash of the machine may leave it empty.
+    fs::write(&kept, "").unwrap();
     drop(opened_after(folder.path(), "DELETE FROM heads WHERE size > 3").unwrap());
     fs::remove_file(&kept).unwrap();
+    let store = opened_after(folder.path(), "DELETE FROM heads WHERE size > 3").unwrap();
+    assert!(store.lacked_head(), "it had one once");
+    drop(store);
+    assert!(!open(folder.path()).unwrap().lacked_head(), "it is kept again");
+    fs::remove_file(&kept).unwrap();
     let store = opened_after(folder.path(), "DELETE FROM heads").unwrap();
+    assert!(!store.lacked_head(), "a store without a signed head kept none");
     store.append(submit(&call(6))).await.unwrap();
     drop(store);
     assert!(fs::read_to_string(&kept).unwrap().contains("size 6"));
@@ -107,4 +114,20 @@ async fn join_keys_are_known_at_once_and_after_a_restart() {
         assert_eq!(store.same(print(n)).await.unwrap(), [call(n)], "{n}");
     }
     assert_eq!(store.same(print(301)).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn a_kept_head_that_cannot_be_read_is_a_refusal() {
+    let folder = closed().await;
+    let kept = folder.path().join("ledger.db.head");
+    let newest = fs::read_to_string(&kept).unwrap();
+    for torn in ["xx".to_owned(), newest[..60].to_owned(), newest.replacen("v1", "v2", 1)] {
+        fs::write(&kept, &torn).unwrap();
+        let why = open(folder.path()).expect_err(&torn).to_string();
+        assert!(why.contains("ledger.db.head cannot be read as a head"), "{why}");
+        assert!(why.contains("remove that file") && why.contains("audit verify"), "{why}");
+        assert_eq!(fs::read_to_string(&kept).unwrap(), torn, "it is not written over");
+    }
+    fs::write(&kept, newest).unwrap();
+    assert!(open(folder.path()).is_ok());
 }

@@ -1,6 +1,6 @@
 //! Search looks into arguments, and finds nothing of what was erased.
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 use countersign::{
     call::{Call, StateName},
@@ -15,6 +15,11 @@ use crate::sample::{call, payload, submit};
 
 fn open(folder: &Path) -> Sqlite {
     Sqlite::open(&folder.join("ledger.db"), OpenOptions::default()).unwrap()
+}
+
+/// A search may take so long.
+fn within(folder: &Path, search: Duration) -> Sqlite {
+    Sqlite::open(&folder.join("ledger.db"), OpenOptions { search, ..OpenOptions::default() }).unwrap()
 }
 
 fn with(call: &Call, arguments: &str) -> Batch {
@@ -104,7 +109,7 @@ async fn what_was_erased_is_found_no_more_and_leaves_no_word() {
 async fn pages_of_a_search_go_on_where_the_last_ended() {
     const MANY: u64 = 10_200;
     let folder = TempDir::new().unwrap();
-    let store = open(folder.path());
+    let store = within(folder.path(), Duration::from_secs(60));
     for chunk in (1..=MANY).collect::<Vec<_>>().chunks(1020) {
         let mut batch = Batch::default();
         for n in chunk {
@@ -150,4 +155,62 @@ async fn a_store_from_before_the_index_gets_one() {
     assert_eq!(find(&store, text("batchId")).await, [3, 1]);
     rusqlite::Connection::open(&path).unwrap().execute("DELETE FROM payloads WHERE rowid = 1", []).unwrap();
     assert_eq!(find(&store, text("batchId")).await, [3]);
+}
+
+#[tokio::test]
+async fn a_search_of_too_much_is_refused_in_words() {
+    let folder = TempDir::new().unwrap();
+    let store = open(folder.path());
+    some(&store).await;
+    for much in ["a ".repeat(9), vec!["a"; 1_000].join("-"), "a".repeat(65), "a\u{2026}".repeat(9)] {
+        let refused = store.calls(text(&much)).await.unwrap_err().to_string();
+        assert!(refused.contains("at most 8 words of up to 64 bytes"), "{refused}");
+    }
+    assert_eq!(
+        find(&store, text("force true batchId batch 00012 force batch batchId")).await,
+        [] as [u64; 0]
+    );
+    assert_eq!(find(&store, text("force batchId batch 00012 force batch batchId batch")).await, [1]);
+}
+
+#[tokio::test]
+async fn a_control_character_parts_words() {
+    let folder = TempDir::new().unwrap();
+    let store = open(folder.path());
+    some(&store).await;
+    for wanted in ["\x0000012", "batch\x0000012", "00012\0", "\u{1}batch\u{7f}00012\u{feff}"] {
+        assert_eq!(find(&store, text(wanted)).await, [1], "{wanted:?}");
+    }
+    assert_eq!(find(&store, text("\0")).await, find(&store, text(" ")).await, "no word is no search");
+    assert_eq!(find(&store, text("\0none")).await, [] as [u64; 0]);
+    // Marks on a letter are part of it.
+    assert_eq!(find(&store, text("u\u{308}berlauf")).await, [2]);
+}
+
+#[tokio::test]
+async fn a_search_ends_by_its_deadline_and_holds_up_nobody() {
+    let folder = TempDir::new().unwrap();
+    let store = within(folder.path(), Duration::ZERO);
+    for n in 1..=60 {
+        store.append(with(&call(n), r#"{"word":"batch"}"#)).await.unwrap();
+    }
+    let slow = store.calls(text("batch")).await.unwrap_err().to_string();
+    assert!(slow.contains("took too long: use fewer or longer words"), "{slow}");
+    let page = store.calls(Filter { limit: 100, ..Filter::default() }).await.unwrap();
+    assert_eq!(page.calls.len(), 60, "a page without words has no deadline");
+    assert!(store.is_open());
+}
+
+#[tokio::test]
+async fn words_of_replaced_arguments_are_found_no_more() {
+    let folder = TempDir::new().unwrap();
+    let store = open(folder.path());
+    some(&store).await;
+    let replaced = with(&call(2), r#"{"reason":"other"}"#).payloads;
+    store.append(Batch { payloads: replaced, ..Batch::default() }).await.unwrap();
+    assert_eq!(find(&store, text("cram")).await, [] as [u64; 0]);
+    assert_eq!(find(&store, text("other")).await, [2]);
+    let reader = rusqlite::Connection::open(store.path()).unwrap();
+    let kept: i64 = reader.query_row("SELECT count(*) FROM words_content", [], |row| row.get(0)).unwrap();
+    assert_eq!(kept, 3, "nothing of it stays in the index");
 }

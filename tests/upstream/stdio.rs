@@ -56,7 +56,7 @@ async fn pid(upstreams: &countersign::upstream::Upstreams, link: &Link) -> Strin
 async fn a_session_talks_to_its_own_child_and_odd_ids_come_back_as_written() {
     let it = upstreams(settings(), UpstreamSettings::default());
     let (one, two) = (session(&it), session(&it));
-    for id in ["1", "\"x\\u0041\"", "12345678901234567890123"] {
+    for id in ["1", "\"x\\u0041\"", "12345678901234567890123", "1e2", "-0.0", "9007199254740993.0"] {
         let reply = relay(&it, &one, post(&format!("{{\"id\":{id},\n\"method\":\"ping\"}}"))).await.unwrap();
         assert_eq!(reply.status, StatusCode::OK);
         assert_eq!(

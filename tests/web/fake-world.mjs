@@ -12,7 +12,7 @@ export async function fakePlace() {
   async function ended(call) {
     while (!["completed", "denied", "expired"].includes(call.state)) await new Promise((resolve) => setTimeout(resolve, 30));
     if (call.state === "completed") batches.set(call.arguments.batch_id, "CANCELLED");
-    return { text: call.outcome?.text ?? "Cancelled 4 runs.", isError: call.state !== "completed" };
+    return { text: call.told ?? call.outcome?.text ?? "Cancelled 4 runs.", isError: call.state !== "completed" };
   }
 
   return {

@@ -112,7 +112,7 @@ function one(broker, response, call, verb, body, who) {
 
 function halt(broker, whom) {
   const hit = [...broker.calls.values()].filter((call) => ["pending", "permitted"].includes(call.state) && (whom.all || call.agent === whom.agent || call.server === whom.server));
-  for (const call of hit) { call.outcome = { state: "denied", text: `[STOPPED] ${whom.reason}`, is_error: true }; settle(broker, call, "denied"); }
+  for (const call of hit) { call.told = `[STOPPED] ${whom.reason}`; call.outcome = { state: "denied", text: whom.reason, is_error: true }; settle(broker, call, "denied"); }
 }
 
 function review(broker, call, body, who) {
@@ -120,7 +120,7 @@ function review(broker, call, body, who) {
   call.can_vote = false;
   call.can_vote_why = "You have voted.";
   broker.append("voted", call, { by: who, vote: body.vote, text: body.reason || undefined });
-  if (body.vote === "deny") { call.outcome = { state: "denied", text: `[DENIED by ${who}] ${body.reason}`, is_error: true }; return settle(broker, call, "denied", who); }
+  if (body.vote === "deny") { call.told = `[DENIED by ${who}] ${body.reason}`; call.outcome = { state: "denied", text: body.reason || undefined, is_error: true }; return settle(broker, call, "denied", who); }
   call.quorums[0].have++;
   if (call.quorums[0].have < call.quorums[0].approvals) return;
   call.state = "permitted";
@@ -148,8 +148,8 @@ async function text(request) {
 }
 
 const SERVERS = [
-  { name: "healthomics", kind: "stdio", identity: "uvx awslabs.aws-healthomics-mcp-server", state: "running", grants: ["ci-bot", "lab"] },
-  { name: "valkey", kind: "stdio", identity: "uvx awslabs.valkey-mcp-server", state: "idle", grants: ["ops-helper"] },
+  { name: "healthomics", kind: "stdio", identity: '["uvx","awslabs.aws-healthomics-mcp-server"]', state: "running", grants: ["ci-bot", "lab"] },
+  { name: "valkey", kind: "stdio", identity: '["uvx","--with","a b","awslabs.valkey-mcp-server"]', state: "idle", grants: ["ops-helper"] },
   { name: "search", kind: "http", identity: "https://search.example/mcp", state: "unreachable", grants: [] },
 ];
 const AGENTS = [

@@ -16,6 +16,7 @@ export const stories = {
     const batch = await world.startBatch();
     const answer = world.call(TARGET, { batch_id: batch });
     const row = page.locator(".group", { hasText: "Needs you" }).locator(".row", { hasText: String(batch) });
+    await row.locator("time", { hasText: /^\d+ (s|min) left$/ }).waitFor();
     await row.click();
     await page.locator("#card-title", { hasText: TARGET }).waitFor();
     assert.match(await page.title(), /1 waiting/);
@@ -53,6 +54,11 @@ export const stories = {
     assert.match(told.text, /\[DENIED by ann\].*the lab still needs it/);
     assert.notEqual(await world.batchState(batch), "CANCELLED");
     await page.locator(".votes", { hasText: "the lab still needs it" }).waitFor();
+    await page.locator(".outcome", { hasText: "Reason" }).locator(".told", { hasText: /^the lab still needs it$/ }).waitFor();
+    await page.getByText("Timeline").click();
+    const denials = page.locator(".timeline li", { hasText: "Denied by ann" });
+    await denials.first().waitFor();
+    assert.equal(await denials.count(), 1, "the vote and the denial are one line");
   },
 
   async "the page is out of step while the broker is away, and in step again after"(world) {
@@ -108,6 +114,36 @@ export const stories = {
     await page.locator(".raw", { hasText: "onerror" }).waitFor();
     await fits(page);
     assert.doesNotMatch(await page.title(), /owned/);
+    await page.getByRole("button", { name: "Deny" }).click();
+    await answer;
+  },
+
+  async "a letter of another alphabet inside a word is marked, and whole words of it are not"(world) {
+    const batch = await world.startBatch();
+    const answer = world.call(TARGET, { batch_id: batch, content: "p\u0430ypal \u043F\u0430\u043F\u043A\u0430", host: "\u0440\u0430\u0443.com" });
+    const page = await world.page();
+    await page.locator(".row", { hasText: String(batch) }).click();
+    const chips = async (name) => (await page.locator(".arg", { has: page.locator(".k", { hasText: name }) }).locator(".v .chip").allTextContents()).join(" ");
+    await page.locator(".arg .mark", { hasText: "mixes alphabets" }).first().waitFor();
+    assert.equal(await chips("content"), "⟦\u0430 U+0430⟧");
+    assert.equal(await chips("host"), "⟦\u0440 U+0440⟧ ⟦\u0430 U+0430⟧ ⟦\u0443 U+0443⟧");
+    await page.getByRole("button", { name: "Deny" }).click();
+    await answer;
+  },
+
+  async "the history searches after a pause in typing, and shows when each call was asked"(world) {
+    const batch = await world.startBatch();
+    const answer = world.call(TARGET, { batch_id: batch });
+    await world.callNamed(batch);
+    const page = await world.page({ path: "/history" });
+    const row = page.locator(".rows .row", { hasText: String(batch) });
+    await row.locator("time", { hasText: /^\d\d:\d\d$/ }).waitFor();
+    await page.getByLabel("Search").pressSequentially("zzznothing");
+    await page.locator(".quiet", { hasText: "whole words of arguments" }).waitFor();
+    await page.getByLabel("Search").fill(String(batch));
+    await row.waitFor();
+    await page.goto(world.url());
+    await page.locator(".row", { hasText: String(batch) }).click();
     await page.getByRole("button", { name: "Deny" }).click();
     await answer;
   },

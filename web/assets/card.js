@@ -42,7 +42,7 @@ function Heading({ call }) {
   const named = target(call);
   const wait = waiting(call);
   return html`<header class="head">
-    <p class="who"><${Severity} call=${call} /><span class="on"><${Icon} name="server" size=${16} />${call.server}</span>
+    <p class="who">${severityOf(call) ? html`<${Severity} call=${call} />` : html`<span title="No rule of the policy gives this tool a risk">risk not stated</span>`}<span class="on"><${Icon} name="server" size=${16} />${call.server}</span>
       <span>asked <${Ago} at=${call.requested_at} />${call.round > 1 && html`, round ${call.round}`}</span>
       ${wait && html`<span class=${`wait ${wait[1]}`}><i></i>${wait[0]}</span>`}
       ${!isOpen(call) && html`<span class=${`state ${call.state}`}>${status(call)}</span>`}</p>

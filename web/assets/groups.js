@@ -8,18 +8,22 @@ export function group({ calls, arrivals }, filter = "") {
   const known = arrivals.map((id) => calls.get(id)).filter((call) => call && matches(call, filter));
   const settled = known.filter((call) => isSettledToday(call)).sort((a, b) => (settledAt(a) < settledAt(b) ? 1 : -1));
   return [
-    { key: "you", title: "Needs you", calls: known.filter(needsYou) },
+    { key: "you", title: "Needs you", calls: known.filter((call) => call.state === "pending" && call.can_vote) },
     { key: "others", title: "Waiting for others", calls: known.filter((call) => call.state === "pending" && !call.can_vote) },
+    { key: "unknown", title: "Unknown outcome", calls: known.filter(isUnknown) },
     { key: "approved", title: "Approved", calls: known.filter((call) => call.state === "permitted" || call.state === "dispatched") },
     { key: "settled", title: "Settled today", calls: settled },
   ].filter((entry) => entry.calls.length > 0);
 }
 
-/** True when this reviewer has something to do about the call: to vote, or to say what became of it. */
-export const needsYou = (call) => (call.state === "pending" && call.can_vote) || (call.state === "lost" && !resolution(call));
+/** The calls about which this reviewer has something to do: first to vote, then to say what became of them. */
+export const toDo = (groups) => groups.filter((entry) => entry.key === "you" || entry.key === "unknown").flatMap((entry) => entry.calls);
 
-/** How many calls wait for somebody. */
+/** How many calls wait for somebody: as many as "Needs you" and "Waiting for others" hold together. */
 export const waitingCount = (calls) => [...calls.values()].filter((call) => call.state === "pending").length;
+
+/** How many were sent, without anybody knowing yet what became of them. */
+export const unknownCount = (calls) => [...calls.values()].filter(isUnknown).length;
 
 /** When anything last happened, or null. */
 export function lastActivity(calls) {
@@ -27,8 +31,9 @@ export function lastActivity(calls) {
   return times[times.length - 1] ?? null;
 }
 
+const isUnknown = (call) => call.state === "lost" && !resolution(call);
 const settledAt = (call) => call.settled_at ?? call.requested_at;
-const isSettledToday = (call) => !isOpen(call) && !needsYou(call) && isToday(settledAt(call));
+const isSettledToday = (call) => !isOpen(call) && !isUnknown(call) && isToday(settledAt(call));
 
 function matches(call, filter) {
   const words = filter.toLowerCase().split(/\s+/).filter(Boolean);

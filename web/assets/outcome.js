@@ -1,4 +1,4 @@
-// What a call's end looks like: the answer that the agent got, or the sentence that says why there is none, and the votes.
+// What a call's end looks like: the server's answer, or the reason why there is none, and the votes.
 
 import { parse } from "./exact.js";
 import { Icon } from "./icons.js";
@@ -27,7 +27,7 @@ function Answer({ outcome }) {
   const text = texts?.join("\n") ?? outcome.text;
   if (!text && !outcome.answer_raw) return null;
   return html`<div class="answer">
-    <p class="fence">${outcome.answer_raw ? "The server’s words" : "What the agent was told"}
+    <p class="fence">${outcome.answer_raw ? "The server’s words" : "Reason"}
       ${outcome.answer_raw && html`<button type="button" class="link" aria-pressed=${raw} onClick=${() => setRaw(!raw)}>${raw ? "As text" : "Raw"}</button>`}</p>
     ${raw ? html`<pre class="raw mono" tabindex="0" aria-label="The answer as the server sent it"><${Source} text=${outcome.answer_raw} /></pre>` : html`<${Told} text=${text} raw=${outcome.answer_raw} />`}
   </div>`;

@@ -11,6 +11,12 @@ export function go(path) {
   listeners.forEach((listener) => listener());
 }
 
+/** Puts another address in the place of the present one: what changes while one types is no step to go back to. */
+export function become(path) {
+  history.replaceState(null, "", path);
+  listeners.forEach((listener) => listener());
+}
+
 /** The present address: `{path, query}`; re-renders on each move. */
 export function useRoute() {
   const [, again] = useState(0);

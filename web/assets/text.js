@@ -1,5 +1,5 @@
 // Values from elsewhere, shown so that nothing hides: characters that one cannot see, or that move others, become chips
-// with their code point; long text is cut in the middle, with its size, and opens on demand.
+// with their code point; a look-alike letter of another alphabet gets its code point beside it; long text is cut in the middle, with its size, and opens on demand.
 
 import { html, useState } from "./vendor/preact-htm.js";
 
@@ -10,6 +10,8 @@ const UNSEEN = new RegExp(`(?![\\n])(?:${HIDDEN.source})|\\p{M}{4}`, "u");
 const PIECES = new RegExp(`[ -~]+|\\r?\\n|(?:${HIDDEN.source})|(?<=\\p{M}{3})\\p{M}+|[^]`, "gu");
 const LATIN = /\p{Script=Latin}/u;
 const LOOKS_LATIN = /[\p{Script=Cyrillic}\p{Script=Greek}\p{Script=Armenian}\p{Script=Cherokee}]/u;
+// The letters of other alphabets that look like Latin ones: a word of nothing else reads as another word.
+const TWINS = /^[асеһіјӏорԁԛѕухԝαινορυօոսАВСЕНІЈКМОРЅТУХΑΒΕΖΗΙΚΜΝΟΡΤΥΧ]+$/u;
 const NAMES = {
   0x00: "null", 0x07: "bell", 0x08: "backspace", 0x09: "tab", 0x0d: "carriage return", 0x1b: "escape", 0x7f: "delete", 0xa0: "no-break space",
   0xad: "soft hyphen", 0x061c: "Arabic letter mark", 0x200b: "zero width space", 0x200c: "zero width non-joiner", 0x200d: "zero width joiner",
@@ -28,6 +30,24 @@ export const hasHidden = (text) => UNSEEN.test(text);
 
 /** True when one word mixes Latin letters with look-alikes of another script. */
 export const mixesScripts = (text) => text.split(/\s+/).some((word) => LATIN.test(word) && LOOKS_LATIN.test(word));
+
+// The letters that are not what they look like, as a set of their places in the text: in a word of two alphabets those of
+// the rarer one; and beside Latin words, as in an address, a word that has only look-alikes.
+function oddLetters(text) {
+  const odd = new Set();
+  if (!LOOKS_LATIN.test(text)) return odd;
+  for (const span of text.matchAll(/\S+/g)) {
+    if (!mixesScripts(span[0])) continue;
+    for (const word of span[0].matchAll(/[\p{L}\p{M}]+/gu)) {
+      const letters = [...word[0].matchAll(/\p{L}/gu)];
+      const [latin, other] = [LATIN, LOOKS_LATIN].map((script) => letters.filter(([letter]) => script.test(letter)));
+      const mixed = latin.length > 0 && other.length > 0;
+      const found = mixed ? (latin.length < other.length ? latin : other) : TWINS.test(word[0]) ? other : [];
+      for (const letter of found) odd.add(span.index + word.index + letter.index);
+    }
+  }
+  return odd;
+}
 
 /** The size of the text in UTF-8, in words: `312 B`, `12.3 KiB`. */
 export function bytes(text) {
@@ -82,8 +102,9 @@ function pieces(text, breaks = "marked") {
   const out = [];
   let plain = "";
   const flush = () => { if (plain) { out.push(plain); plain = ""; } };
-  for (const [piece, count] of runs(text)) {
-    if (/^\r?\n$/.test(piece)) { flush(); out.push(...newline(piece, count, breaks)); }
+  for (const [piece, count, odd] of runs(text)) {
+    if (odd) { flush(); out.push(...chips(piece, count, piece)); }
+    else if (/^\r?\n$/.test(piece)) { flush(); out.push(...newline(piece, count, breaks)); }
     else if (HIDDEN.test(piece)) { flush(); out.push(...chips(piece, count)); }
     else if (/^\p{M}+$/u.test(piece) && plain === "") out.push(...[...piece].slice(0, RUN).map((char) => chip(char, 1)));
     else if (/^\p{M}{2,}$/u.test(piece)) { flush(); out.push(html`<span class="chip">⟦${[...piece].length} stacked marks⟧</span>`); }
@@ -94,26 +115,51 @@ function pieces(text, breaks = "marked") {
   return out;
 }
 
+// `[piece, how often, whether it is an odd letter]`, equal neighbours as one.
 function runs(text) {
   const out = [];
-  for (const [piece] of text.matchAll(PIECES)) {
-    const last = out[out.length - 1];
-    if (last && last[0] === piece) last[1]++;
-    else out.push([piece, 1]);
+  const odd = oddLetters(text);
+  for (const { 0: whole, index } of text.matchAll(PIECES)) {
+    for (const [piece, isOdd] of apart(whole, index, odd)) {
+      const last = out[out.length - 1];
+      if (last && last[0] === piece && last[2] === isOdd) last[1]++;
+      else out.push([piece, 1, isOdd]);
+    }
   }
   return out;
 }
 
-function chips(char, count) {
-  return count > RUN ? [chip(char, count)] : Array.from({ length: count }, () => chip(char, 1));
+// A piece of plain characters, taken apart where one of them is odd.
+function apart(piece, index, odd) {
+  if (odd.size === 0) return [[piece, false]];
+  const out = [];
+  let from = 0;
+  for (let at = 0; at < piece.length; at++) {
+    if (!odd.has(index + at)) continue;
+    const char = String.fromCodePoint(piece.codePointAt(at));
+    if (at > from) out.push([piece.slice(from, at), false]);
+    out.push([char, true]);
+    from = at + char.length;
+  }
+  if (from < piece.length) out.push([piece.slice(from), false]);
+  return out;
 }
 
-function chip(char, count) {
+function chips(char, count, shown) {
+  return count > RUN ? [chip(char, count, shown)] : Array.from({ length: count }, () => chip(char, 1, shown));
+}
+
+// `shown`: the letter itself before its code point, where it can be seen.
+function chip(char, count, shown = "") {
   const point = char.codePointAt(0);
   const code = `U+${point.toString(16).toUpperCase().padStart(4, "0")}`;
   const times = count > 1 ? ` × ${count.toLocaleString("en")}` : "";
-  return html`<span class="chip" title=${NAMES[point] ?? "a character that is not visible"}>⟦${code}${times}⟧</span>`;
+  const what = shown ? `a ${scriptOf(shown)} letter in a word of another alphabet` : NAMES[point] ?? "a character that is not visible";
+  return html`<span class="chip" title=${what}>⟦${shown && `${shown} `}${code}${times}⟧</span>`;
 }
+
+const SCRIPTS = ["Latin", "Cyrillic", "Greek", "Armenian", "Cherokee"].map((name) => [name, new RegExp(`\\p{Script=${name}}`, "u")]);
+const scriptOf = (letter) => SCRIPTS.find(([, script]) => script.test(letter))?.[0] ?? "foreign";
 
 function newline(piece, count, breaks) {
   if (breaks === "layout") return ["\n".repeat(count)];

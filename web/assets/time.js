@@ -28,6 +28,15 @@ export function clock(milliseconds) {
   return `${m}:${two(s)}`;
 }
 
+/** `9 s left`, `12 min left`, `2 h 5 min left`, `3 d 4 h left`: in a list, where a clock would be taken for a time of day. */
+export function left(milliseconds) {
+  const seconds = Math.max(0, Math.floor(milliseconds / 1000));
+  const [d, h, m] = [Math.floor(seconds / 86400), Math.floor(seconds / 3600) % 24, Math.floor(seconds / 60) % 60];
+  if (d > 0) return `${d} d ${h} h left`;
+  if (h > 0) return `${h} h ${m} min left`;
+  return m > 0 ? `${m} min left` : `${seconds} s left`;
+}
+
 /** `just now`, `3 min ago`, `2 h ago`, then a date. */
 export function ago(iso, now) {
   const then = Date.parse(iso);
@@ -42,8 +51,11 @@ export function ago(iso, now) {
 
 /** The time of day when it was today, else the date: what a list of settled calls shows. */
 export function when(iso, now) {
-  return isToday(iso, now) ? new Date(iso).toLocaleTimeString(LOCALE, { hour: "2-digit", minute: "2-digit" }) : day(iso, now);
+  return isToday(iso, now) ? hourMinute(iso) : day(iso, now);
 }
+
+/** `14:05`: under a heading that says the day. */
+export const hourMinute = (iso) => new Date(iso).toLocaleTimeString(LOCALE, { hour: "2-digit", minute: "2-digit" });
 
 export function isToday(iso, now = Date.now()) {
   return new Date(iso).toDateString() === new Date(now).toDateString();
@@ -72,11 +84,11 @@ export function Ago({ at }) {
   return at ? html`<time datetime=${at} title=${absolute(at)}>${ago(at, now)}</time>` : null;
 }
 
-/** The time left until `at`; under a minute it is set in bold. */
-export function Countdown({ at, label = "" }) {
+/** The time left until `at`, as `words` has it; under a minute it is set in bold. */
+export function Countdown({ at, words = clock }) {
   const now = useNow();
-  const left = Date.parse(at) - now;
-  return html`<time datetime=${at} title=${absolute(at)} class=${left < 60_000 ? "left soon" : "left"}>${label}${clock(left)}</time>`;
+  const rest = Date.parse(at) - now;
+  return html`<time datetime=${at} title=${absolute(at)} class=${rest < 60_000 ? "left soon" : "left"}>${words(rest)}</time>`;
 }
 
 /** Date and time with seconds and zone. */

@@ -64,7 +64,7 @@ function Meta({ call, busy, run, me }) {
       ${clerk && html` <button type="button" class="link" disabled=${busy} onClick=${() => run(() => extendCall(call, "5m"))}>+5 min</button>`}</span>`}
     ${call.state === "permitted" && call.use_by && html`<span>Lapses in <${Countdown} at=${call.use_by} /></span>`}
     ${needs(call).map((text) => html`<span class="quorum">${text}</span>`)}
-    ${wait?.[1] !== "here" && html`<span class=${`wait ${wait[1]}`}><i></i>${wait[0]}; ${call.state === "permitted" ? "it runs when it comes back" : "approved, it runs when it comes back"}</span>`}
+    ${call.state === "pending" && wait?.[1] !== "here" && html`<span class=${`wait ${wait[1]}`}><i></i>Approved, it runs if the agent comes back</span>`}
     <span class="code">Code <b class="mono">${call.short_code}</b></span></p>`;
 }
 
@@ -118,16 +118,24 @@ function Confirm({ call, busy, approve, onBack }) {
 function Standing({ call, me, busy, run, next, onNext }) {
   const mine = (call.reviews ?? []).find((review) => review.reviewer === me?.name && review.vote === "approve");
   const open = call.state === "pending" || call.state === "permitted";
-  const words = call.state === "pending" ? call.can_vote_why ?? "This one is for other reviewers." : status(call);
+  const words = standing(call, !!mine && open);
+  const may = open && me?.role !== "auditor";
   const box = useRef(null);
   // The buttons that had the focus are gone: without this the keyboard would start again at the top of the page.
   useEffect(() => { if (document.activeElement === document.body) box.current?.focus({ preventScroll: true }); }, []);
   return html`<div class="standing" ref=${box} tabindex="-1">
-    <p class=${`said ${isOpen(call) ? "" : tone(call.state)}`} role="status">${mine && open ? `You approved. ${call.state === "pending" ? "It waits for others." : `${status(call)}.`}` : words}</p>
+    <p class=${`said ${isOpen(call) ? "" : tone(call.state)}`} role="status">${words}</p>
     <span class="acts">
-      ${mine && open && html`<button type="button" class="btn" disabled=${busy} onClick=${() => run(() => withdrawVote(call))}>Withdraw my approval</button>`}
-      ${open && me?.role !== "auditor" && html`<button type="button" class="btn" disabled=${busy} onClick=${() => run(() => cancelCall(call, ""))}>Cancel the call</button>`}
+      ${mine && open && html`<button type="button" class="btn small" disabled=${busy} title="It waits for reviewers again" onClick=${() => run(() => withdrawVote(call))}>Withdraw approval</button>`}
+      ${may && html`<button type="button" class="btn small" title="It ends, nothing is run, and the agent is told" disabled=${busy} onClick=${() => run(() => cancelCall(call, ""))}>Cancel call</button>`}
       ${call.answers_until && me?.role !== "auditor" && html`<button type="button" class="btn" title="Until then, the same call made again is told this denial" disabled=${busy} onClick=${() => run(() => liftDenial(call))}>Let it ask again</button>`}
-      ${next && html`<button type="button" class="btn" onClick=${onNext}>Next call<kbd>j</kbd></button>`}</span>
+      ${next && html`<button type="button" class="link onward" onClick=${onNext}>Next<span class="then"> call</span><kbd>j</kbd></button>`}</span>
   </div>`;
+}
+
+function standing(call, mine) {
+  if (!mine) return call.state === "pending" ? call.can_vote_why ?? "This one is for other reviewers." : status(call);
+  if (call.state === "pending") return "You approved; it waits for others. Withdraw takes your vote back; Cancel ends the call.";
+  if (call.waiting === "line") return "You approved; it is sent now.";
+  return "You approved; it runs if the agent comes back. Withdraw puts it back to waiting; Cancel ends it.";
 }

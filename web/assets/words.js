@@ -8,7 +8,7 @@ const TARGETS = [/^(batch|run|job|cluster|database|table|bucket|queue|execution|
 const CLASSES = {
   destructive: "Destructive: what this removes may not come back.",
   write: "Changes things on the server.",
-  admin: "Changes who may do what.",
+  financial: "Spends or moves money.",
   execute: "Runs code or commands.",
   read: "Only reads.",
 };
@@ -53,14 +53,14 @@ export function target(call) {
 export function status(call) {
   switch (call.state) {
     case "pending": return progress(call) ?? "Waiting";
-    case "permitted": return call.waiting === "line" ? "Approved; it is sent now" : "Approved; runs when the agent comes back";
+    case "permitted": return call.waiting === "line" ? "Approved; it is sent now" : "Approved; runs if the agent comes back";
     case "dispatched": return "Approved; running now";
     case "completed": return call.outcome?.is_error ? "Ran; the server answered with an error" : "Ran";
     case "denied": return call.rule === "(stopped)" ? "Stopped" : call.settled_by ? `Denied by ${call.settled_by}` : "Denied";
     case "expired": return "Expired; nothing was run";
     case "cancelled": return call.settled_by ? `Withdrawn by ${call.settled_by}` : "Withdrawn";
     case "failed": return "Not sent: the server could not be reached";
-    case "lost": return resolution(call) ?? "Sent, but the outcome is unknown";
+    case "lost": return resolution(call) ?? "Unknown outcome";
     default: return call.state;
   }
 }
@@ -92,7 +92,7 @@ export function waiting(call) {
     case "line":
     case true: return ["agent is waiting", "here"];
     case "task": return ["agent waits with a task", "here"];
-    case "ticket": return ["agent has a ticket and will ask again", "later"];
+    case "ticket": return ["agent has a ticket: it was told to call again", "later"];
     default: return ["agent has left", "gone"];
   }
 }
@@ -106,7 +106,7 @@ export function approveLabel(call) {
 }
 
 const DETACHED = {
-  ticket: "The agent took a ticket and will ask again", cancelled: "The agent stopped waiting", closed: "The agent’s connection closed", restart: "The broker restarted; the agent was cut off",
+  ticket: "The agent got a ticket: it was told to call again", cancelled: "The agent stopped waiting", closed: "The agent’s connection closed", restart: "The broker restarted; the agent was cut off",
 };
 
 /** A ledger event as words for the timeline. */
@@ -114,8 +114,8 @@ export function eventWords(item) {
   const who = item.by ? ` by ${item.by}` : "";
   const known = {
     submitted: "Asked for", attached: "The agent waits", detached: DETACHED[item.how] ?? "The agent left", voted: item.vote === "deny" ? `Denied${who}` : item.vote === "approve" ? `Approved${who}` : `Vote${who}`,
-    vote_withdrawn: `Vote withdrawn${who}`, extended: `More time given${who}`, reparked: "Asked again: something changed, votes start over", permitted: "Approved: it may run once",
-    dispatched: "Sent to the server", completed: "The server answered", failed: "Not sent", lost: "Sent, but no answer came: the outcome is unknown", denied: `Denied${who}`,
+    vote_withdrawn: `Vote withdrawn${who}`, extended: `More time given${who}`, reparked: "Asked again: something changed, votes start over", permitted: "Approvals complete: it may run once",
+    dispatched: "Sent to the server", completed: "The server answered", failed: "Not sent", lost: "Sent, but no answer came: unknown outcome", denied: `Denied${who}`,
     expired: item.lapsed ? "Approved, but not collected in time; nothing was run" : "Expired; nothing was run", cancelled: `Withdrawn${who}`, delivered: item.how === "recall" ? "The agent came back for the answer" : "The answer reached the agent", resolved: `${item.outcome === "not_done" ? "It was not done" : "It was done"}, found${who}`, lifted: `Denial lifted${who}: made again, it asks again`, late_answer: "A late answer came",
   };
   return known[item.event] ?? item.event;

@@ -9,6 +9,23 @@ use crate::{
     mcp::{Limits, strict},
 };
 
+/// States whose name for people is not the API's.
+const NAMES: [(&str, &str); 3] =
+    [("pending", "waiting"), ("permitted", "approved"), ("lost", "unknown outcome")];
+
+/// A state as people call it.
+pub(super) fn display(state: &str) -> &str {
+    NAMES.iter().find(|(name, _)| *name == state).map_or(state, |(_, shown)| *shown)
+}
+
+/// States with commas, in either words, as the API has them.
+pub(super) fn api_states(given: &str) -> String {
+    let words = given.split(',').map(str::trim);
+    let api =
+        words.map(|word| NAMES.iter().find(|(_, shown)| *shown == word).map_or(word, |(name, _)| *name));
+    api.collect::<Vec<_>>().join(",")
+}
+
 /// A member's text, or nothing.
 pub(super) fn text<'a>(value: &'a Value, member: &str) -> &'a str {
     value.get(member).and_then(Value::as_str).unwrap_or_default()
@@ -21,7 +38,7 @@ pub(super) fn rows(calls: &[Value]) -> Vec<Vec<String>> {
         let expires = left(text(call, "expires_at")).unwrap_or_else(|| "-".to_owned());
         vec![
             cell("short_code"),
-            cell("state"),
+            visible(display(text(call, "state"))),
             cell("server"),
             cell("tool"),
             cell("agent"),
@@ -64,14 +81,14 @@ pub(super) fn show(call: &Value) {
 }
 
 fn state(call: &Value) -> String {
-    let mut words = visible(text(call, "state"));
+    let mut words = visible(display(text(call, "state")));
     if let Some(left) = left(text(call, "expires_at")) {
         words.push_str(&format!(", expires {left} ({})", visible(text(call, "expires_at"))));
     }
     if let Some(left) = left(text(call, "use_by")) {
         match text(call, "waiting") {
             "line" => words.push_str(", is sent now"),
-            _ => words.push_str(&format!(", runs when the agent comes back, within {left}")),
+            _ => words.push_str(&format!(", runs if the agent comes back, {left} at the latest")),
         }
     }
     if !text(call, "settled_by").is_empty() {
@@ -91,6 +108,9 @@ fn agent(call: &Value) -> String {
     if let Some(client) = call.get("client") {
         let (name, version) = (visible(text(client, "name")), visible(text(client, "version")));
         words.push_str(&format!(" ({name} {version})"));
+    }
+    if !matches!(text(call, "state"), "pending" | "permitted" | "dispatched") {
+        return words;
     }
     let waits = match text(call, "waiting") {
         "line" => ", waits on the line",
@@ -172,4 +192,17 @@ fn left(moment: &str) -> Option<String> {
         120..7_200 => format!("in {} min", seconds / 60),
         _ => format!("in {} h", seconds / 3_600),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    #[test]
+    fn an_agent_waits_for_what_is_not_settled() {
+        let told = |state: &str| super::agent(&json!({"agent": "bot", "waiting": "line", "state": state}));
+        assert_eq!(told("pending"), "bot, waits on the line");
+        assert_eq!(told("denied"), "bot");
+        assert_eq!(told("completed"), "bot");
+    }
 }

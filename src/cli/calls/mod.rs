@@ -47,8 +47,8 @@ enum Command {
 
 #[derive(Debug, Args)]
 struct List {
-    /// pending, permitted, dispatched, completed, denied, expired, cancelled, failed, lost; several with
-    /// commas.
+    /// waiting (pending), approved (permitted), dispatched, completed, denied, expired, cancelled, failed,
+    /// unknown outcome (lost); several with commas.
     #[arg(long)]
     state: Option<String>,
     #[arg(long)]
@@ -96,7 +96,7 @@ pub(super) fn run(calls: Calls, json: bool) -> anyhow::Result<ExitCode> {
 async fn show_list(reviewer: &Reviewer, list: List, json: bool) -> anyhow::Result<ExitCode> {
     let limit = Some(list.limit.to_string());
     let filters = [
-        ("state", list.state),
+        ("state", list.state.as_deref().map(card::api_states)),
         ("server", list.server),
         ("tool", list.tool),
         ("agent", list.agent),

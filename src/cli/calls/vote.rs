@@ -73,6 +73,10 @@ pub(super) async fn deny(reviewer: &Reviewer, denial: Denial, json: bool) -> any
 
 pub(super) async fn lift(reviewer: &Reviewer, name: &str, json: bool) -> anyhow::Result<ExitCode> {
     let call = find(reviewer, name).await?;
+    anyhow::ensure!(
+        card::text(&call, "state") != "denied" || !card::text(&call, "answers_until").is_empty(),
+        "nothing to lift: the same call, made again, asks people"
+    );
     let id = card::text(&call, "id");
     let after = reviewer.post(&format!("/api/v1/calls/{id}/lift"), &json!({})).await?;
     if json {
@@ -141,7 +145,7 @@ async fn cast(
     let words = match (card::text(&body, "vote"), state) {
         ("approve", "pending") => "your approval counts; more are needed",
         ("approve", _) if is_on_the_line => "approved; it is sent now",
-        ("approve", "permitted") => "approved; it runs when the agent comes back",
+        ("approve", "permitted") => "approved; it runs if the agent comes back",
         ("approve", _) => "approved",
         _ if body["once"] == true => "denied; made again, it asks people again",
         _ => "denied; nothing was run",

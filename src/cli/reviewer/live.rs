@@ -51,8 +51,9 @@ impl Live {
         let path = uri.path().trim_end_matches('/');
         let mut request = format!("{scheme}://{authority}{path}/api/v1/live{query}").into_client_request()?;
         request.headers_mut().insert("authorization", format!("Bearer {token}").parse()?);
-        let (socket, _) = client_async(request, stream)
+        let (socket, _) = tokio::time::timeout(super::ANSWER, client_async(request, stream))
             .await
+            .with_context(|| format!("the broker at {url} was reached, but it does not answer"))?
             .with_context(|| format!("the broker at {url} does not let us follow its ledger"))?;
         Ok(Self(socket))
     }

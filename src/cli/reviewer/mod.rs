@@ -13,7 +13,10 @@ pub(super) use self::{
     live::{Frame, Live},
 };
 
-const TIMEOUT: Duration = Duration::from_secs(30);
+/// For a connection.
+const TIMEOUT: Duration = Duration::from_secs(8);
+/// For a connection and the whole answer; what follows the ledger waits as long as it must.
+const ANSWER: Duration = Duration::from_secs(10);
 
 /// Why the broker did not do it.
 #[derive(Debug, thiserror::Error)]
@@ -22,6 +25,10 @@ pub(super) enum ApiError {
         "the broker at {url} cannot be reached ({why}); is `countersign serve` running? Name another with --url"
     )]
     Unreachable { url: String, why: String },
+    #[error(
+        "the broker at {0} was reached, but it does not answer; see its log, and whether its machine is overloaded"
+    )]
+    Silent(String),
     /// An RFC 9457 problem, or a status without one.
     #[error("{detail}")]
     Refused { status: u16, detail: String },
@@ -53,22 +60,28 @@ impl Reviewer {
     }
 
     async fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, ApiError> {
-        let mut request = self.http.request(method, format!("{}{path}", self.url)).bearer_auth(&self.token);
+        let mut request = self.http.request(method, format!("{}{path}", self.url)).timeout(ANSWER);
+        request = request.bearer_auth(&self.token);
         if let Some(body) = body {
             request = request.json(body);
         }
         let sent = request.send().await;
-        let answer =
-            sent.map_err(|error| ApiError::Unreachable { url: self.url.clone(), why: root_of(&error) })?;
+        let answer = sent.map_err(|error| self.unanswered(&error))?;
         let status = answer.status();
         let read = answer.bytes().await;
-        let text =
-            read.map_err(|error| ApiError::Unreachable { url: self.url.clone(), why: root_of(&error) })?;
+        let text = read.map_err(|error| self.unanswered(&error))?;
         let value: Option<Value> = serde_json::from_slice(&text).ok();
         if status.is_success() {
             return value.ok_or_else(|| ApiError::Stranger(self.url.clone()));
         }
         Err(self.refusal(status, value.as_ref()))
+    }
+
+    fn unanswered(&self, error: &reqwest::Error) -> ApiError {
+        if error.is_timeout() && !error.is_connect() {
+            return ApiError::Silent(self.url.clone());
+        }
+        ApiError::Unreachable { url: self.url.clone(), why: root_of(error) }
     }
 
     fn refusal(&self, status: StatusCode, problem: Option<&Value>) -> ApiError {

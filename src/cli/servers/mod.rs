@@ -1,6 +1,7 @@
 //! `countersign servers`: the servers of the configuration file, edited in place; comments stay.
 
 pub(super) mod edit;
+mod login;
 mod probe;
 
 use std::{
@@ -30,6 +31,13 @@ pub(super) enum Servers {
     Remove { name: String },
     /// Start or reach a server as the broker would, and list its tools.
     Test { name: String },
+    /// Sign the running broker in at a server that wants OAuth: shows a link, and waits until somebody followed it.
+    Login {
+        name: String,
+        /// Show the link and end.
+        #[arg(long)]
+        no_wait: bool,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -75,6 +83,7 @@ pub(super) fn run(command: Servers, at: &At) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Servers::Test { name } => probe::run(&at.load()?, &name, at.is_json()),
+        Servers::Login { name, no_wait } => login::run(&at.load_here()?, &name, no_wait, at.is_json()),
     }
 }
 

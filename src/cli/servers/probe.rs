@@ -30,6 +30,11 @@ pub(super) fn run(config: &Config, name: &str, json: bool) -> anyhow::Result<Exi
     let settings = servers
         .remove(name)
         .with_context(|| format!("there is no server {name:?}; `countersign servers list` shows them"))?;
+    anyhow::ensure!(
+        settings.oauth.is_none(),
+        "the running broker signs in at {name}, and has its tokens: `countersign servers login {name}`, then let \
+         an agent list the tools"
+    );
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let found = runtime.block_on(async {
         let upstreams = Upstreams::new(config.file.upstream.clone());

@@ -17,8 +17,11 @@ use crate::downstream::{self, StdioSettings};
 #[derive(Debug, Args)]
 pub(super) struct Stdio {
     /// A server of a running broker.
-    #[arg(long, conflicts_with_all = ["command", "policy", "name"], required_unless_present = "command")]
+    #[arg(long, conflicts_with_all = ["command", "policy", "name"], required_unless_present_any = ["command", "all"])]
     server: Option<String>,
+    /// All servers that the token reaches, joined into one.
+    #[arg(long, conflicts_with_all = ["server", "command", "policy", "name"])]
+    all: bool,
     /// Where that broker is.
     #[arg(long, env = "COUNTERSIGN_URL", default_value = "http://127.0.0.1:8787")]
     url: String,
@@ -41,7 +44,8 @@ pub(super) fn run(stdio: Stdio) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let done = runtime.block_on(async {
         match stdio.server {
-            Some(server) => joined(&stdio.url, &server, stdio.token).await,
+            Some(server) => joined(&stdio.url, &format!("/mcp/{server}"), stdio.token).await,
+            None if stdio.all => joined(&stdio.url, "/mcp", stdio.token).await,
             None => local::run(stdio.command, stdio.name, stdio.policy).await,
         }
     });
@@ -51,10 +55,10 @@ pub(super) fn run(stdio: Stdio) -> anyhow::Result<ExitCode> {
 }
 
 /// Joined to a broker that runs elsewhere.
-async fn joined(url: &str, server: &str, token: Option<String>) -> anyhow::Result<()> {
+async fn joined(url: &str, path: &str, token: Option<String>) -> anyhow::Result<()> {
     let token = token.context(
         "no agent's token: give --token or set COUNTERSIGN_TOKEN (`countersign agents add NAME --servers S` makes one)",
     )?;
-    let door = format!("{}/mcp/{server}", url.trim_end_matches('/'));
+    let door = format!("{}{path}", url.trim_end_matches('/'));
     Ok(downstream::stdio(StdioSettings::new(door, token)).await?)
 }

@@ -76,8 +76,8 @@ impl Joint {
     }
 
     /// To the door in this process.
-    pub(in crate::downstream) fn near(near: Near, token: String, out: mpsc::Sender<Vec<u8>>) -> Self {
-        let settings = StdioSettings::new(format!("/mcp/{}", near.server), token);
+    pub(in crate::downstream) fn near(near: Near, out: mpsc::Sender<Vec<u8>>) -> Self {
+        let settings = StdioSettings::new(format!("/mcp/{}", near.server), String::new());
         Self::by(Way::Near(near), settings, out)
     }
 

@@ -1,12 +1,11 @@
 //! How the bridge reaches the door: over HTTP, or in this process.
 
+use std::future::ready;
+
 use axum::body::Body;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use http::{
-    HeaderMap, HeaderValue, Method, Request, StatusCode,
-    header::{AUTHORIZATION, HOST},
-};
+use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::Full;
 use reqwest::Client;
 use tokio::time::timeout;
@@ -25,8 +24,8 @@ pub(super) enum Way {
 pub(in crate::downstream) struct Near {
     pub door: Door,
     pub server: String,
-    /// As the agent named it.
-    pub host: HeaderValue,
+    /// By name: tokens of it may come and go.
+    pub grant: String,
     /// Who reads the answers.
     pub peer: Option<Peer>,
 }
@@ -48,7 +47,7 @@ impl Joint {
                 Ok(http::Response::from(request.send().await?).map(Body::new))
             }
             Way::Near(near) => {
-                let answer = near.answer(&self.settings.token, method, headers, body);
+                let answer = near.answer(method, headers, body);
                 if !quick {
                     return Ok(answer.await);
                 }
@@ -62,21 +61,14 @@ impl Joint {
 
 impl Near {
     /// Boxed, and with its type named: the door comes here, and this comes back to the door.
-    fn answer<'a>(
-        &'a self,
-        token: &str,
-        method: Method,
-        mut headers: HeaderMap,
-        body: Bytes,
-    ) -> BoxFuture<'a, Response> {
-        headers.insert(HOST, self.host.clone());
-        if let Ok(mut bearer) = HeaderValue::from_str(&format!("Bearer {token}")) {
-            bearer.set_sensitive(true);
-            headers.insert(AUTHORIZATION, bearer);
-        }
+    fn answer(&self, method: Method, headers: HeaderMap, body: Bytes) -> BoxFuture<'_, Response> {
+        let agents = &self.door.inner.broker.identity().directory().agents;
+        let Some(grant) = agents.get(&self.grant).cloned() else {
+            return Box::pin(ready(answer::refuse(StatusCode::UNAUTHORIZED, "the agent is no more")));
+        };
         let mut request = Request::new(Full::new(body));
         *request.method_mut() = method;
         *request.headers_mut() = headers;
-        Box::pin(self.door.answer_on_stream(&self.server, request, self.peer.clone()))
+        Box::pin(self.door.answer_on_stream(&self.server, grant, request, self.peer.clone()))
     }
 }

@@ -42,7 +42,8 @@ const HANDOVER: Duration = Duration::from_secs(2);
 /// What names the events of one stream.
 #[derive(Debug)]
 pub(in crate::downstream) struct Thread {
-    number: u32,
+    /// Nobody guesses it.
+    number: u128,
     next: u32,
     /// Its client understands an event without data (2025-11-25), and comes back when the stream closes.
     primes: bool,
@@ -54,7 +55,7 @@ pub(in crate::downstream) struct Thread {
 /// Which stream a `Last-Event-ID` of ours means.
 #[derive(PartialEq, Eq, Debug)]
 pub(in crate::downstream) struct Mark {
-    number: u32,
+    number: u128,
     /// The request's id as written.
     request: String,
 }
@@ -68,7 +69,7 @@ impl Thread {
             .filter(|_| !visit.on_stream && !asker.modern && asker.id.len() <= LONGEST_ID)?;
         let version = visit.said_version().and_then(Version::parse);
         let primes = version.is_some_and(|version| version >= Version::V2025_11_25);
-        let number = rand::rng().random_range(1..=u32::MAX);
+        let number = rand::rng().random_range(1..=u128::MAX);
         Some(Self { number, next: 0, primes, pauses: false, pause: None })
     }
 
@@ -80,7 +81,7 @@ impl Thread {
     fn name(&mut self, request: &[u8]) -> (String, Option<u64>) {
         let (number, place, request) = (self.number, self.next, BASE64_URL_SAFE_NO_PAD.encode(request));
         self.next += 1;
-        (format!("{OURS}{number:08x}-{place}-{request}"), (place == 0).then_some(RETRY))
+        (format!("{OURS}{number:032x}-{place}-{request}"), (place == 0).then_some(RETRY))
     }
 }
 
@@ -92,7 +93,7 @@ impl Mark {
 
     fn parse(id: &str) -> Option<Self> {
         let mut parts = id.strip_prefix(OURS)?.splitn(3, '-');
-        let number = u32::from_str_radix(parts.next()?, 16).ok()?;
+        let number = u128::from_str_radix(parts.next()?, 16).ok()?;
         parts.next()?.parse::<u32>().ok()?;
         let request = BASE64_URL_SAFE_NO_PAD.decode(parts.next()?).ok()?;
         Some(Self { number, request: String::from_utf8(request).ok()? })
@@ -153,10 +154,15 @@ impl Wait {
 
 /// GET with an id of ours.
 pub(in crate::downstream) async fn resume(visit: Visit, session: Arc<Session>, mark: Mark) -> Response {
-    let Some(asked) = visit.door.inner.lines.ask(&session.id, &mark.request, mark.number) else {
+    let Some(asked) = visit.door.inner.lines.ask(&session.whose, &mark.request, mark.number) else {
         return gone();
     };
     let Ok(Ok(mut wait)) = timeout(HANDOVER, asked).await else { return gone() };
+    // Whoever asks must be whose stream it is, however it was found.
+    if wait._awake.0.as_ref().is_none_or(|held| held.whose != session.whose) {
+        broke(wait);
+        return gone();
+    }
     wait.peer = visit.peer;
     if let Some(thread) = &mut wait.thread {
         thread.pauses = false;

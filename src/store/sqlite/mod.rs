@@ -23,6 +23,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{Arc, Mutex, mpsc},
     thread::JoinHandle,
+    time::Duration,
 };
 
 use ed25519_dalek::{SigningKey, VerifyingKey};
@@ -55,7 +56,11 @@ pub struct Sqlite {
     queue: Arc<Semaphore>,
     shared: Arc<Shared>,
     readers: Arc<Readers>,
+    searches: Arc<Readers>,
+    /// A search ends after this.
+    search: Duration,
     path: PathBuf,
+    lacked_head: bool,
     _lock: files::Lock,
 }
 
@@ -88,7 +93,7 @@ impl Sqlite {
         let prints = Arc::new(Prints::new(query::most_calls(&connection)?));
         let shared = Shared::new(path, options.name, key, fingerprint_key, chain.size, Arc::clone(&prints));
         let shared = Arc::new(shared);
-        if let Some((size, note)) = signed {
+        if let Some((size, note)) = signed.last {
             shared.set_signed_head(size, note);
         }
         let (jobs, messages) = mpsc::channel();
@@ -104,7 +109,10 @@ impl Sqlite {
             queue: Arc::new(Semaphore::new(QUEUE)),
             shared,
             readers: Arc::new(Readers::new(path)),
+            searches: Arc::new(Readers::for_searches(path)),
+            search: options.search,
             path: path.to_owned(),
+            lacked_head: signed.lacks_file,
             _lock: lock,
         })
     }
@@ -143,6 +151,13 @@ impl Sqlite {
     #[must_use]
     pub fn signed_head(&self) -> Option<Arc<str>> {
         self.shared.signed_head()
+    }
+
+    /// Was the file of the last signed head missing when this was opened, though there had been one? Then
+    /// nothing tells whether an older copy of the store was put in its place.
+    #[must_use]
+    pub fn lacked_head(&self) -> bool {
+        self.lacked_head
     }
 
     /// For reading all of it: export, verification.
@@ -222,7 +237,14 @@ impl Store for Sqlite {
     }
 
     fn calls(&self, filter: Filter) -> Answer<'_, Page> {
-        Box::pin(self.readers.read(move |connection| query::calls(connection, &filter)))
+        // What people look for may take long; what the broker itself asks for does not wait for it.
+        let is_search = filter.text.is_some() || filter.reviewer.is_some();
+        let page = move |connection: &Connection| query::calls(connection, &filter);
+        if is_search {
+            Box::pin(self.searches.read_within(self.search, page))
+        } else {
+            Box::pin(self.readers.read(page))
+        }
     }
 
     fn counts(&self) -> Answer<'_, Vec<(StateName, u64)>> {

@@ -190,7 +190,9 @@ fn votes_often(connection: &Connection, reviewer: &str) -> Read<bool> {
 /// the text begins. Each branch is one walk of one index, by time.
 fn branches(connection: &Connection, filter: &Filter) -> Read<Vec<Vec<Condition>>> {
     let mut names = named(filter);
-    let Some(text) = filter.text.as_deref().map(str::trim).filter(|text| !text.is_empty()) else {
+    // A NUL would end the text for SQLite, and match everything.
+    let text = filter.text.as_deref().map(|text| text.replace(char::is_control, " "));
+    let Some(text) = text.as_deref().map(str::trim).filter(|text| !text.is_empty()) else {
         let shapes = if names.is_empty() { None } else { Some(shapes(connection, &names)?) };
         return Ok(walks(&filter.states, shapes.as_deref()));
     };

@@ -1,12 +1,14 @@
 //! Reading beside the writer: a few connections, each on a thread that may block.
 
 use std::{
+    ffi::c_int,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
 };
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Row, Rows, params};
-use tokio::{sync::Semaphore, task};
+use tokio::{sync::Semaphore, task, time::timeout};
 
 use super::{
     projection::{BOOT, kind_number, kind_of, stream_key},
@@ -20,6 +22,10 @@ use crate::{
 
 /// Reads at the same moment; more wait their turn.
 const CONNECTIONS: usize = 4;
+/// Searches at the same moment, beside those: no search keeps a call from being read.
+const SEARCHES: usize = 2;
+/// Steps of SQLite between two looks at a search's deadline.
+const STEPS: c_int = 200;
 
 /// Why a read did not answer.
 #[derive(Debug, thiserror::Error)]
@@ -58,7 +64,15 @@ pub struct Readers {
 
 impl Readers {
     pub fn new(path: &Path) -> Self {
-        Self { path: path.to_owned(), idle: Mutex::default(), turns: Arc::new(Semaphore::new(CONNECTIONS)) }
+        Self::of(path, CONNECTIONS)
+    }
+
+    pub fn for_searches(path: &Path) -> Self {
+        Self::of(path, SEARCHES)
+    }
+
+    fn of(path: &Path, most: usize) -> Self {
+        Self { path: path.to_owned(), idle: Mutex::default(), turns: Arc::new(Semaphore::new(most)) }
     }
 
     pub fn path(&self) -> &Path {
@@ -70,12 +84,33 @@ impl Readers {
         self: &Arc<Self>,
         query: impl FnOnce(&Connection) -> Read<T> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let stopped = || StoreError::Unavailable("the readers have stopped".into());
         let turn = Arc::clone(&self.turns).acquire_owned().await.map_err(|_| stopped())?;
         let readers = Arc::clone(self);
         let reading = task::spawn_blocking(move || {
             let _turn = turn;
             readers.run(query)
+        });
+        reading.await.map_err(|_| stopped())?
+    }
+
+    /// As `read`, and it ends by its deadline, also when nobody waits for it any more.
+    pub async fn read_within<T: Send + 'static>(
+        self: &Arc<Self>,
+        most: Duration,
+        query: impl FnOnce(&Connection) -> Read<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let turn = timeout(most, Arc::clone(&self.turns).acquire_owned()).await;
+        let turn = turn.map_err(|_| schema::too_long())?.map_err(|_| stopped())?;
+        let readers = Arc::clone(self);
+        let reading = task::spawn_blocking(move || {
+            let _turn = turn;
+            readers.run(|connection| {
+                let until = Instant::now() + most;
+                connection.progress_handler(STEPS, Some(move || Instant::now() >= until))?;
+                let answer = query(connection);
+                connection.progress_handler(0, None::<fn() -> bool>)?;
+                answer
+            })
         });
         reading.await.map_err(|_| stopped())?
     }
@@ -91,6 +126,10 @@ impl Readers {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
         Ok(answer)
     }
+}
+
+fn stopped() -> StoreError {
+    StoreError::Unavailable("the readers have stopped".into())
 }
 
 pub fn open(path: &Path) -> Result<Connection, StoreError> {

@@ -142,6 +142,8 @@ pub fn prepare_writer(connection: &Connection, max_pages: Option<u32>) -> Result
     connection.pragma_update(None, "synchronous", "full").map_err(opening)?;
     connection.pragma_update(None, "fullfsync", true).map_err(opening)?;
     connection.pragma_update(None, "checkpoint_fullfsync", true).map_err(opening)?;
+    // A row that is replaced takes its words with it, as one that is deleted.
+    connection.pragma_update(None, "recursive_triggers", true).map_err(opening)?;
     connection.pragma_update_and_check(None, "journal_size_limit", WAL_KEPT, |_| Ok(())).map_err(opening)?;
     if let Some(pages) = max_pages {
         connection.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(())).map_err(opening)?;
@@ -160,10 +162,16 @@ pub fn prepare(connection: &Connection) -> Result<(), StoreError> {
 
 /// What a failure means while the file is opened or read.
 pub fn opening(error: rusqlite::Error) -> StoreError {
-    use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
+    use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase, OperationInterrupted};
     match error.sqlite_error_code() {
+        Some(OperationInterrupted) => too_long(),
         Some(NotADatabase) => StoreError::Damaged("it is not a SQLite database".into()),
         Some(DatabaseCorrupt) => StoreError::Damaged(error.to_string()),
         _ => StoreError::Unavailable(error.to_string()),
     }
+}
+
+/// Only searches are interrupted.
+pub fn too_long() -> StoreError {
+    StoreError::Search("took too long: use fewer or longer words".into())
 }

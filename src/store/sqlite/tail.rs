@@ -14,6 +14,14 @@ use crate::{
     store::StoreError,
 };
 
+/// What was signed when the store was opened.
+pub struct Signed {
+    /// Size and note of the last head in the store.
+    pub last: Option<(u64, String)>,
+    /// It had signed heads, and the file that keeps the last was not there.
+    pub lacks_file: bool,
+}
+
 /// Compares the chain with the last signed head, in the store and in the file beside it. Answers the one
 /// in the store.
 ///
@@ -24,7 +32,7 @@ pub fn check(
     path: &Path,
     key: &VerifyingKey,
     chain: &Chain,
-) -> Result<Option<(u64, String)>, StoreError> {
+) -> Result<Signed, StoreError> {
     let last = reader::last_head(connection)?;
     let mut signed = (0, ZERO);
     if let Some((size, note)) = &last {
@@ -36,25 +44,46 @@ pub fn check(
         }
         signed = held(connection, path, chain, &head)?;
     }
-    if let Some(head) = kept(path, key)? {
-        signed = signed.max(held(connection, path, chain, &head)?);
+    let head = kept(path, key)?;
+    let lacks_file = head.is_none() && last.is_some();
+    match head {
+        Some(head) => signed = signed.max(held(connection, path, chain, &head)?),
+        // Each signed head was kept there too. A store and its key put back from a copy look the same, and
+        // what is missing cannot be told from here: whoever runs the broker must know.
+        None if lacks_file => missing(path),
+        None => {}
     }
     walk(connection, path, signed)?;
-    Ok(last)
+    Ok(Signed { last, lacks_file })
 }
 
-/// The head in the file. A file that was torn says nothing; one of another key says that something is wrong.
+/// The head in the file. One that cannot be read may have been made so, to hide what it said: a person
+/// looks first. An empty file is what a crash of the machine leaves, and says no more than a missing one.
 fn kept(path: &Path, key: &VerifyingKey) -> Result<Option<Head>, StoreError> {
     let file = files::beside(path, files::HEAD);
-    let Some(note) = files::kept_head(path)? else { return Ok(None) };
+    let Some(note) = files::kept_head(path)?.filter(|note| !note.is_empty()) else { return Ok(None) };
     match Head::open(&note, key) {
         Ok(head) => Ok(Some(head)),
-        Err(HeadError::Form(_) | HeadError::Key) => {
-            tracing::warn!(file = %file.display(), "the kept head cannot be read; it is written anew");
-            Ok(None)
+        Err(error @ (HeadError::Form(_) | HeadError::Key)) => {
+            let file = file.display();
+            Err(damaged(
+                path,
+                &format!(
+                    "{file} cannot be read as a head ({error}): compare the store with your last checkpoint or \
+                     export, and remove that file if nothing is missing"
+                ),
+            ))
         }
         Err(error) => Err(damaged(path, &format!("the head kept in {}: {error}", file.display()))),
     }
+}
+
+fn missing(path: &Path) {
+    tracing::warn!(
+        file = %files::beside(path, files::HEAD).display(),
+        "the kept head is missing: whether the store was cut off or an older copy put in its place cannot be \
+         told; compare it with your last checkpoint (`countersign audit verify --since FILE`)"
+    );
 }
 
 /// The chain must have the signed entry in its place. Answers where that is, and its hash.

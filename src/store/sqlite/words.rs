@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     call::CallId,
-    store::{Filter, Payload, PayloadKind},
+    store::{Filter, Payload, PayloadKind, StoreError},
 };
 
 /// The table, where a payload's words stand, and what makes both vanish together.
@@ -32,6 +32,9 @@ END;
 
 /// Longer arguments are found by their beginning.
 const TEXT_MAX: usize = 8 << 10;
+/// Words of one search, and bytes of one: what the index does for each is bounded with them.
+const WORDS_MAX: usize = 8;
+const WORD_MAX: usize = 64;
 /// Calls with the wanted words that one page looks at; the page says where the next goes on.
 const SEEN_MAX: usize = 10_000;
 /// Calls are indexed in the order of their commits, a moment apart from that of their requests.
@@ -117,7 +120,7 @@ pub fn find(
     after: Option<Place>,
     limit: usize,
 ) -> Read<Found> {
-    let Some(wanted) = expression(text) else { return Ok(Found::default()) };
+    let Some(wanted) = expression(text)? else { return Ok(Found::default()) };
     let below = match after {
         None => i64::MAX,
         Some(after) => match place_before(connection, after)? {
@@ -156,11 +159,22 @@ pub fn find(
     Ok(found)
 }
 
-/// Each word in quotes: what is in them is text, whatever it looks like. `None`: there is no word.
-fn expression(text: &str) -> Option<String> {
-    let words = text.split_whitespace().filter(|word| word.contains(char::is_alphanumeric));
-    let words: Vec<String> = words.map(|word| format!("\"{}\"", word.replace('"', "\"\""))).collect();
-    (!words.is_empty()).then(|| words.join(" "))
+/// Each word in quotes: what is in them is text, whatever it looks like. A phrase of many tokens costs the
+/// product of their places, so a word is one token wherever the index ends one. `None`: there is no word.
+fn expression(text: &str) -> Read<Option<String>> {
+    let words: Vec<&str> =
+        text.split(parts).filter(|word| word.contains(char::is_alphanumeric)).take(WORDS_MAX + 1).collect();
+    if words.len() > WORDS_MAX || words.iter().any(|word| word.len() > WORD_MAX) {
+        let most = format!("takes at most {WORDS_MAX} words of up to {WORD_MAX} bytes");
+        return Err(StoreError::Search(format!("{most}: use fewer or shorter ones")).into());
+    }
+    let words: Vec<String> = words.into_iter().map(|word| format!("\"{word}\"")).collect();
+    Ok((!words.is_empty()).then(|| words.join(" ")))
+}
+
+/// What stands between words: all but letters, digits and the marks on them, as the index has it.
+fn parts(c: char) -> bool {
+    !c.is_alphanumeric() && !('\u{300}'..='\u{36f}').contains(&c)
 }
 
 /// Where the words of the newest call before `after` stand; `None` when there is none.

@@ -18,7 +18,7 @@ pub const POLICY: &str = r#"{
 }"#;
 
 /// Short times, so that no story waits long.
-const TIMES: &str = "[mcp]\ngrace_ms = 20\nheartbeat_ms = 50\ndefault_patience_s = 1\n\
+const TIMES: &str = "[mcp]\nlaps = 0\ngrace_ms = 20\nheartbeat_ms = 50\ndefault_patience_s = 1\n\
     [upstream]\nheader_timeout_ms = 400\nbody_idle_timeout_ms = 400\nconnect_timeout_ms = 400\n\
     max_body = 1048576\n";
 

@@ -74,6 +74,18 @@ impl Agent {
         self
     }
 
+    /// The same agent at the joined endpoint.
+    pub fn joined(mut self) -> Self {
+        self.path = "/mcp".to_owned();
+        self
+    }
+
+    /// The same, at another server.
+    pub fn to(mut self, server: &str) -> Self {
+        self.path = format!("/mcp/{server}");
+        self
+    }
+
     pub fn without(mut self, name: &'static str) -> Self {
         self.headers.remove(name);
         self
@@ -131,6 +143,20 @@ impl Agent {
             }
         };
         tokio::time::timeout(PATIENCE, gone).await.expect("it ends");
+    }
+
+    /// Returns when `text` lies unread in the socket.
+    pub async fn unread(stream: &std::net::TcpStream, text: &str) {
+        stream.set_nonblocking(true).unwrap();
+        let socket = TcpStream::from_std(stream.try_clone().unwrap()).unwrap();
+        let mut seen = vec![0; 1 << 16];
+        loop {
+            let size = socket.peek(&mut seen).await.unwrap();
+            if String::from_utf8_lossy(&seen[..size]).contains(text) {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
     }
 
     /// Posts and waits for the whole answer.

@@ -33,6 +33,7 @@ pub struct Plan {
     pub policy: &'static str,
     pub door: DoorSettings,
     pub broker: Settings,
+    pub upstream: UpstreamSettings,
 }
 
 impl Plan {
@@ -45,7 +46,13 @@ impl Plan {
     pub fn of(server: ServerSettings) -> Self {
         let door =
             DoorSettings { grace_ms: 40, heartbeat_ms: 25, delivery_ms: 30, ..DoorSettings::default() };
-        Self { servers: vec![("rig", server)], policy: POLICY, door, broker: Settings::default() }
+        Self {
+            servers: vec![("rig", server)],
+            policy: POLICY,
+            door,
+            broker: Settings::default(),
+            upstream: UpstreamSettings::default(),
+        }
     }
 }
 
@@ -68,7 +75,7 @@ impl House {
         let fingerprint_key = *store.fingerprint_key();
         let store: Arc<dyn Store> = Arc::new(store);
         let identity = Identity::open(store.clone()).await.unwrap();
-        let upstreams = Upstreams::new(UpstreamSettings::default());
+        let upstreams = Upstreams::new(plan.upstream);
         let servers: BTreeMap<_, _> =
             plan.servers.into_iter().map(|(name, s)| (name.to_owned(), s)).collect();
         let names: Vec<_> = servers.keys().cloned().collect();
@@ -114,6 +121,10 @@ impl House {
 
     pub fn agent(&self) -> Agent {
         Agent::new(self.address, "rig", &self.token)
+    }
+
+    pub fn agent_of(&self, server: &str) -> Agent {
+        Agent::new(self.address, server, &self.token)
     }
 
     /// Another policy for the server, from here on.

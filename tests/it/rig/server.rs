@@ -39,6 +39,7 @@ pub struct Server {
     headers: Arc<Mutex<Vec<HeaderMap>>>,
     deletes: Arc<AtomicUsize>,
     scripts: Arc<Mutex<HashMap<&'static str, Script>>>,
+    came: Arc<Notify>,
 }
 
 /// What it answers to one method instead of its usual answer; `$ID` becomes the request's id.
@@ -86,6 +87,7 @@ impl Server {
             headers: Arc::default(),
             deletes: Arc::default(),
             scripts: Arc::default(),
+            came: Arc::default(),
         };
         let router = Router::new().route("/mcp", any(answer)).with_state(server.clone());
         tokio::spawn(async move { axum::serve(listener, router).await });
@@ -117,6 +119,11 @@ impl Server {
         tokio::time::timeout(std::time::Duration::from_secs(10), ended).await.expect("a DELETE within 10 s");
     }
 
+    /// Resolves after another request reached it.
+    pub async fn another(&self) {
+        self.came.notified().await;
+    }
+
     /// The headers of every request that reached it.
     pub fn headers(&self) -> Vec<HeaderMap> {
         self.headers.lock().unwrap().clone()
@@ -128,6 +135,7 @@ async fn answer(State(server): State<Server>, method: Method, headers: HeaderMap
     if method == Method::DELETE {
         server.deletes.fetch_add(1, Ordering::SeqCst);
     }
+    server.came.notify_one();
     let script = |method: &str| server.scripts.lock().unwrap().get(method).cloned();
     if let Some(script) = script(method.as_str()).filter(|_| method != Method::POST) {
         return script.respond(&Value::Null).await;

@@ -37,7 +37,7 @@ export function Agents() {
           seen=${agent.last_seen} />`} />
       <${Group} title="Servers" empty=${html`No server yet. <code>countersign servers add NAME -- COMMAND</code> adds one.`} items=${lists.servers}
         row=${(server) => html`<${Line} key=${server.name} icon="server" name=${server.name} whom=${{ server: server.name }} ...${shared}
-          words=${[server.kind === "stdio" ? "a command" : "over HTTP", server.identity, server.state, (server.grants ?? []).length ? `for ${server.grants.map(nameOf).join(", ")}` : "no agent may reach it"]} />`} />`}
+          words=${[server.kind === "stdio" ? "a command" : "over HTTP", commandLine(server.identity), server.state, (server.grants ?? []).length ? `for ${server.grants.map(nameOf).join(", ")}` : "no agent may reach it"]} />`} />`}
   </main>`;
 }
 
@@ -73,6 +73,17 @@ function Switch({ name, whom, stops, may, act, label = "Stop" }) {
 function stopFor(stops, whom) {
   const [key, value] = Object.entries(whom)[0];
   return stops.find((entry) => (key === "all" ? entry.all : entry[key] === value)) ?? null;
+}
+
+// A command comes as the JSON list of its words; here it reads as in a shell, quoted where a shell would need it.
+function commandLine(identity) {
+  if (!identity?.startsWith("[")) return identity;
+  try {
+    const quoted = (word) => (/^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replace(/'/g, `'\\''`)}'`);
+    return JSON.parse(identity).map(quoted).join(" ");
+  } catch {
+    return identity;
+  }
 }
 
 const nameOf = (grant) => (typeof grant === "string" ? grant : grant.name ?? grant.agent ?? "");

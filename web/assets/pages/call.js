@@ -1,7 +1,7 @@
 // The page of one call, for deep links: the same card, with its timeline open.
 
 import { Card } from "../card.js";
-import { group } from "../groups.js";
+import { group, toDo } from "../groups.js";
 import { Icon } from "../icons.js";
 import { useKeys } from "../keys.js";
 import { go } from "../route.js";
@@ -12,7 +12,7 @@ export function CallPage({ id }) {
   const store = useStore();
   const [missing, setMissing] = useState(false);
   const call = store.calls.get(id);
-  const todo = group(store).find((entry) => entry.key === "you")?.calls ?? [];
+  const todo = toDo(group(store));
   const next = todo.find((other) => other.id !== id);
   const toNext = () => go(`/c/${encodeURIComponent(next.id)}`);
   useKeys({ Escape: () => (document.activeElement?.matches("input") ? document.activeElement.blur() : go("/")), ...(next ? { j: toNext } : {}) });

@@ -1,7 +1,7 @@
 // The inbox: the list of what waits, and the card of the one that is looked at.
 
 import { Card } from "../card.js";
-import { group, lastActivity, waitingCount } from "../groups.js";
+import { group, lastActivity, toDo, unknownCount, waitingCount } from "../groups.js";
 import { Icon } from "../icons.js";
 import { settle, useKeys } from "../keys.js";
 import { Row } from "../row.js";
@@ -23,7 +23,7 @@ export function Inbox() {
   const rows = groups.flatMap((entry) => entry.calls.slice(0, shown));
   const isWide = useWide();
   const selected = isWide ? store.calls.get(chosen) ?? null : null;
-  const todo = groups.find((entry) => entry.key === "you")?.calls ?? [];
+  const todo = toDo(groups);
   const anyOpen = groups.some((entry) => entry.key !== "settled");
   const next = todo.find((call) => call.id !== selected?.id);
 
@@ -90,8 +90,9 @@ function useWide() {
 
 function summary(store) {
   if (store.sync === "loading") return "";
-  const count = waitingCount(store.calls);
-  return count ? `${count} waiting` : "nothing waiting";
+  const [waiting, unknown] = [waitingCount(store.calls), unknownCount(store.calls)];
+  const words = [waiting && `${waiting} waiting`, unknown && (unknown === 1 ? "1 unknown outcome" : `${unknown} unknown outcomes`)].filter(Boolean);
+  return words.length ? words.join(" · ") : "nothing waiting";
 }
 
 function Arrived({ store, onShow }) {
@@ -105,7 +106,7 @@ function Quiet({ store, filter, slim = false }) {
   const last = lastActivity(store.calls);
   if (slim) return html`<p class="quiet slim">No call waits for a person.</p>`;
   return html`<div class="quiet"><${Icon} name="quiet" size=${32} /><p><b>All is quiet.</b><br />No call waits for a person.</p>
-    <p class="muted">${last ? html`The last one moved <${Ago} at=${last} />.` : html`None has come yet. <code>countersign demo</code> sends one, to try this page.`}</p></div>`;
+    <p class="muted">${last ? html`The last one moved <${Ago} at=${last} />.` : html`None has come yet: a call comes here when an agent makes it and its policy asks for a person. <code>countersign demo</code> shows one, with a broker and an inbox of its own.`}</p></div>`;
 }
 
 const Blank = () => html`<div class="blank"><div class="ghost"><p class="skeleton pill"></p><p class="skeleton title"></p><p class="skeleton line"></p><p class="skeleton block"></p></div></div>`;

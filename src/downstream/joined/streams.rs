@@ -1,0 +1,192 @@
+//! GET on the joined endpoint: what all servers say unasked, on one stream.
+//!
+//! A server's own stream may end and is opened again, a conversation may open later; the agent's stream stays.
+
+use std::{collections::HashSet, convert::Infallible, pin::Pin, sync::Arc, time::Duration};
+
+use axum::{
+    body::{Body, BodyDataStream},
+    response::Response,
+};
+use bytes::Bytes;
+use futures_util::{
+    Stream, StreamExt as _,
+    stream::{self, SelectAll},
+};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use tokio::{sync::watch, time::sleep};
+
+use super::{
+    carry::Carry,
+    names,
+    said::{LARGEST, is_stream},
+    session::{Joined, Part},
+    tour::Tour,
+};
+use crate::{
+    downstream::{answer, http::text, listen as plain, reply},
+    mcp::{header, sse::Splitter},
+    upstream::Server,
+};
+
+/// Before a server's stream that ended is opened again.
+const PAUSE: Duration = Duration::from_secs(2);
+
+pub(super) async fn listen(tour: Tour) -> Response {
+    let Some(session) = tour.session.clone() else {
+        let text = "a stream to listen on belongs to a session; for HTTP+SSE (2024-11-05) each server has its \
+                    own: /mcp/SERVER/sse";
+        return answer::refuse(StatusCode::METHOD_NOT_ALLOWED, text);
+    };
+    if let Some(last) = text(&tour.headers, header::LAST_EVENT_ID).map(str::to_owned) {
+        return resume(tour, &session, &last).await;
+    }
+    let opened = session.opened.subscribe();
+    let mut all = All { tour, session, opened, listened: HashSet::new(), streams: SelectAll::new() };
+    all.listen_to_new();
+    let parts = stream::unfold(all, |mut all| async move {
+        let part = all.next().await?;
+        Some((Ok::<_, Infallible>(part), all))
+    });
+    reply::events(HeaderMap::new(), Body::from_stream(parts))
+}
+
+/// One server's stream goes on, where its event says.
+async fn resume(tour: Tour, session: &Arc<Joined>, last: &str) -> Response {
+    let known = names::split_event(last).and_then(|(server, own)| Some((tour.server(server)?, own)));
+    let found = known.and_then(|(server, own)| {
+        let parts = tour.parts_now(session).into_iter();
+        let (_, part) = parts.into_iter().find(|(known, _)| known.name() == server.name())?;
+        Some((server, part, HeaderValue::from_str(own).ok()?))
+    });
+    let Some((server, part, own)) = found else {
+        return answer::refuse(StatusCode::GONE, "this stream is over; make the same request again");
+    };
+    let mut visit = tour.visit(&server, Some(&part));
+    visit.headers.insert(HeaderName::from_static(header::LAST_EVENT_ID), own);
+    let carry = Carry { server: server.name().to_owned(), session: Some(session.clone()), reads: false };
+    let response = plain::listen(visit).await;
+    if response.status() == StatusCode::NOT_FOUND {
+        // Of that server only.
+        return answer::refuse(StatusCode::GONE, "the server's session is over; make the same request again");
+    }
+    if !response.status().is_success() {
+        return response;
+    }
+    carry.response(response, None).await
+}
+
+type Parts = Pin<Box<dyn Stream<Item = Bytes> + Send>>;
+
+/// The streams of all conversations of one session.
+struct All {
+    tour: Tour,
+    session: Arc<Joined>,
+    opened: watch::Receiver<usize>,
+    /// Conversations whose stream is among these, by session id.
+    listened: HashSet<Arc<str>>,
+    streams: SelectAll<Parts>,
+}
+
+impl All {
+    fn listen_to_new(&mut self) {
+        for (server, part) in self.tour.parts_now(&self.session) {
+            let Some(session) = &part.session else { continue };
+            if self.listened.insert(session.id.clone()) {
+                self.streams.push(ear(self.tour.clone(), server, part));
+            }
+        }
+    }
+
+    async fn next(&mut self) -> Option<Bytes> {
+        loop {
+            tokio::select! {
+                biased;
+                () = self.session.over.cancelled() => return None,
+                () = self.tour.door.inner.closing.cancelled() => return None,
+                changed = self.opened.changed() => {
+                    changed.ok()?;
+                    self.listen_to_new();
+                }
+                Some(part) = self.streams.next() => return Some(part),
+            }
+        }
+    }
+}
+
+/// What one server says unasked, for as long as its conversation lives.
+fn ear(tour: Tour, server: Arc<Server>, part: Arc<Part>) -> Parts {
+    let carry = Carry { server: server.name().to_owned(), session: tour.session.clone(), reads: false };
+    let ear = Ear { tour, server, part, carry, open: None, last: None, was_open: false };
+    Box::pin(stream::unfold(ear, |mut ear| async move {
+        let part = ear.next().await?;
+        Some((part, ear))
+    }))
+}
+
+struct Ear {
+    tour: Tour,
+    server: Arc<Server>,
+    part: Arc<Part>,
+    carry: Carry,
+    open: Option<(BodyDataStream, Splitter)>,
+    /// The id of the last event, as the server wrote it.
+    last: Option<String>,
+    was_open: bool,
+}
+
+impl Ear {
+    async fn next(&mut self) -> Option<Bytes> {
+        loop {
+            let Some((body, splitter)) = &mut self.open else {
+                self.open = Some(self.listen().await?);
+                continue;
+            };
+            let events = match body.next().await {
+                Some(Ok(part)) => splitter.push(&part).ok(),
+                Some(Err(_)) | None => None,
+            };
+            let Some(events) = events else {
+                self.open = None;
+                continue;
+            };
+            self.last = events.iter().rev().find_map(|event| event.id.clone()).or(self.last.take());
+            let told = self.carry.events(events);
+            if !told.is_empty() {
+                return Some(told);
+            }
+        }
+    }
+
+    fn is_stopped(&self) -> bool {
+        let broker = &self.tour.door.inner.broker;
+        broker.stopped(&self.tour.grant, self.server.name()).is_some()
+    }
+
+    /// `None`: the server has no such stream, or the conversation is over.
+    async fn listen(&mut self) -> Option<(BodyDataStream, Splitter)> {
+        if self.was_open {
+            sleep(PAUSE).await;
+        }
+        while self.is_stopped() {
+            sleep(PAUSE).await;
+        }
+        let session = self.part.session.as_ref()?;
+        let parts = &self.tour.door.inner;
+        let now = parts.broker.clock().now();
+        if session.link.is_over()
+            || parts.sessions.find(self.server.name(), &session.id, &self.tour.grant, now).is_none()
+        {
+            return None;
+        }
+        let mut visit = self.tour.visit(&self.server, Some(&self.part));
+        visit.headers.remove(header::LAST_EVENT_ID);
+        if let Some(last) = self.last.as_deref().and_then(|last| HeaderValue::from_str(last).ok()) {
+            visit.headers.insert(HeaderName::from_static(header::LAST_EVENT_ID), last);
+        }
+        let response = plain::listen(visit).await;
+        let streams = response.status().is_success() && is_stream(response.headers());
+        self.was_open = streams;
+        streams.then(|| (response.into_body().into_data_stream(), Splitter::new(LARGEST)))
+    }
+}

@@ -1,0 +1,123 @@
+//! Everything that is not a `tools/call`: what may pass to the server, and for whom.
+
+use std::sync::Arc;
+
+use axum::response::IntoResponse as _;
+use http::StatusCode;
+
+use super::{
+    answer::{self, Asker, code},
+    gate::{Errand, Refusal, cut, not_found},
+    http::Visit,
+    tasks,
+};
+use crate::{
+    broker::Rules,
+    call::ClientInfo,
+    mcp::{Class, Json, Message, Passthrough, Version},
+    policy::Reads,
+};
+
+pub(super) fn passing(
+    visit: &Visit,
+    message: &Message<'_>,
+    class: Class,
+    pass: Passthrough,
+    asker: Option<Asker>,
+) -> Result<Errand, Refusal> {
+    let method = message.method().unwrap_or_default();
+    if let Some((wish, id, asker)) = tasks::asked(visit, message, asker.as_ref())? {
+        return Ok(Errand::Task(pass, wish, id, asker));
+    }
+    if !may_use(visit, method) {
+        return Err(not_found(method, asker.as_ref()));
+    }
+    if asker.is_none() && !method.starts_with("notifications/") {
+        // A request without an id: nobody could be answered, so nothing is asked.
+        return Err(StatusCode::ACCEPTED.into_response().into());
+    }
+    match (class, asker) {
+        (Class::Protocol, Some(asker)) if method == "initialize" => {
+            Ok(Errand::Initialize(pass, asker.id, announced(message.params())))
+        }
+        (Class::Protocol, None) if method == "notifications/cancelled" => {
+            let id = message.params().and_then(|params| params.get("requestId"));
+            Ok(Errand::Cancel(pass, id.map_or("", Json::as_str).into()))
+        }
+        (Class::Protocol, Some(asker)) if method == "subscriptions/listen" => {
+            Ok(Errand::Subscribe(pass, asker))
+        }
+        (Class::Protocol, Some(asker)) if method == "server/discover" => Ok(Errand::Discover(pass, asker)),
+        (Class::Protocol, asker) => Ok(Errand::Relay(pass, asker)),
+        (Class::List, Some(asker)) if method == "tools/list" => Ok(Errand::ListTools(pass, asker)),
+        (Class::List | Class::Read, asker) => Ok(Errand::Relay(pass, asker)),
+        (Class::Call, asker) => Err(not_found(method, asker.as_ref())),
+    }
+}
+
+/// `clientInfo` of an `initialize`.
+fn announced(params: Option<Json<'_>>) -> ClientInfo {
+    let said = |name: &str| {
+        let value = params?.at(&["clientInfo", name])?.string()?;
+        Some(cut(&value))
+    };
+    ClientInfo { name: said("name").unwrap_or_default(), version: said("version").unwrap_or_default() }
+}
+
+/// A request of a legacy session server needs its session before anyone is asked about it.
+pub(super) fn require_session(visit: &Visit, version: Version, message: &Message<'_>) -> Result<(), Refusal> {
+    if version.is_modern() || visit.session.is_some() || message.method() == Some("initialize") {
+        return Ok(());
+    }
+    if visit.is_piped() || visit.door.inner.sessions.keeps(visit.server.name()) {
+        let id = message.id().map_or("null", Json::as_str);
+        let text = "the header Mcp-Session-Id is missing: initialize first";
+        let refusal =
+            answer::error(StatusCode::BAD_REQUEST, id.as_bytes(), code::INVALID_REQUEST, text, None);
+        return Err(refusal.into());
+    }
+    Ok(())
+}
+
+/// Of what is stopped nothing reaches the server but signs of life; `tools/call` is refused on the ledger.
+pub(super) fn refuse_stopped(
+    visit: &Visit,
+    message: &Message<'_>,
+    asker: Option<&Asker>,
+) -> Result<(), Refusal> {
+    if matches!(message.method(), Some("ping" | "notifications/cancelled" | "notifications/initialized")) {
+        return Ok(());
+    }
+    let Some(reason) = visit.door.inner.broker.stopped(&visit.grant, visit.server.name()) else {
+        return Ok(());
+    };
+    let (Some(asker), Some(_)) = (asker, message.method()) else {
+        return Err(StatusCode::ACCEPTED.into_response().into());
+    };
+    let text = answer::stopped(&reason);
+    Err(answer::error(StatusCode::OK, &asker.id, code::INTERNAL, &text, None).into())
+}
+
+/// May the agent use this part of the server (`resources/*`, `prompts/*`, `tasks/*`)? The policies say.
+fn may_use(visit: &Visit, method: &str) -> bool {
+    let parts: &[Reads] = match method.split_once('/') {
+        Some(("resources", _)) => &[Reads::Resources],
+        Some(("prompts", _)) => &[Reads::Prompts],
+        Some(("completion", _)) => &[Reads::Resources, Reads::Prompts],
+        // They name, read and end what calls of others may have begun: as a method that nobody knows.
+        Some(("tasks", _)) => return may_pass_unlisted(visit, method),
+        _ => return true,
+    };
+    let rules = visit.door.inner.broker.rules();
+    let policies = rules.of(&visit.grant.name, visit.server.name());
+    !policies.is_empty() && parts.iter().any(|part| policies.iter().all(|policy| policy.allows_reads(*part)))
+}
+
+pub(super) fn may_pass_unlisted(visit: &Visit, method: &str) -> bool {
+    if visit.grant.settings.methods.iter().any(|listed| listed == method) {
+        return true;
+    }
+    let rules: Arc<Rules> = visit.door.inner.broker.rules();
+    let policies = rules.of(&visit.grant.name, visit.server.name());
+    !policies.is_empty() && policies.iter().all(|policy| policy.default_allows_unknown_methods())
+}

@@ -1,0 +1,93 @@
+//! A `tools/call` of a protocol version that the broker does not know: it cannot judge it, so it says which
+//! versions its client may use instead.
+
+use std::time::Duration;
+
+use axum::response::Response;
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use http::{HeaderName, HeaderValue, StatusCode};
+use serde_json::json;
+use tokio::time::timeout;
+
+use super::{
+    answer::{self, Asker, code},
+    http::Visit,
+    relay::relay,
+    reply,
+};
+use crate::{
+    mcp::{Frame, Json, Limits, Passthrough, Route, Version, header, methods, sse::Splitter, strict},
+    upstream::{Outbound, Reply, ReplyBody},
+};
+
+/// A server that takes longer is not waited for.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Bytes of its answer.
+const LARGEST: usize = 1 << 20;
+
+const QUESTION: &[u8] = br#"{"jsonrpc":"2.0","id":"countersign-versions","method":"server/discover","params":{"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientInfo":{"name":"countersign","version":"1"},"io.modelcontextprotocol/clientCapabilities":{}}}}"#;
+
+/// Refuses it with the versions that the server and the broker both know: a client picks one of them, and
+/// what the server refuses would be no way out. Where the server does not say, with the broker's own.
+pub(super) async fn unsupported(visit: &Visit, requested: &str, asker: &Asker) -> Response {
+    let stopped = visit.door.inner.broker.stopped(&visit.grant, visit.server.name()).is_some();
+    let theirs = if stopped { None } else { timeout(PATIENCE, ask(visit)).await.ok().flatten() };
+    let theirs = theirs.unwrap_or_default();
+    let both: Vec<_> = theirs.into_iter().filter(|said| Version::parse(said).is_some()).collect();
+    let data = if both.is_empty() {
+        json!({"supported": Version::ALL.map(Version::as_str), "requested": requested})
+    } else {
+        json!({"supported": both, "requested": requested})
+    };
+    let text = "Unsupported protocol version";
+    let data = data.to_string();
+    answer::error(StatusCode::BAD_REQUEST, &asker.id, code::UNSUPPORTED_VERSION, text, Some(&data))
+}
+
+/// The versions that the server says it supports, in its `server/discover` or in its refusal of it.
+async fn ask(visit: &Visit) -> Option<Vec<String>> {
+    let out = Outbound::post(Bytes::from_static(QUESTION))
+        .header(
+            HeaderName::from_static(header::PROTOCOL_VERSION),
+            HeaderValue::from_static(Version::LATEST.as_str()),
+        )
+        .header(HeaderName::from_static(header::METHOD), HeaderValue::from_static("server/discover"));
+    let reply = relay(visit, passthrough()?, &visit.link(), out).await.ok()?;
+    let said = read(reply).await?;
+    let said = strict::check(&said, &Limits::of_servers(LARGEST)).ok()?;
+    let list =
+        said.at(&["result", "supportedVersions"]).or_else(|| said.at(&["error", "data", "supported"]))?;
+    Some(list.elements().filter_map(Json::string).map(|version| version.into_owned()).collect())
+}
+
+fn passthrough() -> Option<Passthrough> {
+    let Ok(Frame::One(message)) = Frame::parse(QUESTION, &Limits::default()) else { return None };
+    match methods::route(Version::LATEST, &message) {
+        Route::Pass(_, pass) => Some(pass),
+        Route::Gate | Route::CallWithoutId | Route::LookAlike | Route::Unlisted(_) => None,
+    }
+}
+
+/// The response, in whatever form it comes.
+async fn read(reply: Reply) -> Option<Bytes> {
+    let streams = reply.is_event_stream();
+    match reply.body {
+        ReplyBody::Empty => None,
+        ReplyBody::Messages(mut messages) => loop {
+            let message = messages.next().await?.ok()?;
+            if reply::is_response(&message) {
+                return Some(message);
+            }
+        },
+        ReplyBody::Bytes(body) => {
+            let whole = body.collect().await.ok()?;
+            if !streams {
+                return Some(whole);
+            }
+            let events = Splitter::new(LARGEST).push(&whole).ok()?;
+            let mut data = events.into_iter().filter_map(|event| event.data);
+            data.find(|data| reply::is_response(data.as_bytes())).map(Bytes::from)
+        }
+    }
+}

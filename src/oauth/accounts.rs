@@ -1,0 +1,111 @@
+//! The broker's sign-ins at the servers behind it: who is signed in, and sign-ins under way.
+
+use std::{
+    collections::HashMap,
+    path::Path,
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+};
+
+use reqwest::Url;
+use tokio_util::task::TaskTracker;
+
+use super::{
+    Account, ClientSettings, Fetch,
+    login::{Pending, Progress},
+    vault::Vault,
+};
+use crate::call::Timestamp;
+
+/// The present moment.
+pub type Now = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
+/// The tokens that servers behind us want. Cheap to clone.
+#[derive(Clone)]
+pub struct Accounts(pub(super) Arc<Inner>);
+
+pub(super) struct Inner {
+    pub vault: Vault,
+    /// Base of the addresses that authorization servers send people back to.
+    pub public_url: String,
+    now: Now,
+    fetch: OnceLock<Fetch>,
+    make: fn() -> Result<Fetch, String>,
+    /// By the server's name: its tokens are renewed by one at a time.
+    renewing: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
+    /// Sign-ins under way, by `state`.
+    pub pending: Mutex<HashMap<String, Pending>>,
+    /// What became of sign-ins, by their name, for whoever began them.
+    pub progress: Mutex<HashMap<String, Progress>>,
+    /// What must not be cut off in the middle: a refresh token is good once.
+    tasks: TaskTracker,
+}
+
+impl std::fmt::Debug for Accounts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Accounts")
+    }
+}
+
+impl Accounts {
+    /// Those kept beside `store`. `make` is called when an authorization server is first spoken to.
+    ///
+    /// # Errors
+    /// In words: files that are there and cannot be read.
+    pub fn open(
+        store: &Path,
+        public_url: &str,
+        now: Now,
+        make: fn() -> Result<Fetch, String>,
+    ) -> Result<Self, String> {
+        Ok(Self(Arc::new(Inner {
+            vault: Vault::open(store)?,
+            public_url: public_url.to_owned(),
+            now,
+            fetch: OnceLock::new(),
+            make,
+            renewing: Mutex::default(),
+            pending: Mutex::default(),
+            progress: Mutex::default(),
+            tasks: TaskTracker::new(),
+        })))
+    }
+
+    /// The sign-in at the server `name`.
+    #[must_use]
+    pub fn account(&self, name: &str, url: Url, settings: ClientSettings) -> Account {
+        let renewing = Arc::clone(lock(&self.0.renewing).entry(name.to_owned()).or_default());
+        Account { name: name.to_owned(), url, settings, accounts: self.clone(), renewing }
+    }
+
+    /// What is under way ends whole.
+    pub async fn drain(&self) {
+        self.0.tasks.close();
+        self.0.tasks.wait().await;
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        (self.0.now)()
+    }
+
+    pub(super) fn fetch(&self) -> Result<&Fetch, String> {
+        match self.0.fetch.get() {
+            Some(fetch) => Ok(fetch),
+            None => {
+                let made = (self.0.make)()?;
+                Ok(self.0.fetch.get_or_init(|| made))
+            }
+        }
+    }
+
+    /// Runs to its end whatever becomes of the caller.
+    pub(super) async fn whole<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, String>> + Send + 'static,
+    ) -> Result<T, String> {
+        self.0.tasks.spawn(work).await.unwrap_or_else(|_| Err("the sign-in was cut off".into()))
+    }
+}
+
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,9 @@
+//! The parties: an authorization server, an MCP server that trusts it, and the broker between.
+
+mod house;
+mod issuer;
+mod server;
+
+pub use house::{House, call, logged};
+pub use issuer::{Issuer, Signer, fetch, now};
+pub use server::Server;
