@@ -160,7 +160,10 @@ pub(super) fn admit(
 ) -> Result<Visit, Box<Response>> {
     let found = door.inner.broker.upstreams().server(server).filter(|_| grant.reaches(server));
     let Some(server) = found else {
-        let text = format!("there is no server {server:?} for this token");
+        // Where a client of HTTP+SSE (2024-11-05) looks when it was given `/mcp`.
+        let hint =
+            if server == "sse" { "; for HTTP+SSE each server has its own: /mcp/SERVER/sse" } else { "" };
+        let text = format!("there is no server {server:?} for this token{hint}");
         return Err(answer::refuse(StatusCode::NOT_FOUND, &text).into());
     };
     check_headers(&headers)?;

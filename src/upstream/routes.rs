@@ -11,11 +11,7 @@ use std::{
 use bytes::Bytes;
 
 use super::{BrokenReply, Server, messages::Sink};
-use crate::mcp::{
-    Frame, Json, Kind, Limits, Message, Notification, Request, Response,
-    patch::Edits,
-    strict,
-};
+use crate::mcp::{Frame, Json, Kind, Limits, Message, Notification, Request, Response, patch::Edits, strict};
 
 const TOKEN: &[&str] = &["params", "_meta", "progressToken"];
 const SUBSCRIPTION: &str = "io.modelcontextprotocol/subscriptionId";

@@ -32,12 +32,16 @@ impl Talk {
 
     async fn initialized(house: &House, name: &str) -> Self {
         let mut talk = Self::open(house).await;
-        talk.post(&json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": {
+        talk.initialize(name).await;
+        talk
+    }
+
+    async fn initialize(&mut self, name: &str) {
+        self.post(&json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": {
             "protocolVersion": "2024-11-05", "capabilities": {}, "clientInfo": {"name": name, "version": "1"}}}))
             .await;
-        assert!(talk.answer(0).await.1["result"]["serverInfo"].is_object());
-        talk.post(&json!({"jsonrpc": "2.0", "method": "notifications/initialized"})).await;
-        talk
+        assert!(self.answer(0).await.1["result"]["serverInfo"].is_object());
+        self.post(&json!({"jsonrpc": "2.0", "method": "notifications/initialized"})).await;
     }
 
     async fn post(&self, message: &Value) {
@@ -199,6 +203,35 @@ async fn a_stream_is_of_its_own_agent_and_both_its_ends_ask_for_the_token() {
     let Talk { agent, stream } = talk;
     drop(stream);
     agent.until_gone(&ping).await;
+}
+
+#[tokio::test]
+async fn a_new_token_goes_on_with_the_stream_and_a_revoked_agent_does_not() {
+    let server = Server::start(Manner::Json).await;
+    let house = House::open(Plan::at(&server.url)).await;
+    let mut talk = Talk::of(house.other_agent("other", &["rig"]).await).await;
+    let identity = house.broker.identity();
+    let new = identity.rotate_agent("other", "test", house.now()).await.unwrap().token;
+    let look = |id: u64| call(id, "look", json!({}));
+    assert_eq!(talk.agent.post(&look(1)).await.status, 401, "the old one is void");
+    talk.agent = talk.agent.with("authorization", &format!("Bearer {new}"));
+    talk.initialize("test").await;
+    talk.post(&look(1)).await;
+    assert_eq!(text(&talk.answer(1).await.1), "look ran with {}");
+    identity.revoke_agent("other", "test", house.now()).await.unwrap();
+    assert_eq!(talk.agent.post(&look(2)).await.status, 401);
+    assert_eq!(server.calls().len(), 1);
+}
+
+#[tokio::test]
+async fn the_joined_endpoint_says_where_old_agents_go() {
+    let house = House::open(Plan::at(&Server::start(Manner::Json).await.url)).await;
+    for (path, status) in [("/mcp", 405), ("/mcp/sse", 404)] {
+        let refused = house.agent().at(path).send("GET", "").await;
+        assert_eq!(refused.status, status, "{path}");
+        let said = refused.bytes().await;
+        assert!(String::from_utf8_lossy(&said).contains("/mcp/SERVER/sse"), "{path}: {said:?}");
+    }
 }
 
 #[tokio::test]

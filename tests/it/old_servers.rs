@@ -3,7 +3,7 @@
 use countersign::{call::StateName, upstream::Transport};
 use serde_json::json;
 
-use crate::rig::{House, Old, Plan, Told, call, call_with_token, mirrored, modern, text};
+use crate::rig::{House, Manner, Old, Plan, Server, Told, call, call_with_token, mirrored, modern, text};
 
 #[tokio::test]
 async fn it_answers_like_a_streamable_http_server_and_a_waiting_call_runs_once() {
@@ -69,4 +69,38 @@ async fn a_modern_request_is_answered_so_that_its_client_initializes() {
     }
     assert!(house.calls(&[]).await.is_empty() && old.messages().is_empty());
     assert_eq!(house.agent().send("GET", "").await.status, 405);
+}
+
+#[tokio::test]
+async fn it_is_one_of_those_that_are_joined() {
+    let (old, new) = (Old::start().await, Server::start(Manner::Modern).await);
+    let mut plan = Plan::at(&new.url);
+    let server = plan.servers.remove(0).1;
+    plan.servers = vec![("new", server), ("old", Plan::of(old.settings(None)).servers.remove(0).1)];
+    let house = House::open(plan).await;
+    let agent = house.agent().joined().initialized("test").await;
+    let list = agent.ask(&json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list"})).await;
+    let tools = list["result"]["tools"].as_array().unwrap().iter().map(|tool| tool["name"].as_str().unwrap());
+    assert_eq!(tools.collect::<Vec<_>>(), ["new__look", "new__cancel", "new__forbidden", "old__look"]);
+    assert_eq!(text(&agent.ask(&call(2, "old__look", json!({}))).await), "look ran");
+    let answer = agent.post(&call_with_token(3, "old__cancel", json!({}), "t")).await;
+    house.approve(&house.pending().await).await;
+    let (before, response) = answer.story().await;
+    assert_eq!(text(&response), "cancel ran");
+    assert_eq!(before.last().unwrap()["params"], json!({"progressToken": "t", "progress": 1}));
+    assert_eq!((old.calls(), new.calls().len()), (2, 0));
+    // Its stream ended: the next call opens another session.
+    old.breaks();
+    let again = async {
+        while old.messages().iter().filter(|message| message["method"] == "initialize").count() < 2 {
+            agent.ask(&call(4, "old__look", json!({}))).await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(10), again).await.expect("another session");
+    assert_eq!(text(&agent.ask(&call(5, "old__look", json!({}))).await), "look ran");
+    // To a modern client it does not exist, and the others do.
+    let modern_agent = mirrored(house.agent().joined(), "tools/list", None);
+    let list = modern_agent.ask(&modern(6, "tools/list", json!({}))).await;
+    let listed = list["result"].to_string();
+    assert!(listed.contains("new__look") && !listed.contains("old__"), "{list}");
 }

@@ -7,16 +7,14 @@ message and returns every message that came until its answer.
 import contextlib
 import http.client
 import json
-import os
 import queue
 import re
 import socket
-import subprocess
 import threading
 import time
 from urllib.parse import urljoin, urlsplit
 
-from mcp_raw import _events
+from mcp_raw import _events, start, stop
 
 PATIENCE = 30
 # What comes after an answer comes within this.
@@ -68,10 +66,7 @@ class Wire:
 class Stdio(Wire):
     def __init__(self, command, environment, errors):
         super().__init__()
-        kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
-        with open(errors, "ab") as log:
-            self._child = subprocess.Popen(
-                command, env=kept | environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log)
+        self._child = start(command, environment, errors)
         self._writing = threading.Lock()
         threading.Thread(target=self._read, daemon=True).start()
 
@@ -81,12 +76,7 @@ class Stdio(Wire):
             self._child.stdin.flush()
 
     def close(self):
-        self._child.stdin.close()
-        try:
-            self._child.wait(10)
-        except subprocess.TimeoutExpired:
-            self._child.kill()
-            self._child.wait()
+        stop(self._child)
 
     def _read(self):
         for line in self._child.stdout:

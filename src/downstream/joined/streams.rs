@@ -34,8 +34,8 @@ const PAUSE: Duration = Duration::from_secs(2);
 
 pub(super) async fn listen(tour: Tour) -> Response {
     let Some(session) = tour.session.clone() else {
-        let text = "a stream to listen on belongs to a session; for HTTP+SSE (2024-11-05) each server has its \
-                    own: /mcp/SERVER/sse";
+        let text = "a stream to listen on belongs to a session; for HTTP+SSE each server has its own: \
+                    /mcp/SERVER/sse";
         return answer::refuse(StatusCode::METHOD_NOT_ALLOWED, text);
     };
     if let Some(last) = text(&tour.headers, header::LAST_EVENT_ID).map(str::to_owned) {

@@ -68,6 +68,9 @@ async fn listen(State(old): State<Old>) -> Response {
 
 async fn take(State(old): State<Old>, body: Bytes) -> Response {
     let message: Value = serde_json::from_slice(&body).unwrap();
+    if old.stream.lock().unwrap().is_none() {
+        return StatusCode::NOT_FOUND.into_response();
+    }
     old.seen.lock().unwrap().push(message.clone());
     let result = match message["method"].as_str().unwrap_or_default() {
         "initialize" => json!({"protocolVersion": "2024-11-05", "capabilities": {"tools": {}},
