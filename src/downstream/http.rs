@@ -13,7 +13,7 @@ use axum::{
 };
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
-use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use tokio::time::timeout;
 
 use super::{Door, Peer, access, answer, batch, gate, listen, relay, session::Session, sse};
@@ -94,8 +94,15 @@ impl Door {
             Ok(grant) => grant,
             Err(refusal) => return *refusal,
         };
-        match admit(self.clone(), server, grant, parts.headers, peer) {
-            Ok(visit) => enact(visit, parts.method, body).await,
+        let visit = match admit(self.clone(), server, grant, parts.headers, peer) {
+            Ok(visit) => visit,
+            Err(refusal) => return *refusal,
+        };
+        if parts.method != Method::POST {
+            return Box::pin(enact(visit, parts.method)).await;
+        }
+        match read(body, visit.door.inner.settings.max_body).await {
+            Ok(body) => post(visit, body).await,
             Err(refusal) => *refusal,
         }
     }
@@ -105,29 +112,26 @@ impl Door {
         &self,
         server: &str,
         grant: Arc<Grant>,
-        request: http::Request<Full<Bytes>>,
+        request: http::Request<Bytes>,
         peer: Option<Peer>,
     ) -> Response {
         let (parts, body) = request.into_parts();
-        match admit(self.clone(), server, grant, parts.headers, peer) {
-            Ok(visit) => enact(Visit { on_stream: true, ..visit }, parts.method, body).await,
-            Err(refusal) => *refusal,
+        let visit = match admit(self.clone(), server, grant, parts.headers, peer) {
+            Ok(visit) => Visit { on_stream: true, ..visit },
+            Err(refusal) => return *refusal,
+        };
+        match parts.method {
+            Method::POST => post(visit, body).await,
+            other => enact(visit, other).await,
         }
     }
 }
 
-async fn enact<B>(visit: Visit, method: Method, body: B) -> Response
-where
-    B: HttpBody<Data = Bytes>,
-    B::Error: Into<BoxError>,
-{
+/// What is no POST.
+async fn enact(visit: Visit, method: Method) -> Response {
     match method {
-        Method::POST => match read(body, visit.door.inner.settings.max_body).await {
-            Ok(body) => post(visit, body).await,
-            Err(refusal) => *refusal,
-        },
-        Method::GET => Box::pin(listen::listen(visit)).await,
-        Method::DELETE => Box::pin(relay::end(visit)).await,
+        Method::GET => listen::listen(visit).await,
+        Method::DELETE => relay::end(visit).await,
         _ => {
             // 2026-07-28 knows no streams to listen on and no sessions.
             let modern = visit.said_version().and_then(Version::parse).is_some_and(Version::is_modern);

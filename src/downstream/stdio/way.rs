@@ -6,7 +6,6 @@ use axum::body::Body;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, Method, Request, StatusCode};
-use http_body_util::Full;
 use reqwest::Client;
 use tokio::time::timeout;
 
@@ -66,7 +65,7 @@ impl Near {
         let Some(grant) = agents.get(&self.grant).cloned() else {
             return Box::pin(ready(answer::refuse(StatusCode::UNAUTHORIZED, "the agent is no more")));
         };
-        let mut request = Request::new(Full::new(body));
+        let mut request = Request::new(body);
         *request.method_mut() = method;
         *request.headers_mut() = headers;
         Box::pin(self.door.answer_on_stream(&self.server, grant, request, self.peer.clone()))
