@@ -30,7 +30,7 @@
 //! Reads down, never back up. `═►` is always one function, `broker/record.rs`.
 //!
 //! ```text
-//!  agent ──► downstream/http, stdio     who knocks: grant, server, session, protocol version
+//!  agent ──► downstream/http, sse, stdio who knocks: grant, server, session, protocol version
 //!              └► downstream/gate       what it is: only a tools/call asks; the rest is relayed or refused
 //!                   └► broker/submit    stopped? limits? policy::evaluate → Verdict
 //!                        │   Allow  ─► broker/segments: a place in the next batch → Pass ─► forward
@@ -104,6 +104,7 @@
 //! | how servers are joined at `/mcp` | `downstream/joined/` |
 //! | what of MCP passes unasked | `mcp/methods.rs` |
 //! | a protocol version | `mcp/version.rs`, `downstream/modern.rs` |
+//! | HTTP+SSE of 2024-11-05 | `upstream/sse.rs` for servers, `downstream/sse.rs` for agents |
 //! | what counts as "not sent" | `upstream/reply.rs` |
 //! | a table, a query | `store/sqlite/schema.rs`, `query.rs`, `words.rs`; the contract in `tests/store` |
 //! | what verification compares | `ledger/verify.rs` for the chain, `store/sqlite/audit/`, `identity/audit.rs` |

@@ -190,6 +190,7 @@ impl Config {
                 env: secrets(&server.env)?,
                 cwd: server.cwd.as_ref().map(|path| self.path_of(path)),
                 url: server.url.clone(),
+                transport: server.transport,
                 headers: secrets(&server.headers)?,
                 limits: self.process_limits(name, server)?,
                 oauth: self.sign_in(name, server)?,

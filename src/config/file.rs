@@ -4,7 +4,12 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use crate::{broker::AllowedLedger, downstream::DoorSettings, oauth::Algorithm, upstream::UpstreamSettings};
+use crate::{
+    broker::AllowedLedger,
+    downstream::DoorSettings,
+    oauth::Algorithm,
+    upstream::{Transport, UpstreamSettings},
+};
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -64,6 +69,7 @@ pub struct Server {
     pub env: BTreeMap<String, String>,
     pub cwd: Option<String>,
     pub url: Option<String>,
+    pub transport: Option<Transport>,
     pub headers: BTreeMap<String, String>,
     pub oauth: Option<SignIn>,
     pub policy: Option<String>,

@@ -83,6 +83,10 @@ pub(super) fn sort(visit: &Visit, message: &Message<'_>, body: &Bytes) -> Result
     check_token(message, &meta)?;
     let asker = message.id().map(|id| Asker { id: owned(id), modern: version.is_modern() });
     let route = methods::route(version, message);
+    if version.is_modern() && visit.server.speaks_sse() {
+        // It is older than modern requests by two revisions; a client of both eras then initializes.
+        return Err(not_found(message.method().unwrap_or_default(), asker.as_ref()));
+    }
     require_session(visit, version, message)?;
     if !matches!(route, Route::Gate | Route::CallWithoutId) {
         refuse_stopped(visit, message, asker.as_ref())?;

@@ -16,7 +16,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use tokio::time::timeout;
 
-use super::{Door, Peer, access, answer, batch, gate, listen, relay, session::Session};
+use super::{Door, Peer, access, answer, batch, gate, listen, relay, session::Session, sse};
 use crate::{
     identity::Grant,
     mcp::{Frame, Version, header as mcp_header},
@@ -26,9 +26,9 @@ use crate::{
 /// A body that takes longer is a connection held for nothing.
 const SLOWEST: Duration = Duration::from_secs(30);
 
-/// `/mcp/{server}` and `/mcp`, all methods.
+/// `/mcp`, `/mcp/{server}` and what lies below it, all methods.
 pub fn routes(door: Door) -> Router {
-    Router::new().route("/mcp/{server}", any(enter)).route("/mcp", any(enter_joined)).with_state(door)
+    Router::new().route("/mcp/{*server}", any(enter)).route("/mcp", any(enter_joined)).with_state(door)
 }
 
 /// One request whose sender is known and may speak to the server.
@@ -40,6 +40,8 @@ pub(super) struct Visit {
     pub session: Option<Arc<Session>>,
     pub headers: HeaderMap,
     pub peer: Option<Peer>,
+    /// It came with others of one stream (HTTP+SSE), which cannot be taken up again and is a session itself.
+    pub on_stream: bool,
 }
 
 impl Visit {
@@ -59,8 +61,10 @@ impl Visit {
         text(&self.headers, mcp_header::PROTOCOL_VERSION)
     }
 
-    pub(super) fn is_stdio(&self) -> bool {
-        self.server.transport() == "stdio"
+    /// All answers of a session come one after the other, from a child or on one stream (HTTP+SSE); there is
+    /// nothing to say outside of a session.
+    pub(super) fn is_piped(&self) -> bool {
+        self.server.transport() != "http"
     }
 }
 
@@ -75,13 +79,16 @@ async fn enter_joined(State(door): State<Door>, request: Request) -> Response {
 }
 
 impl Door {
-    /// Answers one request to `/mcp/{server}`. The accept loop comes here at once; the router is for
-    /// whoever nests the door elsewhere.
+    /// Answers one request to `/mcp/{server}`, where `server` may go on with `/sse` or `/sse/{key}`. The
+    /// accept loop comes here at once; the router is for whoever nests the door elsewhere.
     pub async fn answer<B>(&self, server: &str, request: http::Request<B>, peer: Option<Peer>) -> Response
     where
         B: HttpBody<Data = Bytes>,
         B::Error: Into<BoxError>,
     {
+        if let Some((server, path)) = server.split_once('/') {
+            return Box::pin(sse::answer(self, server, path, request, peer)).await;
+        }
         let (parts, body) = request.into_parts();
         let grant = match who(self, server, &parts.headers).await {
             Ok(grant) => grant,
@@ -91,21 +98,47 @@ impl Door {
             Ok(visit) => visit,
             Err(refusal) => return *refusal,
         };
+        if parts.method != Method::POST {
+            return Box::pin(enact(visit, parts.method)).await;
+        }
+        match read(body, visit.door.inner.settings.max_body).await {
+            Ok(body) => post(visit, body).await,
+            Err(refusal) => *refusal,
+        }
+    }
+
+    /// The same for a message that came with others of one stream, of an agent that is known.
+    pub(super) async fn answer_on_stream(
+        &self,
+        server: &str,
+        grant: Arc<Grant>,
+        request: http::Request<Bytes>,
+        peer: Option<Peer>,
+    ) -> Response {
+        let (parts, body) = request.into_parts();
+        let visit = match admit(self.clone(), server, grant, parts.headers, peer) {
+            Ok(visit) => Visit { on_stream: true, ..visit },
+            Err(refusal) => return *refusal,
+        };
         match parts.method {
-            Method::POST => match read(body, visit.door.inner.settings.max_body).await {
-                Ok(body) => post(visit, body).await,
-                Err(refusal) => *refusal,
-            },
-            Method::GET => Box::pin(listen::listen(visit)).await,
-            Method::DELETE => Box::pin(relay::end(visit)).await,
-            _ => {
-                // 2026-07-28 knows no streams to listen on and no sessions.
-                let modern = visit.said_version().and_then(Version::parse).is_some_and(Version::is_modern);
-                let verbs = if modern { "POST" } else { "POST, GET, DELETE" };
-                let mut refusal = answer::refuse(StatusCode::METHOD_NOT_ALLOWED, &format!("use {verbs}"));
-                refusal.headers_mut().insert(header::ALLOW, HeaderValue::from_static(verbs));
-                refusal
-            }
+            Method::POST => post(visit, body).await,
+            other => enact(visit, other).await,
+        }
+    }
+}
+
+/// What is no POST.
+async fn enact(visit: Visit, method: Method) -> Response {
+    match method {
+        Method::GET => listen::listen(visit).await,
+        Method::DELETE => relay::end(visit).await,
+        _ => {
+            // 2026-07-28 knows no streams to listen on and no sessions.
+            let modern = visit.said_version().and_then(Version::parse).is_some_and(Version::is_modern);
+            let verbs = if modern { "POST" } else { "POST, GET, DELETE" };
+            let mut refusal = answer::refuse(StatusCode::METHOD_NOT_ALLOWED, &format!("use {verbs}"));
+            refusal.headers_mut().insert(header::ALLOW, HeaderValue::from_static(verbs));
+            refusal
         }
     }
 }
@@ -122,7 +155,7 @@ pub(super) async fn who(door: &Door, server: &str, headers: &HeaderMap) -> Resul
 }
 
 /// Server, headers, session: in this order.
-fn admit(
+pub(super) fn admit(
     door: Door,
     server: &str,
     grant: Arc<Grant>,
@@ -131,12 +164,15 @@ fn admit(
 ) -> Result<Visit, Box<Response>> {
     let found = door.inner.broker.upstreams().server(server).filter(|_| grant.reaches(server));
     let Some(server) = found else {
-        let text = format!("there is no server {server:?} for this token");
+        // Where a client of HTTP+SSE (2024-11-05) looks when it was given `/mcp`.
+        let hint =
+            if server == "sse" { "; for HTTP+SSE each server has its own: /mcp/SERVER/sse" } else { "" };
+        let text = format!("there is no server {server:?} for this token{hint}");
         return Err(answer::refuse(StatusCode::NOT_FOUND, &text).into());
     };
     check_headers(&headers)?;
     let session = find_session(&door, &server, &grant, &headers)?;
-    Ok(Visit { door, grant, server, session, headers, peer })
+    Ok(Visit { door, grant, server, session, headers, peer, on_stream: false })
 }
 
 pub(super) fn check_site(door: &Door, headers: &HeaderMap) -> Result<(), Box<Response>> {
@@ -222,7 +258,7 @@ pub(super) async fn post(visit: Visit, body: Bytes) -> Response {
 }
 
 /// The token, from the Authorization header and from nowhere else.
-fn bearer(headers: &HeaderMap) -> Option<&str> {
+pub(super) fn bearer(headers: &HeaderMap) -> Option<&str> {
     let (scheme, token) = text(headers, header::AUTHORIZATION.as_str())?.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }

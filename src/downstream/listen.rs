@@ -72,7 +72,7 @@ fn end(visit: &Visit) -> impl Future<Output = ()> + Send + 'static {
 }
 
 async fn open_stream(visit: Visit) -> Response {
-    if visit.session.is_none() && visit.is_stdio() {
+    if visit.session.is_none() && visit.is_piped() {
         return answer::refuse(StatusCode::METHOD_NOT_ALLOWED, "a stream to listen on belongs to a session");
     }
     let out = Outbound::get().with_headers_of(&visit.headers);

@@ -21,6 +21,7 @@ mod relay;
 mod reply;
 mod session;
 mod settings;
+mod sse;
 mod stage;
 mod stdio;
 mod tasks;
@@ -60,6 +61,7 @@ struct Inner {
     sessions: session::Sessions,
     joined: joined::Sessions,
     lines: lines::Lines,
+    streams: sse::Streams,
     closing: CancellationToken,
     /// Who is watched for having their answer.
     deliveries: delivery::Deliveries,
@@ -82,6 +84,7 @@ impl Door {
                 joined,
                 settings,
                 lines: lines::Lines::default(),
+                streams: sse::Streams::default(),
                 closing: CancellationToken::new(),
                 deliveries: delivery::Deliveries::default(),
                 calls_without_id: AtomicU64::new(0),

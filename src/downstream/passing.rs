@@ -69,7 +69,7 @@ pub(super) fn require_session(visit: &Visit, version: Version, message: &Message
     if version.is_modern() || visit.session.is_some() || message.method() == Some("initialize") {
         return Ok(());
     }
-    if visit.is_stdio() || visit.door.inner.sessions.keeps(visit.server.name()) {
+    if visit.is_piped() || visit.door.inner.sessions.keeps(visit.server.name()) {
         let id = message.id().map_or("null", Json::as_str);
         let text = "the header Mcp-Session-Id is missing: initialize first";
         let refusal =

@@ -51,12 +51,15 @@ pub(super) async fn initialize(
         return response;
     }
     let minted = given.is_none();
-    // A server without sessions has none here either; a child's conversation is always one.
+    // A server without sessions has none here either; a conversation on one pipe or stream is always one.
     let id = match given {
         Some(id) => id,
-        None if visit.is_stdio() => session_id(),
+        None if visit.is_piped() || visit.on_stream => session_id(),
         None => return response,
     };
+    if !minted || visit.is_piped() {
+        visit.door.inner.sessions.needs_them(visit.server.name());
+    }
     if !open(&visit, &id, link, client) {
         return too_many(&asker);
     }
@@ -104,7 +107,7 @@ pub(super) async fn sieved(
 /// DELETE: the session ends here and at the server.
 pub(super) async fn end(visit: Visit) -> Response {
     let Some(session) = visit.session.clone() else {
-        if visit.is_stdio() {
+        if visit.is_piped() {
             return answer::refuse(StatusCode::METHOD_NOT_ALLOWED, "there is no session to end");
         }
         let out = Outbound::delete().with_headers_of(&visit.headers);
@@ -114,7 +117,7 @@ pub(super) async fn end(visit: Visit) -> Response {
         };
     };
     visit.door.inner.sessions.forget(visit.server.name(), &session.id);
-    if visit.is_stdio() {
+    if visit.is_piped() || session.link.session_id().is_none() {
         session.link.close().await;
         return StatusCode::OK.into_response();
     }

@@ -57,7 +57,6 @@ impl Sessions {
 
     /// False: there are too many, or this grant has its half of them; `session` was not kept.
     pub(super) fn open(&self, server: &str, session: Session, now: Timestamp) -> bool {
-        lock(&self.keepers).insert(server.to_owned());
         let mut living = lock(&self.living);
         let share = self.most.div_ceil(2);
         let is_full = |living: &Living| {
@@ -75,6 +74,11 @@ impl Sessions {
         let sessions = living.entry(server.to_owned()).or_default();
         sessions.insert(session.id.to_string(), Arc::new(session));
         true
+    }
+
+    /// This server gave a session: from here on it is asked nothing without one.
+    pub(super) fn needs_them(&self, server: &str) {
+        lock(&self.keepers).insert(server.to_owned());
     }
 
     /// The session of that id, if it is of this grant; counts as a use.

@@ -8,6 +8,7 @@ mod exchange;
 mod headers;
 mod joint;
 mod lines;
+mod way;
 
 use std::{sync::Arc, time::Duration};
 
@@ -19,10 +20,8 @@ use tokio::{
 };
 use tokio_util::task::TaskTracker;
 
-use self::{
-    joint::Joint,
-    lines::{Line, read_line},
-};
+use self::lines::{Line, read_line};
+pub(super) use self::{joint::Joint, way::Near};
 use crate::mcp::{Frame, Limits, Message, answer};
 
 /// Where the broker is, and who speaks.
@@ -145,7 +144,7 @@ async fn listen(
 }
 
 /// Requests run side by side; everything else keeps its order.
-async fn take(joint: &Arc<Joint>, tasks: &TaskTracker, line: Bytes) {
+pub(super) async fn take(joint: &Arc<Joint>, tasks: &TaskTracker, line: Bytes) {
     // The broker's door is strict; here only the envelope is looked at.
     let limits = Limits { unique_keys: false, ..Limits::default() };
     let frame = match Frame::parse(&line, &limits) {

@@ -163,6 +163,15 @@ pub fn write_with(id: Option<&str>, retry_ms: Option<u64>, data: &str) -> Vec<u8
     out
 }
 
+/// One event of this name, as HTTP+SSE (2024-11-05) has them.
+#[must_use]
+pub fn named(event: &str, data: &str) -> Vec<u8> {
+    let mut out = Vec::with_capacity(data.len() + 32);
+    field(&mut out, "event", event);
+    out.extend_from_slice(&write(None, data));
+    out
+}
+
 /// A comment line: keeps the connection alive, says nothing to the client.
 #[must_use]
 pub fn comment(text: &str) -> Vec<u8> {
@@ -237,10 +246,12 @@ mod tests {
         let mut bytes = comment("waiting");
         bytes.extend(priming("e1", Some(500)));
         bytes.extend(write(Some("e2"), "{\n}"));
+        bytes.extend(named("endpoint", "/m"));
         let events = Splitter::new(1000).push(&bytes).unwrap();
         assert_eq!((events[0].data.as_deref(), events[1].data.as_deref()), (None, Some("")));
         assert_eq!((events[1].retry, events[2].id.as_deref()), (Some(500), Some("e2")));
         assert_eq!(events[2].data.as_deref(), Some("{\n}"));
+        assert_eq!((events[3].event.as_deref(), events[3].data.as_deref()), (Some("endpoint"), Some("/m")));
     }
 
     #[test]

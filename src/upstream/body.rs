@@ -56,6 +56,12 @@ impl BytesBody {
         Ok(BodyExt::collect(self).await?.to_bytes())
     }
 
+    /// It may say nothing for as long as it likes.
+    pub(super) fn without_idle_end(mut self) -> Self {
+        self.idle = None;
+        self
+    }
+
     fn count(&mut self, bytes: usize) -> Result<(), BrokenReply> {
         let Some(left) = &mut self.left else { return Ok(()) };
         *left = left.checked_sub(bytes).ok_or(BrokenReply::TooLarge(self.cap))?;

@@ -20,11 +20,11 @@ use tokio_util::sync::CancellationToken;
 use super::{
     BrokenReply, SendError, Server,
     lines::{Line, Lines},
-    messages::Messages,
+    messages::{Messages, Pipe},
     process::{Write, command, end, log_stderr, resident, write_lines},
-    routes::{Delivery, Routes},
+    routes::{Routes, refuse, take_in},
 };
-use crate::mcp::{Frame, Json, Limits, Message, Notification, Request, answer, strict};
+use crate::mcp::{Notification, Request, answer};
 
 /// How often its memory is looked at, and whether an old one has come to rest.
 const MEMORY_LOOK: Duration = Duration::from_secs(2);
@@ -149,19 +149,6 @@ impl Child {
         messages
     }
 
-    /// The reader left before the answer. A modern server is told, for there leaving is cancelling.
-    pub(super) fn abandon(&self, number: u64) {
-        if !self.shared {
-            return;
-        }
-        let Some(key) = self.routes().abandon(number) else { return };
-        let params = format!("{{\"requestId\":{key},\"reason\":\"the caller left\"}}");
-        let mut line = answer::notification("notifications/cancelled", Some(&params));
-        line.push(b'\n');
-        // A full pipe loses the courtesy, not the request: its late answer is recognised and dropped.
-        let _ = self.writes.try_send(Write { line, done: None });
-    }
-
     /// Asks for the clean end, without waiting.
     pub(super) fn end(&self) {
         self.ending.cancel();
@@ -206,7 +193,7 @@ impl Child {
                 Ok(Some(Line::Whole(line))) => self.take_line(&line),
                 Ok(Some(Line::TooLong { head })) => {
                     tracing::warn!(server.name = self.server.name(), "a line over the cap, skipped");
-                    self.refuse_line(&head, BrokenReply::TooLarge(self.server.limits().max_line));
+                    refuse(&self.routes, &head, BrokenReply::TooLarge(self.server.limits().max_line));
                 }
                 Ok(None) => return,
                 Err(error) => {
@@ -219,36 +206,9 @@ impl Child {
 
     fn take_line(&self, line: &[u8]) {
         self.touch();
-        if line.trim_ascii().is_empty() {
-            return;
+        if !line.trim_ascii().is_empty() {
+            take_in(&self.routes, &self.server, line);
         }
-        let limits = Limits::of_servers(self.server.limits().max_line);
-        let messages = match Frame::parse(line, &limits) {
-            Ok(Frame::One(message)) => vec![message],
-            Ok(Frame::Batch(messages)) => messages,
-            Err(malformed) => {
-                tracing::warn!(server.name = self.server.name(), %malformed, "a line that is no message, skipped");
-                if strict::beginning(&String::from_utf8_lossy(line))
-                    .is_some_and(|j| j.get("jsonrpc").is_some())
-                {
-                    self.refuse_line(line, BrokenReply::Broken(malformed.to_string()));
-                }
-                return;
-            }
-        };
-        for message in &messages {
-            match self.routes().deliver(message) {
-                Delivery::Delivered | Delivery::Unread => {}
-                Delivery::Stray => self.server.stray(kind_of(message)),
-            }
-        }
-    }
-
-    /// The request that the line would have answered is not left waiting for ever.
-    fn refuse_line(&self, head: &[u8], broken: BrokenReply) {
-        let head = String::from_utf8_lossy(head);
-        let id = strict::beginning(&head).and_then(|json: Json<'_>| json.get("id"));
-        self.routes().fail(id, broken);
     }
 
     /// Ends when nothing was in flight, held or said for the idle time.
@@ -310,6 +270,21 @@ impl Child {
     }
 }
 
+impl Pipe for Child {
+    /// The reader left before the answer. A modern server is told, for there leaving is cancelling.
+    fn abandon(&self, number: u64) {
+        if !self.shared {
+            return;
+        }
+        let Some(key) = self.routes().abandon(number) else { return };
+        let params = format!("{{\"requestId\":{key},\"reason\":\"the caller left\"}}");
+        let mut line = answer::notification("notifications/cancelled", Some(&params));
+        line.push(b'\n');
+        // A full pipe loses the courtesy, not the request: its late answer is recognised and dropped.
+        let _ = self.writes.try_send(Write { line, done: None });
+    }
+}
+
 /// Takes a request back that was not written, also when its future is dropped.
 struct Unwritten<'a> {
     child: &'a Child,
@@ -327,13 +302,5 @@ impl Drop for Unwritten<'_> {
         if let Some(number) = self.number {
             self.child.routes().abandon(number);
         }
-    }
-}
-
-fn kind_of(message: &Message<'_>) -> &'static str {
-    match message {
-        Message::Request(_) => "a request of the server",
-        Message::Notification(_) => "a notification",
-        Message::Response(_) => "an answer to nothing that was asked",
     }
 }

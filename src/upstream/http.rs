@@ -92,6 +92,28 @@ impl Http {
     ) -> Result<Reply, SendError> {
         let bearer = self.bearer().await?;
         let request = self.request(outbound, session, bearer.as_ref());
+        self.exchange(request, bearer, proven).await
+    }
+
+    /// The same to another path (with its query) of this server, in no session of streamable HTTP.
+    pub(super) async fn send_to(
+        &self,
+        path: Uri,
+        outbound: Outbound,
+        proven: Option<Connection>,
+    ) -> Result<Reply, SendError> {
+        let bearer = self.bearer().await?;
+        let mut request = self.request(outbound, None, bearer.as_ref());
+        *request.uri_mut() = path;
+        self.exchange(request, bearer, proven).await
+    }
+
+    async fn exchange(
+        &self,
+        request: Request<Full<Bytes>>,
+        bearer: Option<Bearer>,
+        proven: Option<Connection>,
+    ) -> Result<Reply, SendError> {
         let (response, connection) = self.pool.send(request, proven).await?;
         if let (Some(account), Some(bearer)) = (&self.account, bearer)
             && response.status() == StatusCode::UNAUTHORIZED

@@ -5,10 +5,17 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
+use bytes::Bytes;
 use http::{HeaderValue, StatusCode};
+use tokio::sync::OnceCell;
 
 use super::{
-    Messages, Outbound, Reply, SendError, Server, Verb, child::Child, pool::Connection, stdio::Stdio,
+    Messages, Outbound, Reply, SendError, Server, Verb,
+    child::Child,
+    http::Http,
+    pool::Connection,
+    sse::{Refused, Sse},
+    stdio::{Stdio, one},
 };
 use crate::mcp::header;
 
@@ -32,6 +39,9 @@ pub(super) struct Inner {
     session: OnceLock<HeaderValue>,
     /// The pipe of a server that is a command.
     stdio: Option<Stdio>,
+    /// The stream of a server that speaks HTTP+SSE.
+    sse: OnceCell<Sse>,
+    shared: bool,
     holds: Arc<AtomicUsize>,
 }
 
@@ -63,7 +73,8 @@ impl Link {
     pub(super) fn new(server: Arc<Server>, grant: &str, shared: bool) -> Self {
         let holds = Arc::new(AtomicUsize::new(0));
         let stdio = server.http().is_none().then(|| Stdio::new(server.clone(), grant, shared, holds.clone()));
-        Self(Arc::new(Inner { server, session: OnceLock::new(), stdio, holds }))
+        let (session, sse) = (OnceLock::new(), OnceCell::new());
+        Self(Arc::new(Inner { server, session, stdio, sse, shared, holds }))
     }
 
     #[must_use]
@@ -83,20 +94,23 @@ impl Link {
         Hold(self.0.holds.clone())
     }
 
-    /// The child of a session has ended: what is sent now is answered 404, as a server does that forgot
+    /// The child, or the stream, of a session has ended: what is sent now is answered 404, as a server does that forgot
     /// the session.
     #[must_use]
     pub fn is_over(&self) -> bool {
-        self.0.stdio.as_ref().is_some_and(Stdio::is_over)
+        self.0.stdio.as_ref().is_some_and(Stdio::is_over) || self.0.sse.get().is_some_and(Sse::is_over)
     }
 
-    /// Opens a fresh connection, or checks that the child lives.
+    /// Opens a fresh connection, and checks that the child or the stream of the session lives.
     ///
     /// # Errors
     /// `SendError::NotSent`: the server cannot be reached, or the session is over.
     pub async fn prove(&self) -> Result<Proof, SendError> {
         let kind = match (self.0.server.http(), &self.0.stdio) {
-            (Some(http), _) => Proven::Connection(http.prove().await?),
+            (Some(http), _) => Proven::Connection(match self.0.sse.get() {
+                Some(sse) => sse.prove(http).await?,
+                None => http.prove().await?,
+            }),
             (None, Some(stdio)) => Proven::Child(stdio.prove().await?),
             (None, None) => return Err(SendError::NotSent("no way to the server".into())),
         };
@@ -107,6 +121,8 @@ impl Link {
     pub async fn close(&self) {
         if let Some(stdio) = &self.0.stdio {
             stdio.close().await;
+        } else if let Some(sse) = self.0.sse.get() {
+            sse.close().await;
         } else if self.0.session.get().is_some()
             && let Err(error) = self.send(Outbound::delete(), None).await
         {
@@ -125,11 +141,22 @@ impl Link {
         };
         match (self.0.server.http(), &self.0.stdio) {
             (Some(http), _) => {
+                if let Some(sse) = self.0.sse.get() {
+                    return Box::pin(send_on(sse, outbound, connection)).await;
+                }
+                if self.0.server.speaks_sse() {
+                    return Box::pin(self.begin_sse(http, outbound)).await;
+                }
+                let is_first = !self.0.shared && self.0.session.get().is_none();
+                let again = is_first.then(|| outbound.body.clone());
                 let reply = http.send(outbound, self.0.session.get(), connection).await?;
                 if let Some(id) = reply.headers.get(header::SESSION_ID) {
                     self.0.session.get_or_init(|| id.clone());
                 }
-                Ok(reply)
+                match again {
+                    Some(body) if may_be_older(&reply) => Box::pin(self.find_sse(http, body, reply)).await,
+                    Some(_) | None => Ok(reply),
+                }
             }
             (None, Some(stdio)) => match outbound.verb {
                 Verb::Post => Box::pin(stdio.post(outbound.body, child)).await,
@@ -142,4 +169,63 @@ impl Link {
             (None, None) => Err(SendError::NotSent("no way to the server".into())),
         }
     }
+
+    // ── HTTP+SSE (2024-11-05) ─────────────────────────────────────────
+
+    /// The first message to a server that speaks HTTP+SSE, by its settings or as it was found.
+    async fn begin_sse(&self, http: &Http, outbound: Outbound) -> Result<Reply, SendError> {
+        if self.0.shared {
+            return Err(SendError::NotSent("the server speaks HTTP+SSE: a session comes first".into()));
+        }
+        match self.open_sse(http).await {
+            Ok(sse) => send_on(sse, outbound, None).await,
+            Err(_) if self.0.server.may_speak_sse() => {
+                // It was replaced, perhaps: found out anew.
+                self.0.server.found_sse(false);
+                let body = outbound.body.clone();
+                let reply = http.send(outbound, None, None).await?;
+                if may_be_older(&reply) { self.find_sse(http, body, reply).await } else { Ok(reply) }
+            }
+            Err(Refused::Reply(reply)) => Ok(reply),
+            Err(Refused::Error(error)) => Err(error),
+        }
+    }
+
+    /// A server that refused `initialize` may be of before 2025-03-26: then it opens a stream on GET, whose
+    /// first event names its endpoint. If not, its refusal is the answer.
+    async fn find_sse(&self, http: &Http, body: Bytes, refusal: Reply) -> Result<Reply, SendError> {
+        let greets = one(&body).is_ok_and(|message| message.method() == Some("initialize"));
+        if !greets || !self.0.server.may_speak_sse() {
+            return Ok(refusal);
+        }
+        match self.open_sse(http).await {
+            Ok(sse) => {
+                self.0.server.found_sse(true);
+                tracing::info!(server.name = self.server().name(), "the server speaks HTTP+SSE");
+                sse.post(Outbound::post(body), None).await
+            }
+            Err(_) => Ok(refusal),
+        }
+    }
+
+    async fn open_sse(&self, http: &Http) -> Result<&Sse, Refused> {
+        self.0.sse.get_or_try_init(|| Sse::open(&self.0.server, http)).await
+    }
+}
+
+async fn send_on(sse: &Sse, outbound: Outbound, proven: Option<Connection>) -> Result<Reply, SendError> {
+    match outbound.verb {
+        Verb::Post => sse.post(outbound, proven).await,
+        Verb::Get if sse.is_over() => Ok(Reply::empty(StatusCode::NOT_FOUND)),
+        Verb::Get => Ok(Reply::messages(StatusCode::OK, sse.listen())),
+        Verb::Delete => {
+            sse.close().await;
+            Ok(Reply::messages(StatusCode::OK, Messages::none()))
+        }
+    }
+}
+
+/// What a server without streamable HTTP says to a POST.
+fn may_be_older(reply: &Reply) -> bool {
+    matches!(reply.status.as_u16(), 400 | 404 | 405)
 }

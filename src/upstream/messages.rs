@@ -13,7 +13,7 @@ use bytes::Bytes;
 use futures_util::Stream;
 use tokio::sync::mpsc;
 
-use super::{BrokenReply, child::Child};
+use super::BrokenReply;
 
 type Item = Result<Bytes, BrokenReply>;
 
@@ -23,7 +23,15 @@ pub struct Messages {
     receiver: mpsc::UnboundedReceiver<Item>,
     queued: Arc<AtomicUsize>,
     /// Told when this is dropped before the response came.
-    request: Option<(Arc<Child>, u64)>,
+    request: Option<(Arc<dyn Pipe>, u64)>,
+    /// Taken from the receiver to see that it is there.
+    first: Option<Item>,
+}
+
+/// What a stream of messages comes out of.
+pub(super) trait Pipe: std::fmt::Debug + Send + Sync {
+    /// The reader of this request left before the answer.
+    fn abandon(&self, number: u64);
 }
 
 /// Where a child's messages for one reader go.
@@ -37,7 +45,7 @@ impl Messages {
     pub(super) fn channel() -> (Sink, Self) {
         let (sender, receiver) = mpsc::unbounded_channel();
         let queued = Arc::new(AtomicUsize::new(0));
-        (Sink { sender, queued: queued.clone() }, Self { receiver, queued, request: None })
+        (Sink { sender, queued: queued.clone() }, Self { receiver, queued, request: None, first: None })
     }
 
     /// A stream that has ended.
@@ -52,9 +60,16 @@ impl Messages {
         messages
     }
 
-    pub(super) fn of_request(mut self, child: Arc<Child>, request: u64) -> Self {
-        self.request = Some((child, request));
+    pub(super) fn of_request(mut self, pipe: Arc<dyn Pipe>, request: u64) -> Self {
+        self.request = Some((pipe, request));
         self
+    }
+
+    /// Resolves when there is something to read, or the stream has ended; takes nothing.
+    pub(super) async fn readable(&mut self) {
+        if self.first.is_none() {
+            self.first = self.receiver.recv().await;
+        }
     }
 }
 
@@ -80,7 +95,10 @@ impl Stream for Messages {
     type Item = Item;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Item>> {
-        let item = self.receiver.poll_recv(cx);
+        let item = match self.first.take() {
+            Some(first) => Poll::Ready(Some(first)),
+            None => self.receiver.poll_recv(cx),
+        };
         match &item {
             Poll::Ready(Some(item)) => {
                 self.queued.fetch_sub(item.as_ref().map_or(0, Bytes::len), Ordering::Relaxed);
@@ -94,8 +112,8 @@ impl Stream for Messages {
 
 impl Drop for Messages {
     fn drop(&mut self) {
-        if let Some((child, request)) = self.request.take() {
-            child.abandon(request);
+        if let Some((pipe, request)) = self.request.take() {
+            pipe.abandon(request);
         }
     }
 }

@@ -5,6 +5,7 @@
 
 mod body;
 mod child;
+mod endpoint;
 mod http;
 mod lines;
 mod link;
@@ -17,6 +18,7 @@ mod right;
 mod routes;
 mod server;
 mod settings;
+mod sse;
 mod stdio;
 mod yielding;
 
@@ -35,7 +37,7 @@ pub(crate) use pool::tls_config;
 pub use reply::{BrokenReply, Reply, ReplyBody, SendError, cannot_have_run};
 pub use right::Right;
 pub use server::Server;
-pub use settings::{ChildLimits, ServerSettings, SettingsError, UpstreamSettings};
+pub use settings::{ChildLimits, ServerSettings, SettingsError, Transport, UpstreamSettings};
 
 use crate::{mcp::Passthrough, oauth::Accounts};
 

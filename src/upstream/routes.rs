@@ -3,16 +3,15 @@
 //! Several agents' requests share a modern server's pipe, and small integers are everyone's favourite id.
 //! So each request gets a number of ours on the pipe, and its own id and token back on the way out.
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::{
+    collections::{BTreeMap, HashMap, HashSet, VecDeque},
+    sync::{Mutex, MutexGuard, PoisonError},
+};
 
 use bytes::Bytes;
 
-use super::{BrokenReply, messages::Sink};
-use crate::mcp::{
-    Json, Kind, Message, Notification, Request, Response,
-    patch::Edits,
-    strict::{self, Limits},
-};
+use super::{BrokenReply, Server, messages::Sink};
+use crate::mcp::{Frame, Json, Kind, Limits, Message, Notification, Request, Response, patch::Edits, strict};
 
 const TOKEN: &[&str] = &["params", "_meta", "progressToken"];
 const SUBSCRIPTION: &str = "io.modelcontextprotocol/subscriptionId";
@@ -180,6 +179,12 @@ impl Routes {
         Delivery::Delivered
     }
 
+    pub(super) fn fail_one(&mut self, number: u64, broken: BrokenReply) {
+        if let Some(route) = self.take(number) {
+            route.sink.send(Err(broken));
+        }
+    }
+
     pub(super) fn fail_all(&mut self, broken: &BrokenReply) {
         for (_, route) in std::mem::take(&mut self.requests) {
             route.sink.send(Err(broken.clone()));
@@ -285,6 +290,46 @@ impl Routes {
         }
         Delivery::Unread
     }
+}
+
+/// Hands what a server said to its readers: one message, or a batch of them.
+pub(super) fn take_in(routes: &Mutex<Routes>, server: &Server, text: &[u8]) {
+    let messages = match Frame::parse(text, &Limits::of_servers(usize::MAX)) {
+        Ok(Frame::One(message)) => vec![message],
+        Ok(Frame::Batch(messages)) => messages,
+        Err(malformed) => {
+            tracing::warn!(server.name = server.name(), %malformed, "what is no message was skipped");
+            if strict::beginning(&String::from_utf8_lossy(text)).is_some_and(|j| j.get("jsonrpc").is_some()) {
+                refuse(routes, text, BrokenReply::Broken(malformed.to_string()));
+            }
+            return;
+        }
+    };
+    for message in &messages {
+        match lock(routes).deliver(message) {
+            Delivery::Delivered | Delivery::Unread => {}
+            Delivery::Stray => server.stray(kind_of(message)),
+        }
+    }
+}
+
+/// The request that `head` began to answer is not left waiting for ever.
+pub(super) fn refuse(routes: &Mutex<Routes>, head: &[u8], broken: BrokenReply) {
+    let head = String::from_utf8_lossy(head);
+    let id = strict::beginning(&head).and_then(|json: Json<'_>| json.get("id"));
+    lock(routes).fail(id, broken);
+}
+
+fn kind_of(message: &Message<'_>) -> &'static str {
+    match message {
+        Message::Request(_) => "a request of the server",
+        Message::Notification(_) => "a notification",
+        Message::Response(_) => "an answer to nothing that was asked",
+    }
+}
+
+fn lock(routes: &Mutex<Routes>) -> MutexGuard<'_, Routes> {
+    routes.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Ids that mean the same, however they are written: `1` and `1.0`, `"a"` and `"\u0061"`.

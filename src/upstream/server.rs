@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -12,7 +12,7 @@ use std::{
 use tokio::time::Instant;
 
 use super::{
-    ServerSettings, SettingsError, UpstreamSettings,
+    ServerSettings, SettingsError, Transport, UpstreamSettings,
     http::{Http, Wrong},
 };
 use crate::oauth::{Account, Accounts};
@@ -28,6 +28,8 @@ pub struct Server {
     http: Option<Http>,
     children: Mutex<Children>,
     strays: AtomicU64,
+    /// It was found to speak HTTP+SSE.
+    found_sse: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -55,6 +57,7 @@ impl Server {
             return Err(SettingsError::Name(name));
         }
         let http = match (&settings.command, &settings.url) {
+            (Some(_), None) if settings.transport.is_some() => return Err(SettingsError::Transport(name)),
             (Some(command), None) if !command.is_empty() => None,
             (None, Some(url)) => match Http::new(
                 url,
@@ -70,8 +73,9 @@ impl Server {
             _ => return Err(SettingsError::Kind(name)),
         };
         let identity = settings.identity();
-        let (children, strays) = (Mutex::default(), AtomicU64::new(0));
-        Ok(Self { name: name.into(), identity: identity.into(), settings, limits, http, children, strays })
+        let (children, strays, found_sse) = (Mutex::default(), AtomicU64::new(0), AtomicBool::new(false));
+        let (name, identity) = (name.into(), identity.into());
+        Ok(Self { name, identity, settings, limits, http, children, strays, found_sse })
     }
 
     #[must_use]
@@ -97,10 +101,33 @@ impl Server {
         Arc::clone(&self.identity)
     }
 
-    /// `stdio` or `http`.
+    /// `stdio`, `http` or `sse`.
     #[must_use]
     pub fn transport(&self) -> &'static str {
-        if self.http.is_some() { "http" } else { "stdio" }
+        match self.http {
+            None => "stdio",
+            Some(_) if self.speaks_sse() => "sse",
+            Some(_) => "http",
+        }
+    }
+
+    /// Does it speak HTTP+SSE, by its settings or by what was found?
+    #[must_use]
+    pub fn speaks_sse(&self) -> bool {
+        match self.settings.transport {
+            Some(transport) => transport == Transport::Sse,
+            None => self.found_sse.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Is it still to be found out how it speaks?
+    pub(super) fn may_speak_sse(&self) -> bool {
+        self.settings.transport.is_none()
+    }
+
+    /// It opened, or refused, a stream with an endpoint.
+    pub(super) fn found_sse(&self, so: bool) {
+        self.found_sse.store(so, Ordering::Relaxed);
     }
 
     /// Messages that nobody had asked for.

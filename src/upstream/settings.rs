@@ -6,7 +6,17 @@ use serde::Deserialize;
 
 use crate::oauth::ClientSettings;
 
-/// How to reach one server: a command (stdio) or a URL (streamable HTTP); exactly one of them.
+/// How a server at a URL speaks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Transport {
+    /// Streamable HTTP (2025-03-26 and later).
+    Http,
+    /// HTTP+SSE (2024-11-05): answers come on one stream.
+    Sse,
+}
+
+/// How to reach one server: a command (stdio) or a URL; exactly one of them.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ServerSettings {
@@ -17,6 +27,8 @@ pub struct ServerSettings {
     pub cwd: Option<PathBuf>,
     /// `http://` or `https://`.
     pub url: Option<String>,
+    /// How the server at the URL speaks; found out when left out.
+    pub transport: Option<Transport>,
     /// Sent with each request; secrets already resolved.
     pub headers: BTreeMap<String, String>,
     /// Of a command's processes.
@@ -95,6 +107,8 @@ pub enum SettingsError {
     Name(String),
     #[error("server {0:?} needs exactly one of `command` and `url`")]
     Kind(String),
+    #[error("server {0:?}: `transport` says how a `url` speaks; a command has none")]
+    Transport(String),
     #[error("server {0:?}: `url` must be http:// or https:// with a host: {1}")]
     Url(String, String),
     #[error("server {0:?}: header {1:?} is not a valid header")]

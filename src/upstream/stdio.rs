@@ -56,19 +56,12 @@ impl Stdio {
     }
 
     pub(super) async fn post(&self, body: Bytes, proven: Option<Arc<Child>>) -> Result<Reply, SendError> {
-        let limits = Limits::of_servers(usize::MAX);
-        let message = match Frame::parse(&body, &limits) {
-            Ok(Frame::One(message)) => message,
-            Ok(Frame::Batch(_)) => {
-                return Err(SendError::NotSent("a batch goes down a pipe one message at a time".into()));
-            }
-            Err(malformed) => return Err(SendError::NotSent(malformed.to_string())),
-        };
+        let message = one(&body)?;
         let child = match proven {
             Some(child) => child,
             None => match self.place().await? {
                 Place::Living(child) => child,
-                Place::Over => return Ok(session_over(&message)),
+                Place::Over => return Ok(session_over(&message, "process")),
             },
         };
         match &message {
@@ -78,7 +71,7 @@ impl Stdio {
                     Err(SendError::NotSent(_)) if self.shared && !child.is_alive() => {
                         match self.place().await? {
                             Place::Living(next) => next.request(request).await,
-                            Place::Over => return Ok(session_over(&message)),
+                            Place::Over => return Ok(session_over(&message, "process")),
                         }
                     }
                     asked => asked,
@@ -182,9 +175,24 @@ impl Drop for Reserved<'_> {
     }
 }
 
+/// The one message of a body.
+///
+/// # Errors
+/// There is none, or there are several.
+pub(super) fn one(body: &[u8]) -> Result<Message<'_>, SendError> {
+    match Frame::parse(body, &Limits::of_servers(usize::MAX)) {
+        Ok(Frame::One(message)) => Ok(message),
+        Ok(Frame::Batch(_)) => {
+            Err(SendError::NotSent("a batch goes down a pipe one message at a time".into()))
+        }
+        Err(malformed) => Err(SendError::NotSent(malformed.to_string())),
+    }
+}
+
 /// What a streamable HTTP server says of a session that it no longer knows: the client initializes anew.
-fn session_over(message: &Message<'_>) -> Reply {
+pub(super) fn session_over(message: &Message<'_>, what: &str) -> Reply {
     let id = message.id().map_or("null", |id| id.as_str());
-    let body = answer::error(id, -32001, "Session not found: the server's process has ended", None);
+    let text = format!("Session not found: the server's {what} has ended");
+    let body = answer::error(id, -32001, &text, None);
     Reply::messages(StatusCode::NOT_FOUND, Messages::once(body))
 }

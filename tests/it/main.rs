@@ -13,6 +13,8 @@ mod http_errors;
 mod joined;
 mod joined_parts;
 mod laps;
+mod old_agents;
+mod old_servers;
 mod once;
 mod one_call;
 mod pipes;

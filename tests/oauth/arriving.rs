@@ -11,14 +11,14 @@ use serde_json::{Value, json};
 use crate::rig::{House, Issuer, Server, Signer, call, fetch, logged, now};
 
 /// A broker that takes this issuer's tokens of the client `agent-7` for the grant `bot`.
-async fn world() -> (House, Issuer, Server) {
+pub async fn world() -> (House, Issuer, Server) {
     let (issuer, server) = (Issuer::start().await, Server::start(None).await);
     let more = format!("[oauth]\nissuer = \"{}\"\n[oauth.grants]\n\"agent-7\" = \"bot\"\n", issuer.url);
     let house = House::open(&format!("url = \"{}\"", server.url), &more).await;
     (house, issuer, server)
 }
 
-fn claims(house: &House, issuer: &Issuer) -> Value {
+pub fn claims(house: &House, issuer: &Issuer) -> Value {
     json!({"iss": issuer.url, "aud": house.url("/mcp/it"), "client_id": "agent-7", "exp": now() + 600})
 }
 
@@ -27,7 +27,7 @@ fn with(mut claims: Value, name: &str, value: impl Into<Value>) -> Value {
     claims
 }
 
-fn signed(issuer: &Issuer, claims: &Value) -> String {
+pub fn signed(issuer: &Issuer, claims: &Value) -> String {
     issuer.key().token(&json!({"alg": "ES256", "kid": "k1"}), claims)
 }
 

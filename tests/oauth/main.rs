@@ -1,7 +1,8 @@
 //! OAuth on both sides, against a small authorization server that really does its part, on loopback.
 //!
 //! `arriving`: agents that bring its access tokens. `signing_in`: the broker as a client of a server that
-//! wants them. `headers`: servers that want a fixed secret instead. `by_command`: the operator's side. Whatever is issued here is looked for in every place where it must not be.
+//! wants them. `headers`: servers that want a fixed secret instead. `by_command`: the operator's side.
+//! `streams`: the same of HTTP+SSE. Whatever is issued here is looked for in every place where it must not be.
 
 mod rig;
 
@@ -9,3 +10,4 @@ mod arriving;
 mod by_command;
 mod headers;
 mod signing_in;
+mod streams;

@@ -45,7 +45,7 @@ async fn agree(house: &House, link: &str) -> String {
     answer.headers()["location"].to_str().unwrap().to_owned()
 }
 
-async fn sign_in(house: &House) -> Response {
+pub async fn sign_in(house: &House) -> Response {
     let back = agree(house, &link(house).await.unwrap()).await;
     house.get(&back).await
 }

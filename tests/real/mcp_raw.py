@@ -71,15 +71,30 @@ class Client:
             self.notify("notifications/initialized")
 
 
+def start(command, environment, errors):
+    """A server as a child, its stderr appended to the file `errors`."""
+    kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+    with open(errors, "ab") as log:
+        return subprocess.Popen(
+            command, env=kept | environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log)
+
+
+def stop(child):
+    """Ends its stdin, and then the child itself."""
+    child.stdin.close()
+    try:
+        child.wait(5)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.wait()
+
+
 class Stdio(Client):
     """A server as a child process of ours."""
 
     def __init__(self, command, environment, version, errors):
         super().__init__(version)
-        kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
-        with open(errors, "ab") as log:
-            self._child = subprocess.Popen(
-                command, env=kept | environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log)
+        self._child = start(command, environment, errors)
         self._lines = queue.Queue()
         threading.Thread(target=self._read, daemon=True).start()
 
@@ -97,12 +112,7 @@ class Stdio(Client):
                 return answer
 
     def close(self):
-        self._child.stdin.close()
-        try:
-            self._child.wait(5)
-        except subprocess.TimeoutExpired:
-            self._child.kill()
-            self._child.wait()
+        stop(self._child)
 
     def _send(self, message):
         self._child.stdin.write(json.dumps(message).encode() + b"\n")

@@ -2,7 +2,7 @@
 # Installs what tests/real needs: published MCP servers, their back-ends, and MCP clients, all pinned.
 #
 #   setup.sh               servers, moto and the Python SDK in one virtual environment; Redis from Debian
-#   setup.sh --clients     also Node, the two TypeScript SDKs and MCP Inspector
+#   setup.sh --clients     also Node, the two TypeScript SDKs, MCP Inspector and server-everything
 #   setup.sh --agents      also Claude Code (large; for the recipe in README.md, not for CI)
 #   setup.sh --bridges     also mcp-remote and supergateway (they need --clients too)
 #   setup.sh --fastmcp     also FastMCP, in an environment of its own

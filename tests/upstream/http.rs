@@ -81,7 +81,7 @@ async fn serve(mut stream: TcpStream, seen: Seen, script: Arc<Vec<Does>>) {
     }
 }
 
-async fn read_request(stream: &mut TcpStream) -> Option<String> {
+pub async fn read_request(stream: &mut TcpStream) -> Option<String> {
     let mut bytes = Vec::new();
     loop {
         let text = String::from_utf8_lossy(&bytes).into_owned();

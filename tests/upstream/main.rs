@@ -1,6 +1,7 @@
 //! The servers behind us, over real sockets and real processes: what is sent once is never sent twice.
 
-mod http;
+pub mod http;
+mod sse;
 mod stdio;
 
 use std::collections::BTreeMap;

@@ -19,7 +19,7 @@ use super::{
     orders::{At, DEFAULT},
     print,
 };
-use crate::config::Config;
+use crate::{config::Config, upstream::Transport};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Servers {
@@ -126,7 +126,7 @@ fn list(config: &Config, json: bool) -> anyhow::Result<ExitCode> {
     let servers = &config.file.servers;
     if json {
         let server = |(name, server): (&String, &crate::config::Server)| {
-            let kind = if server.url.is_some() { "http" } else { "stdio" };
+            let kind = transport(server);
             json!({ "name": name, "transport": kind, "command": server.command, "url": server.url,
                 "policy": server.policy })
         };
@@ -139,7 +139,7 @@ fn list(config: &Config, json: bool) -> anyhow::Result<ExitCode> {
     }
     let mut rows = vec![["NAME", "TRANSPORT", "WHERE", "POLICY"].map(str::to_owned).to_vec()];
     for (name, server) in servers {
-        let kind = if server.url.is_some() { "http" } else { "stdio" };
+        let kind = transport(server);
         let command = server.command.as_ref().map(|command| command.join(" "));
         let place = server.url.clone().or(command).unwrap_or_default();
         let policy = server.policy.clone().unwrap_or_else(|| "-".to_owned());
@@ -147,6 +147,14 @@ fn list(config: &Config, json: bool) -> anyhow::Result<ExitCode> {
     }
     print::table(&rows);
     Ok(ExitCode::SUCCESS)
+}
+
+fn transport(server: &crate::config::Server) -> &'static str {
+    match (&server.url, server.transport) {
+        (None, _) => "stdio",
+        (Some(_), Some(Transport::Sse)) => "sse",
+        (Some(_), Some(Transport::Http) | None) => "http",
+    }
 }
 
 /// Names and values, in order of name.

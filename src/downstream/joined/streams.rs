@@ -34,7 +34,9 @@ const PAUSE: Duration = Duration::from_secs(2);
 
 pub(super) async fn listen(tour: Tour) -> Response {
     let Some(session) = tour.session.clone() else {
-        return answer::refuse(StatusCode::METHOD_NOT_ALLOWED, "a stream to listen on belongs to a session");
+        let text = "a stream to listen on belongs to a session; for HTTP+SSE each server has its own: \
+                    /mcp/SERVER/sse";
+        return answer::refuse(StatusCode::METHOD_NOT_ALLOWED, text);
     };
     if let Some(last) = text(&tour.headers, header::LAST_EVENT_ID).map(str::to_owned) {
         return resume(tour, &session, &last).await;

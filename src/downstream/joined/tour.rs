@@ -133,6 +133,7 @@ impl Tour {
             session: part.and_then(|part| part.session.clone()),
             headers,
             peer: self.peer.clone(),
+            on_stream: false,
         }
     }
 

@@ -3,11 +3,17 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, StatusCode};
-use reqwest::Response;
+use http::{
+    HeaderMap, HeaderValue, Method, StatusCode,
+    header::{ACCEPT, CONTENT_TYPE},
+};
+use http_body_util::BodyExt as _;
 use tokio::time::Instant;
 
-use super::joint::{Errand, Joint, Kind, NOTICE, Session, lock};
+use super::{
+    joint::{Errand, Joint, Kind, NOTICE, Session, lock},
+    way::Response,
+};
 use crate::mcp::{
     self, Answer, Frame, Message, answer, header,
     sse::{Event, Splitter},
@@ -105,21 +111,10 @@ impl Joint {
     }
 
     async fn post(&self, line: Bytes, own: Option<&HeaderMap>, quick: bool) -> reqwest::Result<Response> {
-        let mut request = self
-            .client
-            .post(self.settings.place())
-            .bearer_auth(&self.settings.token)
-            .header("content-type", "application/json")
-            .header("accept", "application/json, text/event-stream")
-            .body(line);
-        request = match own {
-            Some(headers) => request.headers(headers.clone()),
-            None => request.headers(self.session_headers()),
-        };
-        if quick {
-            request = request.timeout(NOTICE);
-        }
-        request.send().await
+        let mut headers = own.cloned().unwrap_or_else(|| self.session_headers());
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(ACCEPT, HeaderValue::from_static("application/json, text/event-stream"));
+        self.send(Method::POST, headers, line, quick).await
     }
 
     pub(super) fn session_headers(&self) -> HeaderMap {
@@ -181,22 +176,26 @@ impl Joint {
     }
 
     async fn resume(&self, id: &HeaderValue) -> reqwest::Result<Response> {
-        let request = self.client.get(self.settings.place()).bearer_auth(&self.settings.token);
-        let request = request.header("accept", "text/event-stream").headers(self.session_headers());
-        request.header(header::LAST_EVENT_ID, id).send().await
+        let mut headers = self.session_headers();
+        headers.insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
+        headers.insert(header::LAST_EVENT_ID, id.clone());
+        self.send(Method::GET, headers, Bytes::new(), false).await
     }
 
     /// Says what comes, until the connection ends.
     async fn hear(
         &self,
         errand: &Errand,
-        mut response: Response,
+        response: Response,
         left: &mut Vec<String>,
         place: &mut Place,
     ) -> Result<(), String> {
         let mut splitter = Splitter::new(MAX_EVENT);
-        while let Some(chunk) = response.chunk().await.map_err(|error| error.to_string())? {
-            for event in splitter.push(&chunk).map_err(|why| why.to_string())? {
+        let mut body = response.into_body();
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|error| error.to_string())?;
+            let Some(chunk) = frame.data_ref() else { continue };
+            for event in splitter.push(chunk).map_err(|why| why.to_string())? {
                 place.note(&event);
                 let Some(data) = event.data.filter(|data| !data.is_empty()) else { continue };
                 self.note(errand, data.as_bytes(), left);
@@ -207,7 +206,7 @@ impl Joint {
     }
 
     async fn take_body(&self, errand: &Errand, status: StatusCode, response: Response) -> Result<(), String> {
-        let body = response.bytes().await.map_err(|error| error.to_string())?;
+        let body = response.into_body().collect().await.map_err(|error| error.to_string())?.to_bytes();
         let mut left = errand.ids.clone();
         self.note(errand, &body, &mut left);
         if left.len() < errand.ids.len() {

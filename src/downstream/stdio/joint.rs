@@ -10,17 +10,22 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, StatusCode};
-use reqwest::Client;
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header::ACCEPT};
 use tokio::sync::mpsc;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{StdioError, StdioSettings, client::client, exchange::is_stream, headers};
+use super::{
+    StdioError, StdioSettings,
+    client::client,
+    exchange::is_stream,
+    headers,
+    way::{Near, Way},
+};
 use crate::mcp::{Frame, Message, header};
 
 /// The two ends, and what both must know.
-pub(super) struct Joint {
-    pub(super) client: Client,
+pub(in crate::downstream) struct Joint {
+    pub(super) way: Way,
     pub(super) settings: StdioSettings,
     pub(super) out: mpsc::Sender<Vec<u8>>,
     pub(super) session: Mutex<Session>,
@@ -67,15 +72,25 @@ impl Joint {
         if HeaderValue::from_str(&settings.token).is_err() {
             return Err(StdioError::Settings("the token has characters that no token has".into()));
         }
-        Ok(Self {
-            client,
+        Ok(Self::by(Way::Far(client), settings, out))
+    }
+
+    /// To the door in this process.
+    pub(in crate::downstream) fn near(near: Near, out: mpsc::Sender<Vec<u8>>) -> Self {
+        let settings = StdioSettings::new(format!("/mcp/{}", near.server), String::new());
+        Self::by(Way::Near(near), settings, out)
+    }
+
+    fn by(way: Way, settings: StdioSettings, out: mpsc::Sender<Vec<u8>>) -> Self {
+        Self {
+            way,
             settings,
             out,
             session: Mutex::default(),
             modern: Mutex::default(),
             listening: AtomicBool::new(false),
             ending: CancellationToken::new(),
-        })
+        }
     }
 
     /// What this line is, before it is sent.
@@ -159,14 +174,10 @@ impl Joint {
     async fn listen(&self) {
         let mut pause = Duration::from_secs(1);
         loop {
-            let request = self
-                .client
-                .get(self.settings.place())
-                .bearer_auth(&self.settings.token)
-                .header("accept", "text/event-stream")
-                .headers(self.session_headers());
+            let mut headers = self.session_headers();
+            headers.insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
             let sent = tokio::select! {
-                sent = request.send() => sent,
+                sent = self.send(Method::GET, headers, Bytes::new(), false) => sent,
                 () = self.settings.moved() => continue,
             };
             match sent {
@@ -185,15 +196,13 @@ impl Joint {
     }
 
     /// Ends what is still under way here, and the session at the broker.
-    pub(super) async fn end(&self) {
+    pub(in crate::downstream) async fn end(&self) {
         self.ending.cancel();
         let headers = self.session_headers();
         if !headers.contains_key(header::SESSION_ID) {
             return;
         }
-        let request =
-            self.client.delete(self.settings.place()).bearer_auth(&self.settings.token).headers(headers);
-        if let Err(error) = request.timeout(NOTICE).send().await {
+        if let Err(error) = self.send(Method::DELETE, headers, Bytes::new(), true).await {
             tracing::debug!(%error, "the session could not be ended");
         }
     }

@@ -61,9 +61,12 @@ pub(in crate::downstream) struct Mark {
 }
 
 impl Thread {
-    /// `None`: there is no session to resume in, or the request's id is too long to be named.
+    /// `None`: there is no session to resume in, its client has one stream for all (HTTP+SSE), or the request's id is too long to be named.
     pub(in crate::downstream) fn of(visit: &Visit, asker: &Asker) -> Option<Self> {
-        visit.session.as_ref().filter(|_| !asker.modern && asker.id.len() <= LONGEST_ID)?;
+        visit
+            .session
+            .as_ref()
+            .filter(|_| !visit.on_stream && !asker.modern && asker.id.len() <= LONGEST_ID)?;
         let version = visit.said_version().and_then(Version::parse);
         let primes = version.is_some_and(|version| version >= Version::V2025_11_25);
         let number = rand::rng().random_range(1..=u128::MAX);

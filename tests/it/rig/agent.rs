@@ -63,6 +63,12 @@ impl Agent {
             .with("authorization", &format!("Bearer {token}"))
     }
 
+    /// The same agent at another path.
+    pub fn at(mut self, path: &str) -> Self {
+        path.clone_into(&mut self.path);
+        self
+    }
+
     pub fn with(mut self, name: &'static str, value: &str) -> Self {
         self.headers.insert(HeaderName::from_static(name), HeaderValue::from_str(value).unwrap());
         self
@@ -129,6 +135,16 @@ impl Agent {
         stream
     }
 
+    /// Posts until it is told that there is no such session.
+    pub async fn until_gone(&self, message: &Value) {
+        let gone = async {
+            while self.post(message).await.status != StatusCode::NOT_FOUND {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, gone).await.expect("it ends");
+    }
+
     /// Returns when `text` lies unread in the socket.
     pub async fn unread(stream: &std::net::TcpStream, text: &str) {
         stream.set_nonblocking(true).unwrap();
@@ -175,6 +191,18 @@ impl Answer {
             whole.extend_from_slice(&frame.unwrap().into_data().unwrap());
         }
         whole.into()
+    }
+
+    /// What the first event of an HTTP+SSE stream says.
+    pub async fn endpoint(&mut self) -> String {
+        let mut events = Vec::new();
+        while events.is_empty() {
+            let part = tokio::time::timeout(PATIENCE, self.body.frame()).await.expect("an endpoint");
+            let part = part.expect("a stream").unwrap().into_data().unwrap();
+            events = self.splitter.push(&part).unwrap();
+        }
+        assert_eq!((events.len(), events[0].event.as_deref()), (1, Some("endpoint")));
+        events.remove(0).data.unwrap()
     }
 
     /// The next event of a stream; `None` at its end.

@@ -3,11 +3,13 @@
 mod agent;
 mod broker;
 mod child;
+mod old;
 mod server;
 
 pub use agent::{Agent, Answer, Told};
 pub use broker::{House, Plan, ann};
 pub use child::child;
+pub use old::Old;
 pub use server::{Manner, Script, Server};
 
 use serde_json::{Value, json};

@@ -2,7 +2,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use axum::{
@@ -34,6 +37,7 @@ pub struct Server {
     manner: Manner,
     seen: Arc<Mutex<Vec<Value>>>,
     headers: Arc<Mutex<Vec<HeaderMap>>>,
+    deletes: Arc<AtomicUsize>,
     scripts: Arc<Mutex<HashMap<&'static str, Script>>>,
     came: Arc<Notify>,
 }
@@ -81,6 +85,7 @@ impl Server {
             manner,
             seen: Arc::default(),
             headers: Arc::default(),
+            deletes: Arc::default(),
             scripts: Arc::default(),
             came: Arc::default(),
         };
@@ -104,6 +109,16 @@ impl Server {
         self.messages().into_iter().filter(|m| m["method"] == "tools/call").collect()
     }
 
+    /// Resolves when a session was ended.
+    pub async fn ended(&self) {
+        let ended = async {
+            while self.deletes.load(Ordering::SeqCst) == 0 {
+                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(std::time::Duration::from_secs(10), ended).await.expect("a DELETE within 10 s");
+    }
+
     /// Resolves after another request reached it.
     pub async fn another(&self) {
         self.came.notified().await;
@@ -117,6 +132,9 @@ impl Server {
 
 async fn answer(State(server): State<Server>, method: Method, headers: HeaderMap, body: Bytes) -> Response {
     server.headers.lock().unwrap().push(headers);
+    if method == Method::DELETE {
+        server.deletes.fetch_add(1, Ordering::SeqCst);
+    }
     server.came.notify_one();
     let script = |method: &str| server.scripts.lock().unwrap().get(method).cloned();
     if let Some(script) = script(method.as_str()).filter(|_| method != Method::POST) {

@@ -13,11 +13,11 @@ use countersign::{
     serve,
     store::Filter,
 };
-use reqwest::{Response, StatusCode};
+use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde_json::{Value, json};
 
 /// The token of the grant `bot`.
-const TOKEN: &str = "a-grant-token-of-the-configuration";
+pub const TOKEN: &str = "a-grant-token-of-the-configuration";
 
 static LOG: OnceLock<&'static Mutex<Vec<u8>>> = OnceLock::new();
 
@@ -94,10 +94,15 @@ impl House {
         self.client.get(url).send().await.unwrap()
     }
 
+    /// A request with this bearer token, for any kind of answer.
+    pub fn request(&self, method: Method, path: &str, token: &str) -> RequestBuilder {
+        let request = self.client.request(method, self.url(path)).bearer_auth(token);
+        request.header("accept", "application/json, text/event-stream")
+    }
+
     /// Posts with this bearer token to `/mcp/it`.
     pub async fn post(&self, token: &str, message: &Value) -> Response {
-        let request = self.client.post(self.url("/mcp/it")).bearer_auth(token);
-        request.header("accept", "application/json, text/event-stream").json(message).send().await.unwrap()
+        self.request(Method::POST, "/mcp/it", token).json(message).send().await.unwrap()
     }
 
     /// As the agent of the grant: status and body.

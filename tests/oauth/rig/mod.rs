@@ -4,6 +4,6 @@ mod house;
 mod issuer;
 mod server;
 
-pub use house::{House, call, logged};
+pub use house::{House, TOKEN, call, logged};
 pub use issuer::{Issuer, Signer, fetch, now};
 pub use server::Server;

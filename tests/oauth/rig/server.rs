@@ -4,12 +4,14 @@ use std::sync::{Arc, Mutex};
 
 use axum::{
     Json, Router,
+    body::Body,
     extract::State,
-    http::{HeaderMap, Method, StatusCode},
+    http::{HeaderMap, Method, StatusCode, Uri},
     response::{IntoResponse, Response},
     routing::{any, get},
 };
 use serde_json::{Value, json};
+use tokio::sync::mpsc;
 
 use super::Issuer;
 
@@ -19,23 +21,37 @@ struct Seen {
     requests: Vec<(Method, HeaderMap, String)>,
     /// Tokens that are no longer taken.
     refused: Vec<String>,
+    /// The stream of the one session, where it speaks HTTP+SSE.
+    stream: Option<mpsc::UnboundedSender<String>>,
 }
 
 #[derive(Clone)]
 pub struct Server {
     pub url: String,
     issuer: Option<Issuer>,
+    /// It speaks HTTP+SSE (2024-11-05).
+    old: bool,
     seen: Arc<Mutex<Seen>>,
 }
 
 impl Server {
     /// With an issuer, it wants its tokens.
     pub async fn start(issuer: Option<Issuer>) -> Self {
+        Self::open(issuer, false).await
+    }
+
+    /// The same, of before streamable HTTP.
+    pub async fn old(issuer: Option<Issuer>) -> Self {
+        Self::open(issuer, true).await
+    }
+
+    async fn open(issuer: Option<Issuer>, old: bool) -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/mcp", listener.local_addr().unwrap());
-        let server = Self { url, issuer, seen: Arc::default() };
+        let server = Self { url, issuer, old, seen: Arc::default() };
         let routes = Router::new()
             .route("/mcp", any(mcp))
+            .route("/mcp/messages", any(mcp))
             .route("/.well-known/oauth-protected-resource/mcp", get(metadata))
             .with_state(server.clone());
         tokio::spawn(async move { axum::serve(listener, routes).await.unwrap() });
@@ -83,7 +99,13 @@ async fn metadata(State(server): State<Server>) -> Response {
     Json(json!({"resource": server.url, "authorization_servers": [issuer.url]})).into_response()
 }
 
-async fn mcp(State(server): State<Server>, method: Method, headers: HeaderMap, body: String) -> Response {
+async fn mcp(
+    State(server): State<Server>,
+    uri: Uri,
+    method: Method,
+    headers: HeaderMap,
+    body: String,
+) -> Response {
     let mut seen = server.seen.lock().unwrap();
     let taken = server.takes(&headers, &seen.refused);
     seen.requests.push((method.clone(), headers, body.clone()));
@@ -94,7 +116,16 @@ async fn mcp(State(server): State<Server>, method: Method, headers: HeaderMap, b
         );
         return (StatusCode::UNAUTHORIZED, [("www-authenticate", challenge)]).into_response();
     }
-    if method != Method::POST {
+    if server.old && method == Method::GET {
+        let (stream, said) = mpsc::unbounded_channel();
+        stream.send("event: endpoint\ndata: /mcp/messages\n\n".to_owned()).unwrap();
+        seen.stream = Some(stream);
+        let parts = futures_util::stream::unfold(said, |mut said| async {
+            said.recv().await.map(|event| (Ok::<_, std::convert::Infallible>(event), said))
+        });
+        return ([("content-type", "text/event-stream")], Body::from_stream(parts)).into_response();
+    }
+    if method != Method::POST || server.old != uri.path().ends_with("/messages") {
         return StatusCode::METHOD_NOT_ALLOWED.into_response();
     }
     let message: Value = serde_json::from_str(&body).unwrap();
@@ -104,5 +135,10 @@ async fn mcp(State(server): State<Server>, method: Method, headers: HeaderMap, b
         "tools/call" => json!({"content": [{"type": "text", "text": "it ran"}]}),
         _ => return StatusCode::ACCEPTED.into_response(),
     };
-    Json(json!({"jsonrpc": "2.0", "id": message["id"], "result": result})).into_response()
+    let answer = json!({"jsonrpc": "2.0", "id": message["id"], "result": result});
+    if let Some(stream) = &seen.stream {
+        stream.send(format!("event: message\ndata: {answer}\n\n")).unwrap();
+        return StatusCode::ACCEPTED.into_response();
+    }
+    Json(answer).into_response()
 }
