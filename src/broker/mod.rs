@@ -35,6 +35,7 @@ mod stops;
 mod submit;
 mod task;
 mod waiter;
+mod ways;
 
 use std::sync::{
     Arc, Mutex, MutexGuard, PoisonError, Weak,
@@ -90,6 +91,7 @@ struct Inner {
     reconsidered: reconsider::Reconsidered,
     repeats: repeats::Repeats,
     seal: seal::Seal,
+    ways: ways::Ways,
     /// True from when a door is there: before, no policy and no server is.
     serves_tasks: AtomicBool,
     segments: segments::Segments,

@@ -71,6 +71,19 @@ impl<'a> Edits<'a> {
         dropped
     }
 
+    /// Puts what `change` makes of an element of the array at `path` in its place; `None` keeps it.
+    pub fn each(&mut self, path: &[&str], mut change: impl FnMut(Json<'_>) -> Option<Vec<u8>>) {
+        let Some(array) = Json(&self.text).at(path) else { return };
+        let changed = array.elements().filter_map(|element| {
+            let with = String::from_utf8(change(element)?).ok()?;
+            Some((element.span_in(self.text.as_bytes())?, with))
+        });
+        // From the end: what comes before stays where it is.
+        for (span, with) in changed.collect::<Vec<_>>().into_iter().rev() {
+            self.splice(span, &with);
+        }
+    }
+
     /// Nothing was changed: the source bytes can be forwarded as they are.
     #[must_use]
     pub fn is_empty(&self) -> bool {

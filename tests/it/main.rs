@@ -13,6 +13,7 @@ mod http_errors;
 mod joined;
 mod joined_parts;
 mod laps;
+mod legacy_tasks;
 mod once;
 mod one_call;
 mod pipes;
