@@ -96,7 +96,7 @@
 //! |---|---|
 //! | what may happen to a call | `call/decide/`, `call/evolve.rs`; then let `tests/model` say what you missed |
 //! | a word that an agent reads | `downstream/answer.rs` |
-//! | what a waiting call goes on as (a task, a return) | `downstream/tasks.rs`, `broker/task.rs`, `broker/lap.rs` |
+//! | what a waiting call goes on as (a task, a return, a code) | `downstream/tasks.rs` and `tasks/`, `broker/task.rs`, `ways.rs`, `lap.rs`, `collect.rs` |
 //! | a word that a person reads | `api/problem.rs`, `web/assets/words.js` |
 //! | a key of a policy | `policy/document.rs`, `policy/rules.rs`; cases in `tests/policy` |
 //! | how servers are joined at `/mcp` | `downstream/joined/` |

@@ -7,6 +7,7 @@ mod answers;
 mod ask;
 mod claim;
 mod clock;
+mod collect;
 mod compose;
 mod counters;
 mod deadlines;
@@ -48,6 +49,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use ask::{Allowed, Ask, Live, Submission};
 pub use clock::{Clock, SystemClock, TestClock};
+pub use collect::{Collected, Holder};
 pub use lap::Returned;
 pub use outcome::{Brief, End, HttpError, Outcome, Rejection};
 pub use read::{CallView, Step};

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use http::{HeaderValue, StatusCode, header};
 use serde_json::json;
 
-use super::reply;
+use super::{reply, wait_tool};
 use crate::{
     broker::{Brief, End, HttpError, Outcome},
     call::{StateName, Timestamp},
@@ -63,6 +63,18 @@ pub(super) fn tell(outcome: &Outcome, asker: &Asker, now: Timestamp) -> Bytes {
     }
     let text = words(&outcome.end, outcome.call.as_ref());
     let answer = ToolText { text: &text, is_error: true, call: call.as_deref(), modern: asker.modern };
+    mcp::answer::tool(asker.id(), answer).into()
+}
+
+/// A ticket whose agent may wait on by its code.
+pub(super) fn ticket_with_tool(brief: &Brief, asker: &Asker, now: Timestamp) -> Bytes {
+    let (code, call) = (brief.digest.short_code(), describe(brief, &End::Ticket, now));
+    let text = format!(
+        "{} If you cannot repeat them exactly, call the tool {} with {{\"code\":\"{code}\"}} instead.",
+        ticket(Some(brief)),
+        wait_tool::NAME
+    );
+    let answer = ToolText { text: &text, is_error: true, call: Some(&call), modern: asker.modern };
     mcp::answer::tool(asker.id(), answer).into()
 }
 

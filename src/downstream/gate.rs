@@ -20,6 +20,7 @@ use super::{
     tools::Sieve,
     versions,
     wait::{self, Thread},
+    wait_tool,
 };
 use crate::{
     broker::{Allowed, Ask, End, Live, Outcome, Submission},
@@ -31,6 +32,8 @@ use crate::{
 /// What a message asks for.
 pub(super) enum Errand {
     Call(Box<Wanted>),
+    /// The broker's own tool.
+    Collect(Box<Wanted>),
     /// A `tools/call` without an id: nobody could be answered.
     DropCall {
         tool: String,
@@ -126,6 +129,7 @@ pub(super) fn check_envelope(message: &Message<'_>) -> Result<(), Refusal> {
 pub(super) async fn run(visit: Visit, errand: Errand, body: Bytes) -> Response {
     match errand {
         Errand::Call(wanted) => submit(visit, *wanted, body).await,
+        Errand::Collect(wanted) => Box::pin(wait_tool::call(visit, *wanted, body)).await,
         Errand::DropCall { tool } => {
             visit.door.inner.calls_without_id.fetch_add(1, Ordering::Relaxed);
             tracing::warn!(
@@ -190,7 +194,9 @@ fn call(visit: &Visit, message: &Message<'_>, body: &Bytes, asker: Asker) -> Res
     if let Some(size) = call.arguments.map(|a| a.as_str().len()).filter(|size| *size > most) {
         return Err(invalid(&format!("the arguments have {size} bytes; at most {most} are accepted")));
     }
-    Ok(Errand::Call(Box::new(Wanted {
+    let is_own = visit.door.inner.settings.wait_tool && call.name == wait_tool::NAME;
+    let errand = if is_own { Errand::Collect } else { Errand::Call };
+    Ok(errand(Box::new(Wanted {
         tool: call.name.clone().into_owned(),
         arguments: call.arguments.and_then(|json| json.span_in(body)),
         input_responses: call.input_responses.and_then(|json| json.span_in(body)),

@@ -27,6 +27,7 @@ mod tasks;
 mod tools;
 mod versions;
 mod wait;
+mod wait_tool;
 
 use std::{
     sync::{

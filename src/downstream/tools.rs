@@ -14,6 +14,7 @@ use super::{
     http::Visit,
     reply,
     tasks::{EXTENSION, Offered},
+    wait_tool,
 };
 use crate::{
     broker::Rules,
@@ -34,8 +35,8 @@ const LARGEST_EVENT: usize = 16 << 20;
 enum Change {
     /// Tools are taken out of a list.
     Hide,
-    /// Tools of a list are marked as ones that can be a task, after some were taken out.
-    Mark { hides: bool, tasks: Offered },
+    /// After some tools were taken out, others are marked as ones that can be a task, and ours is added.
+    Mark { hides: bool, tasks: Option<Offered>, waits: bool },
     /// `initialize` says that calls may be tasks.
     Greeting(Offered),
     /// `server/discover` says that calls may go on as tasks.
@@ -61,12 +62,15 @@ impl Sieve {
         hides.then_some(sieve)
     }
 
-    /// For an answer to `tools/list`, which says of a session with tasks what can be one.
+    /// For an answer to `tools/list`, which says of a session with tasks what can be one, and may have a tool more.
     pub(super) fn of_list(visit: &Visit, modern: bool) -> Option<Self> {
         let hiding = Self::of(visit, modern);
         let tasks = visit.session.as_ref().map(|session| &session.tasks).filter(|tasks| tasks.is_made());
-        let Some(tasks) = tasks else { return hiding };
-        let change = Change::Mark { hides: hiding.is_some(), tasks: tasks.clone() };
+        let waits = wait_tool::is_offered(visit);
+        if tasks.is_none() && !waits {
+            return hiding;
+        }
+        let change = Change::Mark { hides: hiding.is_some(), tasks: tasks.cloned(), waits };
         Some(Self { change, ..Self::for_grant(visit, modern) })
     }
 
@@ -205,9 +209,9 @@ impl Sieve {
             Message::Request(_) | Message::Notification(_) => return Ok(None),
         };
         let Answer::Result(result) = response.answer else { return Ok(None) };
-        let tasks = match &self.change {
-            Change::Hide => None,
-            Change::Mark { tasks, .. } => Some(tasks),
+        let (tasks, waits) = match &self.change {
+            Change::Hide => (None, false),
+            Change::Mark { tasks, waits, .. } => (tasks.as_ref(), *waits),
             Change::Greeting(tasks) => return Ok(tasks.advertised(response.raw, result)),
             Change::Discover => return Ok(advertised(response.raw, result)),
             Change::Task(name) => return Ok(renamed(response.raw, name)),
@@ -225,6 +229,9 @@ impl Sieve {
         if let Some(tasks) = tasks {
             let asks = |name: &str| policies.iter().any(|policy| policy.may_ask(&self.server, name));
             tasks.mark(&mut edits, asks);
+        }
+        if waits {
+            wait_tool::add(&mut edits, result);
         }
         if self.modern {
             keep_private(&mut edits, result);

@@ -227,10 +227,15 @@ impl Wait {
             // The server no longer knows the session: its client must initialize again.
             self.door.inner.sessions.forget(self.link.server().name(), &session.id);
         }
-        let told = answer::tell(outcome, &self.asker, self.door.inner.broker.clock().now());
-        match &self.of_task {
-            Some(id) => tasks::as_result(told, outcome, id, &self.asker),
-            None => told,
+        let now = self.door.inner.broker.clock().now();
+        match (&self.of_task, outcome) {
+            (Some(id), _) => {
+                tasks::as_result(answer::tell(outcome, &self.asker, now), outcome, id, &self.asker)
+            }
+            (None, Outcome { call: Some(brief), end: End::Ticket }) if self.door.inner.settings.wait_tool => {
+                answer::ticket_with_tool(brief, &self.asker, now)
+            }
+            (None, _) => answer::tell(outcome, &self.asker, now),
         }
     }
 

@@ -84,6 +84,21 @@ impl<'a> Edits<'a> {
         }
     }
 
+    /// Adds an element (JSON text) at the end of the array at `path`. `false` when there is no array.
+    pub fn push(&mut self, path: &[&str], value: &str) -> bool {
+        let Some(array) = Json(&self.text).at(path).filter(|array| array.kind() == Kind::Array) else {
+            return false;
+        };
+        let bytes = self.text.as_bytes();
+        let place = match array.elements().last() {
+            Some(last) => last.span_in(bytes).map(|span| (span.end, ",")),
+            None => array.span_in(bytes).map(|span| (span.start + 1, "")),
+        };
+        let Some((at, comma)) = place else { return false };
+        self.splice(at..at, &format!("{comma}{value}"));
+        true
+    }
+
     /// Nothing was changed: the source bytes can be forwarded as they are.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -24,4 +24,5 @@ mod spelling;
 mod streams;
 mod tampering;
 mod tasks;
+mod wait_tool;
 mod waiting;
