@@ -153,6 +153,7 @@ impl House {
             input_responses: None,
             unseen: false,
             kind: AttachKind::Line,
+            as_task: false,
             body,
         };
         match self.broker.submit(ask).await {

@@ -33,6 +33,8 @@ pub struct Ask {
     /// Something beside the body goes upstream that no reviewer would be shown: sent at once, or not at all.
     pub unseen: bool,
     pub kind: AttachKind,
+    /// It is answered with a task of ours in any case: on the ledger before it is sent, even if it is allowed.
+    pub as_task: bool,
 }
 
 impl Ask {
@@ -84,4 +86,6 @@ pub struct Live {
     pub trace: Vec<(String, Bytes)>,
     /// The live request's headers; the allow-listed ones go upstream.
     pub headers: HeaderMap,
+    /// The task that the agent asked for is ours (2025-11-25): the server is asked for none.
+    pub own_task: bool,
 }

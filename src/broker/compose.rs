@@ -48,6 +48,9 @@ pub(super) fn other_params(message: &[u8]) -> Vec<u8> {
 pub(super) fn compose(stored: &[u8], live: &Live) -> Option<Bytes> {
     let mut edits = Edits::of(json(stored)?);
     edits.set(&["id"], text(&live.id)?);
+    if live.own_task {
+        edits.remove(&["params", "task"]);
+    }
     match &live.progress_token {
         Some(token) => {
             edits.set(&["params", "_meta", "progressToken"], text(token)?);

@@ -66,7 +66,8 @@ impl Inner {
             }
             let waited_for = self.is_waited_for(&call);
             if (!waited_for || (mode == Join::Grant && self.displace(&call).await))
-                && let Some(waiter) = self.sit_down(ask, &call, waited_for).await?
+                && let Some(waiter) =
+                    self.sit_down((ask.kind, ask.session.as_deref()), &call, waited_for).await?
             {
                 return Ok(Found::Seat(Box::new(waiter)));
             }
@@ -83,7 +84,7 @@ impl Inner {
     }
 
     /// Is this settled call's outcome still to be told to who asks again?
-    fn is_owed(&self, call: &Call) -> bool {
+    pub(super) fn is_owed(&self, call: &Call) -> bool {
         let (now, window) = (self.clock.now(), self.settings.redelivery);
         if matches!(call.state, State::Denied { by: By::Reviewer { .. }, .. }) {
             return denial_answers(call, window, now);
@@ -94,7 +95,7 @@ impl Inner {
         fresh && !told_at_once && call.delivered.is_none()
     }
 
-    fn is_waited_for(&self, call: &Call) -> bool {
+    pub(super) fn is_waited_for(&self, call: &Call) -> bool {
         let attached = call.waiter.as_ref().is_some_and(|waiter| waiter.replica == self.replica);
         waits_as_task(call) || (attached && self.seats.is_taken(call.id))
     }
@@ -108,7 +109,7 @@ impl Inner {
     /// `None`: somebody else sat down first, or it has just settled.
     pub(super) async fn sit_down(
         self: &Arc<Self>,
-        ask: &Ask,
+        (kind, session): (AttachKind, Option<&str>),
         call: &Call,
         displaced: bool,
     ) -> Result<Option<Waiter>, StoreError> {
@@ -119,8 +120,8 @@ impl Inner {
         let attachment = Attachment(Uuid::from_bytes(rand::random()));
         let attach = Command::Attach {
             attachment,
-            kind: ask.kind,
-            session: ask.session.as_deref().map(str::to_owned),
+            kind,
+            session: session.map(str::to_owned),
             replica: self.replica.clone(),
         };
         match self.record(call.id, |_, _| attach.clone(), alone).await {

@@ -106,7 +106,7 @@ impl Inner {
         if !self.asks_the_same(ask, &call).await? {
             return Ok(Returned::Refused(CHANGED));
         }
-        if let Some(waiter) = self.sit_down(ask, &call, false).await? {
+        if let Some(waiter) = self.sit_down((ask.kind, ask.session.as_deref()), &call, false).await? {
             return Ok(Returned::On(Box::new(waiter), lap.laps));
         }
         // Settled meanwhile, or somebody was faster.

@@ -7,6 +7,7 @@ mod answers;
 mod ask;
 mod claim;
 mod clock;
+mod collect;
 mod compose;
 mod counters;
 mod deadlines;
@@ -35,6 +36,7 @@ mod stops;
 mod submit;
 mod task;
 mod waiter;
+mod ways;
 
 use std::sync::{
     Arc, Mutex, MutexGuard, PoisonError, Weak,
@@ -47,6 +49,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use ask::{Allowed, Ask, Live, Submission};
 pub use clock::{Clock, SystemClock, TestClock};
+pub use collect::{Collected, Holder};
 pub use lap::Returned;
 pub use outcome::{Brief, End, HttpError, Outcome, Rejection};
 pub use read::{CallView, Step};
@@ -90,6 +93,7 @@ struct Inner {
     reconsidered: reconsider::Reconsidered,
     repeats: repeats::Repeats,
     seal: seal::Seal,
+    ways: ways::Ways,
     /// True from when a door is there: before, no policy and no server is.
     serves_tasks: AtomicBool,
     segments: segments::Segments,

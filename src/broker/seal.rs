@@ -30,7 +30,10 @@ impl Seal {
 
     /// `plain`, readable only under the same `purpose`; safe in a header. `None` cannot come: the key has its size.
     pub(super) fn seal(&self, purpose: &[&str], plain: &[u8]) -> Option<String> {
-        let nonce: [u8; NONCE_LEN] = rand::random();
+        self.seal_under(rand::random(), purpose, plain)
+    }
+
+    fn seal_under(&self, nonce: [u8; NONCE_LEN], purpose: &[&str], plain: &[u8]) -> Option<String> {
         let mut sealed = plain.to_vec();
         let bound = Aad::from(bound(purpose));
         self.cipher()?
@@ -38,6 +41,14 @@ impl Seal {
             .ok()?;
         let whole = [&nonce[..], &sealed].concat();
         Some(format!("{}{}", self.mark, BASE64_URL_SAFE_NO_PAD.encode(whole)))
+    }
+
+    /// As `seal`, always the same for the same: for names, which an agent compares.
+    pub(super) fn name(&self, purpose: &[&str], plain: &[u8]) -> Option<String> {
+        let parts = [&[self.mark.as_str()], purpose].concat();
+        let tag = derived(&self.key, &[&bound(&parts)[..], plain].concat());
+        let (nonce, _) = tag.split_first_chunk::<NONCE_LEN>()?;
+        self.seal_under(*nonce, purpose, plain)
     }
 
     /// `None`: not ours, changed, or sealed for another purpose.
@@ -82,6 +93,15 @@ mod tests {
         assert_eq!(seal.open(&["state", "bo"], &text), None);
         assert_eq!(seal.open(&["stateb", "ot"], &text), None);
         assert_ne!(seal.seal(&["state", "bot"], b"abc").unwrap(), text);
+
+        let name = seal.name(&["task", "bot"], b"abc").unwrap();
+        assert_eq!(seal.name(&["task", "bot"], b"abc").unwrap(), name);
+        assert_eq!(seal.open(&["task", "bot"], &name).as_deref(), Some(&b"abc"[..]));
+        // Another text or purpose has another nonce: none is used twice.
+        let nonce = |name: &str| name[seal.mark.len()..][..16].to_owned();
+        for other in [seal.name(&["task", "bot"], b"abd"), seal.name(&["task", "bo"], b"abc")] {
+            assert_ne!(nonce(&other.unwrap()), nonce(&name));
+        }
 
         let other = Seal::new(&[8; 32]);
         assert!(!other.is_ours(&text));

@@ -11,6 +11,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{
     Broker, Clock, Inner, Rules, Settings, counters::Counted, deadlines::Deadlines, follows, parked::Parked,
     reconsider::Reconsidered, repeats::Repeats, seal::Seal, seats::Seats, segments::segments, stops::Stops,
+    ways::Ways,
 };
 use crate::{
     call::{Call, Replica, StateName},
@@ -60,6 +61,7 @@ impl Broker {
             reconsidered: Reconsidered::default(),
             repeats: Repeats::default(),
             seal: Seal::new(&fingerprint_key),
+            ways: Ways::default(),
             serves_tasks: AtomicBool::new(false),
             segments: queue,
             metrics,

@@ -99,7 +99,7 @@ impl Inner {
             }
             Verdict::Allow { rule } => match self.reserve(&evaluation.reservations) {
                 Ok((taken, durable)) => {
-                    Path::Allow { rule, taken, durable: durable || self.allowed_durably() }
+                    Path::Allow { rule, taken, durable: durable || self.allowed_durably() || ask.as_task }
                 }
                 Err(hit) if hit.review => review(Reason {
                     rule: hit.rule,
@@ -157,6 +157,8 @@ impl Inner {
             return self.enter(self.new_id(), ask, Verdict::Review { terms }, twin).await;
         }
         if durable {
+            // They are taken at its claim.
+            self.give_back(taken);
             self.enter(self.new_id(), ask, Verdict::Allow { rule }, twin).await
         } else {
             self.admit(ask, rule, taken).await

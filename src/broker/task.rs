@@ -20,15 +20,15 @@ use super::{
 };
 use crate::{
     call::{
-        AttachKind, Attachment, By, Call, CallId, Command, DetachReason, Reason, State, Tally, Timestamp,
-        Why, tally,
+        AttachKind, Attachment, By, Call, CallId, Command, DetachReason, Era, Reason, State, Tally,
+        Timestamp, Why, tally,
     },
     store::{Put, StoreError},
     upstream::{Conversation, Link},
 };
 
 /// Of the sealed headers beside the ledger.
-const SPACE: &str = "tasks";
+pub(super) const SPACE: &str = "tasks";
 
 /// A limit that was full is not asked again sooner.
 const BREATH: Duration = Duration::from_secs(1);
@@ -49,9 +49,18 @@ impl Broker {
     ///
     /// # Errors
     /// What to tell the agent instead: it was settled meanwhile, or the place was taken.
-    pub async fn go_on_as_task(&self, waiter: Waiter, headers: &HeaderMap) -> Result<Task, Outcome> {
+    pub async fn go_on_as_task(
+        &self,
+        waiter: Waiter,
+        headers: &HeaderMap,
+        link: &Link,
+    ) -> Result<Task, Outcome> {
         let inner = Arc::clone(&self.inner);
         let headers = spelt(headers);
+        if waiter.now().request.session.is_some() {
+            // Before anybody can decide: what is permitted is sent on its way.
+            inner.ways.open(waiter.call(), link);
+        }
         let (told, heard) = oneshot::channel();
         // What is begun is recorded; an agent that closes its connection meanwhile never learns its task's name.
         self.inner.tasks.spawn(async move {
@@ -128,17 +137,26 @@ impl Inner {
             session: request.session.clone(),
             replica: self.replica.clone(),
         };
-        let (name, row) = (self.seal.seal(&purpose, id.0.as_bytes()), self.row(id, headers));
-        let (Some(name), Some(row)) = (name, row) else { return Err(self.outcome(&left).await) };
+        let (name, row) = (self.seal.name(&purpose, id.0.as_bytes()), self.row(id, headers));
+        let (Some(name), Some(row)) = (name, row) else {
+            self.ways.close(id);
+            return Err(self.outcome(&left).await);
+        };
         let beside = |_: &[_], _| Beside { puts: vec![row.clone()], ..Beside::default() };
         match self.record(id, |_, _| attach.clone(), beside).await {
             Ok(recorded) => Ok((self.task(name, recorded.call).await, attachment)),
             // Settled, or somebody else sat down.
-            Err(RecordError::Refused(_)) => Err(match self.store.call(id).await {
-                Ok(Some(call)) => self.outcome(&call).await,
-                Ok(None) | Err(_) => self.outcome(&left).await,
-            }),
-            Err(error) => Err(self.unrecorded(error)),
+            Err(RecordError::Refused(_)) => {
+                self.ways.close(id);
+                Err(match self.store.call(id).await {
+                    Ok(Some(call)) => self.outcome(&call).await,
+                    Ok(None) | Err(_) => self.outcome(&left).await,
+                })
+            }
+            Err(error) => {
+                self.ways.close(id);
+                Err(self.unrecorded(error))
+            }
         }
     }
 
@@ -147,7 +165,7 @@ impl Inner {
         Uuid::from_slice(&id).ok().map(CallId)
     }
 
-    async fn task(&self, id: String, call: Arc<Call>) -> Task {
+    pub(super) async fn task(&self, id: String, call: Arc<Call>) -> Task {
         let tally = tally(&call, &self.identity.directory().people);
         let outcome = self.outcome(&call).await;
         let until = outcome.call.as_ref().and_then(|brief| brief.expires_at);
@@ -158,6 +176,9 @@ impl Inner {
 
     /// Every append to a call passes here: one that waits as a task and may be sent is sent.
     pub(super) fn follow_task(&self, call: &Arc<Call>) {
+        if call.state.is_settled() && call.waiter.as_ref().is_some_and(|who| who.kind == AttachKind::Task) {
+            self.ways.close(call.id);
+        }
         if let Some(attachment) = due(call)
             && self.serves_tasks.load(Ordering::SeqCst)
             && !self.ending.is_cancelled()
@@ -186,6 +207,11 @@ impl Inner {
         attachment: Attachment,
     ) -> Option<(Waiter, Link, Live)> {
         let (id, request) = (call.id, &call.request);
+        let own = self.ways.of(id);
+        if own.is_none() && request.session.is_some() {
+            tracing::info!(call.id = %id, "an approved task waits for a session of its agent");
+            return None;
+        }
         let headers = match self.store.get(SPACE, id.to_string()).await {
             Ok(row) => row.and_then(|row| self.headers(id, &row)),
             Err(error) => {
@@ -207,8 +233,10 @@ impl Inner {
             // Whatever becomes of this process, the task stays.
             attached: false,
         };
-        let live = Live { id: format!("\"{id}\"").into(), headers, ..Live::default() };
-        Some((waiter, self.upstreams.link(&server, conversation), live))
+        let own_task = request.era == Era::Legacy;
+        let live = Live { id: format!("\"{id}\"").into(), headers, own_task, ..Live::default() };
+        let link = own.unwrap_or_else(|| self.upstreams.link(&server, conversation));
+        Some((waiter, link, live))
     }
 
     async fn serve_task(self: Arc<Self>, call: Arc<Call>, attachment: Attachment) {
@@ -232,6 +260,7 @@ impl Inner {
             // Asked anew: it is followed again when people have agreed.
             Part::Reparked(_) | Part::Message(_) | Part::End(Outcome { end: End::Unavailable, .. }) => {}
             Part::End(_) => {
+                self.ways.close(id);
                 if let Err(error) = self.forget_task(id).await {
                     tracing::warn!(call.id = %id, %error, "the headers of a task could not be forgotten");
                 }

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use http::{HeaderValue, StatusCode, header};
 use serde_json::json;
 
-use super::reply;
+use super::{reply, wait_tool};
 use crate::{
     broker::{Brief, End, HttpError, Outcome},
     call::{StateName, Timestamp},
@@ -69,6 +69,18 @@ pub(super) fn tell(outcome: &Outcome, asker: &Asker, now: Timestamp) -> Bytes {
 /// The sentence for an outcome; `None` where the agent reads the server, or nothing.
 pub fn told(outcome: &Outcome) -> Option<String> {
     Some(words(&outcome.end, outcome.call.as_ref())).filter(|text| !text.is_empty())
+}
+
+/// A ticket whose agent may wait on by its code.
+pub(super) fn ticket_with_tool(brief: &Brief, asker: &Asker, now: Timestamp) -> Bytes {
+    let (code, call) = (brief.digest.short_code(), describe(brief, &End::Ticket, now));
+    let text = format!(
+        "{} If you cannot repeat them exactly, call the tool {} with {{\"code\":\"{code}\"}} instead.",
+        ticket(Some(brief)),
+        wait_tool::NAME
+    );
+    let answer = ToolText { text: &text, is_error: true, call: Some(&call), modern: asker.modern };
+    mcp::answer::tool(asker.id(), answer).into()
 }
 
 /// A hidden tool answers as one that the server does not have.

@@ -63,7 +63,7 @@ pub(super) fn split(
             Message::Notification(_) | Message::Response(_) => None,
         };
         let mut errand = gate::sort(visit, message, &own);
-        if let Ok(Errand::Call(wanted)) = &mut errand {
+        if let Ok(Errand::Call(wanted) | Errand::Collect(wanted)) = &mut errand {
             wanted.alone = false;
         }
         Element { errand, body: own, asker }

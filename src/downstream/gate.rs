@@ -20,17 +20,20 @@ use super::{
     tools::Sieve,
     versions,
     wait::{self, Thread},
+    wait_tool,
 };
 use crate::{
-    broker::{Ask, End, Live, Outcome, Submission},
+    broker::{Allowed, Ask, End, Live, Outcome, Submission},
     call::{AttachKind, ClientInfo, Era},
-    mcp::{Json, Malformed, Message, Meta, Passthrough, Route, ToolCall, methods},
+    mcp::{Json, Limits, Malformed, Message, Meta, Passthrough, Route, ToolCall, methods, strict},
     upstream::Outbound,
 };
 
 /// What a message asks for.
 pub(super) enum Errand {
     Call(Box<Wanted>),
+    /// The broker's own tool.
+    Collect(Box<Wanted>),
     /// A `tools/call` without an id: nobody could be answered.
     DropCall {
         tool: String,
@@ -64,6 +67,8 @@ pub(super) struct Wanted {
     pub unseen: Option<modern::Fault>,
     /// The response is this call's own: its stream can be resumed.
     pub alone: bool,
+    /// A task of ours answers it (2025-11-25).
+    pub as_task: bool,
     /// The `requestState` that was given here, when it comes back.
     pub lap: Option<Box<str>>,
 }
@@ -138,6 +143,7 @@ fn check_token(message: &Message<'_>, meta: &Meta<'_>) -> Result<(), Refusal> {
 pub(super) async fn run(visit: Visit, errand: Errand, body: Bytes) -> Response {
     match errand {
         Errand::Call(wanted) => submit(visit, *wanted, body).await,
+        Errand::Collect(wanted) => Box::pin(wait_tool::call(visit, *wanted, body)).await,
         Errand::DropCall { tool } => {
             visit.door.inner.calls_without_id.fetch_add(1, Ordering::Relaxed);
             tracing::warn!(
@@ -155,7 +161,7 @@ pub(super) async fn run(visit: Visit, errand: Errand, body: Bytes) -> Response {
             Box::pin(relay::initialize(visit, pass, body, id, client)).await
         }
         Errand::ListTools(pass, asker) => {
-            let sieve = Sieve::of(&visit, asker.modern);
+            let sieve = Sieve::of_list(&visit, asker.modern);
             Box::pin(relay::sieved(visit, pass, body, asker, sieve)).await
         }
         Errand::Discover(pass, asker) => {
@@ -202,12 +208,15 @@ fn call(visit: &Visit, message: &Message<'_>, body: &Bytes, asker: Asker) -> Res
     if let Some(size) = call.arguments.map(|a| a.as_str().len()).filter(|size| *size > most) {
         return Err(invalid(&format!("the arguments have {size} bytes; at most {most} are accepted")));
     }
-    Ok(Errand::Call(Box::new(Wanted {
+    let is_own = visit.door.inner.settings.wait_tool && call.name == wait_tool::NAME;
+    let errand = if is_own { Errand::Collect } else { Errand::Call };
+    Ok(errand(Box::new(Wanted {
         tool: call.name.clone().into_owned(),
         arguments: call.arguments.and_then(|json| json.span_in(body)),
         input_responses: call.input_responses.and_then(|json| json.span_in(body)),
         client: client_of(visit, &call.meta),
         live: live(&call.meta, &asker),
+        as_task: !asker.modern && tasks::is_wanted(visit, &call),
         unseen,
         asker,
         alone: true,
@@ -220,7 +229,8 @@ async fn submit(visit: Visit, wanted: Wanted, body: Bytes) -> Response {
     if door.closing.is_cancelled() {
         return answer::draining(&wanted.asker.id);
     }
-    let Wanted { tool, arguments, input_responses, asker, client, mut live, unseen, alone, lap } = wanted;
+    let Wanted { tool, arguments, input_responses, asker, client, mut live, unseen, alone, as_task, lap } =
+        wanted;
     let patience = door.settings.patience(&client, live.progress_token.is_some());
     let ask = Ask {
         grant: visit.grant.clone(),
@@ -235,7 +245,11 @@ async fn submit(visit: Visit, wanted: Wanted, body: Bytes) -> Response {
         input_responses,
         unseen: unseen.is_some(),
         kind: AttachKind::Line,
+        as_task: false,
     };
+    if as_task {
+        return Box::pin(tasks::begin(visit, ask, asker)).await;
+    }
     let name = ask.tool.clone();
     if let Some(state) = lap {
         let rungs = door.settings.rungs(&ask.client, asker.modern, patience);
@@ -249,15 +263,7 @@ async fn submit(visit: Visit, wanted: Wanted, body: Bytes) -> Response {
         submission = Box::pin(recall(&visit.door, outcome, ask)).await;
     }
     match submission {
-        Submission::Allowed(allowed) => {
-            let headers = modern::headers_of_call(&visit.headers, &name, asker.modern);
-            let out = Outbound::post(body).with_headers(headers);
-            let sent = door.broker.pass(allowed, &visit.link(), out).await;
-            match sent {
-                Ok((reply, recording)) => reply::pass_on(&visit, reply, Some(&asker), Some(recording)).await,
-                Err(error) => wait::told_at_once(&visit, &answer::unsent(error), &asker),
-            }
-        }
+        Submission::Allowed(allowed) => let_pass(&visit, allowed, body, &name, &asker).await,
         Submission::Unseen => match unseen {
             Some(fault) => mismatch(&fault, &asker),
             None => wait::told_at_once(&visit, &Outcome::unrecorded(End::Unavailable), &asker),
@@ -273,6 +279,22 @@ async fn submit(visit: Visit, wanted: Wanted, body: Bytes) -> Response {
             let thread = Thread::of(&visit, &asker).filter(|_| alone);
             Box::pin(wait::hold(visit, waiter, asker, live, (patience, thread, rungs))).await
         }
+    }
+}
+
+/// Sends an allowed call.
+pub(super) async fn let_pass(
+    visit: &Visit,
+    allowed: Allowed,
+    body: Bytes,
+    tool: &str,
+    asker: &Asker,
+) -> Response {
+    let headers = modern::headers_of_call(&visit.headers, tool, asker.modern);
+    let out = Outbound::post(body).with_headers(headers);
+    match visit.door.inner.broker.pass(allowed, &visit.link(), out).await {
+        Ok((reply, recording)) => reply::pass_on(visit, reply, Some(asker), Some(recording)).await,
+        Err(error) => wait::told_at_once(visit, &answer::unsent(error), asker),
     }
 }
 
@@ -297,7 +319,14 @@ fn live(meta: &Meta<'_>, asker: &Asker) -> Live {
         progress_token: meta.progress_token.map(|token| owned(token)),
         trace: trace.collect(),
         headers: HeaderMap::new(),
+        own_task: false,
     }
+}
+
+/// The same, of any request.
+pub(super) fn live_of(body: &[u8], asker: &Asker) -> Live {
+    let message = strict::check(body, &Limits::of_servers(usize::MAX)).ok();
+    live(&Meta::of(message.and_then(|message| message.get("params"))), asker)
 }
 
 /// What a person is shown and what logs carry: no name hides a line end, a bidi mark or a whole page.

@@ -28,6 +28,7 @@ mod tasks;
 mod tools;
 mod versions;
 mod wait;
+mod wait_tool;
 
 use std::{
     sync::{

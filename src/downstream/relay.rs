@@ -13,7 +13,8 @@ use super::{
     http::{Visit, text},
     reply,
     session::Session,
-    tools,
+    tasks::Offered,
+    tools::Sieve,
 };
 use crate::{
     call::ClientInfo,
@@ -46,7 +47,13 @@ pub(super) async fn initialize(
         Err(why) => return unreachable(&visit, Some(&asker), &why),
     };
     let given = text(&reply.headers, header::SESSION_ID).map(str::to_owned);
-    let mut response = reply::pass_on(&visit, reply, Some(&asker), None).await;
+    let tasks = Offered::default();
+    // A task needs a session to be sent in.
+    let sieve = Sieve::of_greeting(&visit, &tasks).filter(|_| given.is_some() || visit.is_piped());
+    let mut response = match sieve {
+        Some(sieve) => sieve.pass_on(&visit, reply, Some(asker.clone())).await,
+        None => reply::pass_on(&visit, reply, Some(&asker), None).await,
+    };
     if !response.status().is_success() {
         return response;
     }
@@ -60,7 +67,7 @@ pub(super) async fn initialize(
     if !minted || visit.is_piped() {
         visit.door.inner.sessions.needs_them(visit.server.name());
     }
-    if !open(&visit, &id, link, client) {
+    if !open(&visit, &id, link, client, tasks) {
         return too_many(&asker);
     }
     if let Some(value) = HeaderValue::from_str(&id).ok().filter(|_| minted) {
@@ -74,9 +81,10 @@ fn session_id() -> String {
     uuid::Uuid::new_v4().to_string()
 }
 
-fn open(visit: &Visit, id: &str, link: Link, client: ClientInfo) -> bool {
+fn open(visit: &Visit, id: &str, link: Link, client: ClientInfo, tasks: Offered) -> bool {
     let now = visit.door.inner.broker.clock().now();
-    let session = Session::new(id, &visit.grant, link, client, now);
+    let mut session = Session::new(id, &visit.grant, link, client, now);
+    session.tasks = tasks;
     visit.door.inner.sessions.open(visit.server.name(), session, now)
 }
 
@@ -92,7 +100,7 @@ pub(super) async fn sieved(
     pass: Passthrough,
     body: Bytes,
     asker: Asker,
-    sieve: Option<tools::Sieve>,
+    sieve: Option<Sieve>,
 ) -> Response {
     let Some(sieve) = sieve else {
         return message(visit, pass, body, Some(asker)).await;

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use super::lines::Whose;
+use super::{lines::Whose, tasks::Offered};
 use crate::{
     call::{ClientInfo, Timestamp},
     identity::Grant,
@@ -26,6 +26,7 @@ pub(super) struct Session {
     pub whose: Arc<Whose>,
     pub link: Link,
     pub client: ClientInfo,
+    pub tasks: Offered,
     last_use: AtomicI64,
 }
 
@@ -33,7 +34,7 @@ impl Session {
     pub(super) fn new(id: &str, grant: &Grant, link: Link, client: ClientInfo, now: Timestamp) -> Self {
         let (id, server): (Arc<str>, _) = (id.into(), link.server().name().to_owned());
         let whose = Arc::new(Whose { server, grant: grant.name.clone(), session: id.clone() });
-        Self { id, whose, link, client, last_use: AtomicI64::new(now.0) }
+        Self { id, whose, link, client, tasks: Offered::default(), last_use: AtomicI64::new(now.0) }
     }
 }
 

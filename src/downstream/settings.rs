@@ -48,6 +48,8 @@ pub struct DoorSettings {
     pub laps: u8,
     /// Clients that are not, by `clientInfo.name`: their clocks run on meanwhile.
     pub no_laps: Vec<String>,
+    /// Agents have a tool of the broker's own, `countersign_wait {code}`, to go on waiting without the arguments.
+    pub wait_tool: bool,
 }
 
 /// How one call may go on waiting when its line ends.
@@ -103,6 +105,7 @@ impl Default for DoorSettings {
             default_patience_s: 50,
             laps: 8,
             no_laps: vec!["codex-mcp-client".into()],
+            wait_tool: false,
         }
     }
 }

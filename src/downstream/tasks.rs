@@ -3,6 +3,9 @@
 //! A call whose request declares the extension is answered with a task when the grace is over; the agent asks
 //! how it stands, and fetches the outcome. What other tasks there are is the server's own affair.
 
+mod legacy;
+mod offer;
+
 use axum::response::Response;
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode};
@@ -23,6 +26,11 @@ use crate::{
     mcp::{self, Json, Limits, Message, Meta, Passthrough, answer::result, header, patch::Edits, strict},
 };
 
+pub(super) use self::{
+    legacy::{as_result, begin, is_wanted, status},
+    offer::Offered,
+};
+
 pub(super) const EXTENSION: &str = "io.modelcontextprotocol/tasks";
 
 /// How soon a client looks again, ms: less and less often.
@@ -36,6 +44,10 @@ pub(super) enum Wish {
     /// Nothing is ever asked of the client by a task of ours: there is nothing to update.
     Update,
     Cancel,
+    /// The outcome, waited for (2025-11-25).
+    Result,
+    /// All of them, from a cursor on (2025-11-25).
+    List,
 }
 
 /// Does this very request declare the extension?
@@ -56,7 +68,10 @@ pub(super) fn asked(
     message: &Message<'_>,
     asker: Option<&Asker>,
 ) -> Result<Option<(Wish, Box<str>, Asker)>, Refusal> {
-    let Some(asker) = asker.filter(|asker| asker.modern) else { return Ok(None) };
+    let Some(asker) = asker else { return Ok(None) };
+    if !asker.modern {
+        return Ok(legacy::asked(visit, message, asker));
+    }
     let (method, wish) = match message.method() {
         Some(method @ "tasks/get") => (method, Wish::Get),
         Some(method @ "tasks/update") => (method, Wish::Update),
@@ -86,6 +101,9 @@ pub(super) async fn tell(
     id: &str,
     asker: Asker,
 ) -> Response {
+    if wish == Wish::List {
+        return legacy::list(visit, (pass, body), id, asker).await;
+    }
     let broker = &visit.door.inner.broker;
     let task = match broker.task(&visit.grant.name, visit.server.name(), id).await {
         Ok(Some(task)) => task,
@@ -98,12 +116,15 @@ pub(super) async fn tell(
             return answer::error(StatusCode::OK, &asker.id, code::INTERNAL, &text, None);
         }
     };
+    if !asker.modern {
+        return legacy::tell(visit, (pass, body), wish, task, asker).await;
+    }
     if let Some(theirs) = goes_on_as(&task) {
         delivered(&visit, &task);
         return ask_server(visit, (pass, body), &theirs, id, asker).await;
     }
     let told = match wish {
-        Wish::Get => {
+        Wish::Get | Wish::Result | Wish::List => {
             let told = standing(&task, &asker, broker.clock().now());
             delivered(&visit, &task);
             told

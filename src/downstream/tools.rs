@@ -13,7 +13,8 @@ use super::{
     answer::{self, Asker},
     http::Visit,
     reply,
-    tasks::EXTENSION,
+    tasks::{EXTENSION, Offered},
+    wait_tool,
 };
 use crate::{
     broker::Rules,
@@ -34,6 +35,10 @@ const LARGEST_EVENT: usize = 16 << 20;
 enum Change {
     /// Tools are taken out of a list.
     Hide,
+    /// After some tools were taken out, others are marked as ones that can be a task, and ours is added.
+    Mark { hides: bool, tasks: Option<Offered>, waits: bool },
+    /// `initialize` says that calls may be tasks.
+    Greeting(Offered),
     /// `server/discover` says that calls may go on as tasks.
     Discover,
     /// A task of the server's has the name that was given here, as JSON.
@@ -52,30 +57,52 @@ pub(super) struct Sieve {
 impl Sieve {
     /// `None`: nothing is hidden from this grant.
     pub(super) fn of(visit: &Visit, modern: bool) -> Option<Self> {
+        let sieve = Self::for_grant(visit, modern);
+        let hides = sieve.rules.of(&sieve.grant, &sieve.server).iter().any(|policy| policy.hides_anything());
+        hides.then_some(sieve)
+    }
+
+    /// For an answer to `tools/list`, which says of a session with tasks what can be one, and may have a tool more.
+    pub(super) fn of_list(visit: &Visit, modern: bool) -> Option<Self> {
+        let hiding = Self::of(visit, modern);
+        let tasks = visit.session.as_ref().map(|session| &session.tasks).filter(|tasks| tasks.is_made());
+        let waits = wait_tool::is_offered(visit);
+        if tasks.is_none() && !waits {
+            return hiding;
+        }
+        let change = Change::Mark { hides: hiding.is_some(), tasks: tasks.cloned(), waits };
+        Some(Self { change, ..Self::for_grant(visit, modern) })
+    }
+
+    /// For `initialize`; `None`: no call of this grant at this server can wait.
+    pub(super) fn of_greeting(visit: &Visit, tasks: &Offered) -> Option<Self> {
+        let sieve = Self::for_grant(visit, false);
+        let asks = sieve.rules.of(&sieve.grant, &sieve.server).iter().any(|policy| policy.asks_anyone());
+        asks.then(|| Self { change: Change::Greeting(tasks.clone()), ..sieve })
+    }
+
+    /// Hides what the policies say.
+    fn for_grant(visit: &Visit, modern: bool) -> Self {
         let rules = visit.door.inner.broker.rules();
         let (grant, server) = (visit.grant.name.clone(), visit.server.name().to_owned());
-        let hides = rules.of(&grant, &server).iter().any(|policy| policy.hides_anything());
-        hides.then_some(Self { change: Change::Hide, rules, grant, server, modern })
+        Self { change: Change::Hide, rules, grant, server, modern }
     }
 
     /// For `server/discover`; `None`: no call of this grant at this server can wait.
     pub(super) fn of_discover(visit: &Visit) -> Option<Self> {
-        let rules = visit.door.inner.broker.rules();
-        let (grant, server) = (visit.grant.name.clone(), visit.server.name().to_owned());
-        let asks = rules.of(&grant, &server).iter().any(|policy| policy.asks_anyone());
-        asks.then_some(Self { change: Change::Discover, rules, grant, server, modern: true })
+        let sieve = Self::for_grant(visit, true);
+        let asks = sieve.rules.of(&sieve.grant, &sieve.server).iter().any(|policy| policy.asks_anyone());
+        asks.then(|| Self { change: Change::Discover, ..sieve })
     }
 
     /// For what the server says of its own task, which the agent knows by another name.
     pub(super) fn of_task(visit: &Visit, name: &str) -> Self {
-        let rules = visit.door.inner.broker.rules();
-        let (grant, server) = (visit.grant.name.clone(), visit.server.name().to_owned());
         let change = Change::Task(serde_json::Value::from(name).to_string());
-        Self { change, rules, grant, server, modern: true }
+        Self { change, ..Self::for_grant(visit, true) }
     }
 
     fn hides(&self) -> bool {
-        matches!(self.change, Change::Hide)
+        matches!(self.change, Change::Hide | Change::Mark { hides: true, .. })
     }
 
     /// The reply on its way down, sieved whatever its status: a client may read the body of an error too.
@@ -182,11 +209,13 @@ impl Sieve {
             Message::Request(_) | Message::Notification(_) => return Ok(None),
         };
         let Answer::Result(result) = response.answer else { return Ok(None) };
-        match &self.change {
-            Change::Hide => {}
+        let (tasks, waits) = match &self.change {
+            Change::Hide => (None, false),
+            Change::Mark { tasks, waits, .. } => (tasks.as_ref(), *waits),
+            Change::Greeting(tasks) => return Ok(tasks.advertised(response.raw, result)),
             Change::Discover => return Ok(advertised(response.raw, result)),
             Change::Task(name) => return Ok(renamed(response.raw, name)),
-        }
+        };
         if !has_one_list(response.raw, result) {
             return Err(unreadable());
         }
@@ -197,6 +226,13 @@ impl Sieve {
         };
         let mut edits = Edits::of(response.raw);
         edits.retain(&["result", "tools"], |tool| !is_hidden(tool));
+        if let Some(tasks) = tasks {
+            let asks = |name: &str| policies.iter().any(|policy| policy.may_ask(&self.server, name));
+            tasks.mark(&mut edits, asks);
+        }
+        if waits {
+            wait_tool::add(&mut edits, result);
+        }
         if self.modern {
             keep_private(&mut edits, result);
         }

@@ -5,9 +5,10 @@
 //! resumed (`thread`). There is no task and no buffer per waiting call: its connection's task polls
 //! `Wait`, and that is all of it.
 
+mod enter;
 mod thread;
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{convert::Infallible, sync::Arc};
 
 use axum::{body::Body, response::Response};
 use bytes::Bytes;
@@ -20,7 +21,6 @@ use super::{
     answer::{self, Asker},
     beats::Beats,
     delivery::{to_deliver, watch},
-    http::Visit,
     lines::{Heir, Line, Stir},
     reply,
     session::Session,
@@ -29,12 +29,13 @@ use super::{
     tasks,
 };
 use crate::{
-    broker::{Brief, End, Live, Outcome, Returned, Waiter},
+    broker::{Brief, End, Live, Outcome},
     call::{CallId, HowDelivered, StateName},
     mcp::sse,
     upstream::{Hold, Link},
 };
 
+pub(super) use enter::{for_result, hold, recalled, returned, told_at_once};
 pub(super) use thread::{Mark, Thread, resume};
 
 /// One call that waits, and its agent on the line.
@@ -54,6 +55,8 @@ pub(super) struct Wait {
     until: Option<Instant>,
     thread: Option<Thread>,
     rungs: Rungs,
+    /// The result of this task is waited for, and not the call itself (2025-11-25).
+    of_task: Option<Box<str>>,
 }
 
 impl std::fmt::Debug for Wait {
@@ -94,72 +97,6 @@ enum Next {
     /// It closes, and the stream goes on with the one that takes it up again.
     Paused,
     Wanted(Heir),
-}
-
-/// A call that never waited.
-pub(super) fn told_at_once(visit: &Visit, outcome: &Outcome, asker: &Asker) -> Response {
-    let body = answer::tell(outcome, asker, visit.door.inner.broker.clock().now());
-    answer::json_with(StatusCode::OK, body)
-}
-
-/// The outcome of the same call, made before: its agent had left without it.
-pub(super) fn recalled(visit: &Visit, outcome: &Outcome, asker: &Asker) -> Response {
-    if let Some(call) = to_deliver(outcome) {
-        watch(visit.door.clone(), call, HowDelivered::Recall, visit.peer.clone(), None);
-    }
-    told_at_once(visit, outcome, asker)
-}
-
-/// An agent that came back with a state of ours.
-pub(super) async fn returned(
-    visit: Visit,
-    returned: Returned,
-    asker: Asker,
-    live: Live,
-    (patience, rungs): (Option<Duration>, Rungs),
-) -> Response {
-    match returned {
-        Returned::On(waiter, had) => {
-            let laps = rungs.laps.map(|(most, _)| (most, had));
-            hold(visit, waiter, asker, live, (patience, None, Rungs { laps, ..rungs })).await
-        }
-        Returned::Over(outcome) => recalled(&visit, &outcome, &asker),
-        Returned::Unavailable => told_at_once(&visit, &Outcome::unrecorded(End::Unavailable), &asker),
-        Returned::Refused(why) => {
-            let text = format!("{why}; nothing was run for it. Make the call again without requestState");
-            answer::error(StatusCode::BAD_REQUEST, &asker.id, answer::code::INVALID_PARAMS, &text, None)
-        }
-    }
-}
-
-/// Waits with the agent.
-pub(super) async fn hold(
-    visit: Visit,
-    waiter: Box<Waiter>,
-    asker: Asker,
-    live: Live,
-    (patience, thread, rungs): (Option<Duration>, Option<Thread>, Rungs),
-) -> Response {
-    let door = visit.door.clone();
-    let session = visit.session.as_ref().map(|session| &session.whose);
-    let line = door.inner.lines.take(session, &String::from_utf8_lossy(&asker.id));
-    let link = visit.link();
-    let wait = Box::new(Wait {
-        _awake: (visit.session.clone(), link.hold()),
-        link,
-        line,
-        brief: waiter.brief.clone(),
-        stage: Stage::Waiting(waiter),
-        peer: visit.peer,
-        beats: Beats::new(Duration::from_millis(door.inner.settings.heartbeat_ms)),
-        until: patience.map(|patience| Instant::now() + patience),
-        door,
-        asker,
-        live,
-        thread,
-        rungs,
-    });
-    begin(wait).await
 }
 
 /// Holds the headers for the grace: JSON when all is over by then, a stream otherwise.
@@ -274,7 +211,7 @@ impl Wait {
             return reply::respond(StatusCode::ACCEPTED, HeaderMap::new(), Body::empty());
         };
         let broker = &self.door.inner.broker;
-        match broker.go_on_as_task(*waiter, &self.live.headers).await {
+        match broker.go_on_as_task(*waiter, &self.live.headers, &self.link).await {
             Ok(task) => {
                 answer::json_with(StatusCode::OK, tasks::begun(&task, &self.asker, broker.clock().now()))
             }
@@ -290,14 +227,27 @@ impl Wait {
             // The server no longer knows the session: its client must initialize again.
             self.door.inner.sessions.forget(self.link.server().name(), &session.id);
         }
-        answer::tell(outcome, &self.asker, self.door.inner.broker.clock().now())
+        let now = self.door.inner.broker.clock().now();
+        match (&self.of_task, outcome) {
+            (Some(id), _) => {
+                tasks::as_result(answer::tell(outcome, &self.asker, now), outcome, id, &self.asker)
+            }
+            (None, Outcome { call: Some(brief), end: End::Ticket }) if self.door.inner.settings.wait_tool => {
+                answer::ticket_with_tool(brief, &self.asker, now)
+            }
+            (None, _) => answer::tell(outcome, &self.asker, now),
+        }
+    }
+
+    fn delivery(&self) -> HowDelivered {
+        if self.of_task.is_some() { HowDelivered::Task } else { HowDelivered::Line }
     }
 
     fn watch(&mut self, call: Option<CallId>) {
         let Some(call) = call else { return };
         let unheard = self.door.inner.lines.take(None, "");
         let line = std::mem::replace(&mut self.line, unheard);
-        watch(self.door.clone(), call, HowDelivered::Line, self.peer.clone(), Some(line));
+        watch(self.door.clone(), call, self.delivery(), self.peer.clone(), Some(line));
     }
 
     /// Whatever comes first; cancel-safe.
@@ -365,11 +315,15 @@ impl Wait {
         if let Some(pause) = self.pause() {
             return pause;
         }
+        let now = self.door.inner.broker.clock().now();
         let token = self.live.progress_token.as_deref().map(str::from_utf8);
         let (Some(Ok(token)), Stage::Waiting(waiter)) = (token, &self.stage) else {
+            if let (Some(id), Stage::Waiting(waiter)) = (&self.of_task, &self.stage) {
+                let status = tasks::status(id, waiter, now);
+                return self.event(&status);
+            }
             return sse::comment("waiting").into();
         };
-        let now = self.door.inner.broker.clock().now();
         let words = answer::waiting(&self.brief, waiter.tally().counts.first().copied(), now);
         let progress = self.beats.progress(token, &words);
         self.event(&progress)

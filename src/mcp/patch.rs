@@ -71,6 +71,34 @@ impl<'a> Edits<'a> {
         dropped
     }
 
+    /// Puts what `change` makes of an element of the array at `path` in its place; `None` keeps it.
+    pub fn each(&mut self, path: &[&str], mut change: impl FnMut(Json<'_>) -> Option<Vec<u8>>) {
+        let Some(array) = Json(&self.text).at(path) else { return };
+        let changed = array.elements().filter_map(|element| {
+            let with = String::from_utf8(change(element)?).ok()?;
+            Some((element.span_in(self.text.as_bytes())?, with))
+        });
+        // From the end: what comes before stays where it is.
+        for (span, with) in changed.collect::<Vec<_>>().into_iter().rev() {
+            self.splice(span, &with);
+        }
+    }
+
+    /// Adds an element (JSON text) at the end of the array at `path`. `false` when there is no array.
+    pub fn push(&mut self, path: &[&str], value: &str) -> bool {
+        let Some(array) = Json(&self.text).at(path).filter(|array| array.kind() == Kind::Array) else {
+            return false;
+        };
+        let bytes = self.text.as_bytes();
+        let place = match array.elements().last() {
+            Some(last) => last.span_in(bytes).map(|span| (span.end, ",")),
+            None => array.span_in(bytes).map(|span| (span.start + 1, "")),
+        };
+        let Some((at, comma)) = place else { return false };
+        self.splice(at..at, &format!("{comma}{value}"));
+        true
+    }
+
     /// Nothing was changed: the source bytes can be forwarded as they are.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -149,6 +149,15 @@ impl Policy {
         self.default == Default::Review || sections.any(Section::asks_anyone)
     }
 
+    /// May a call of this tool be asked about? Arguments and limits decide in the end.
+    #[must_use]
+    pub fn may_ask(&self, server: &str, tool: &str) -> bool {
+        let mut sections = self.tools.matching(server, tool).chain([&self.tools.everywhere]);
+        let says = |section: &Section| section.action.is_some();
+        let unsaid = self.default == Default::Review && !self.tools.matching(server, tool).any(says);
+        unsaid || sections.any(Section::asks_anyone)
+    }
+
     /// The highest risk that any matching section states.
     #[must_use]
     pub fn risk(&self, server: &str, tool: &str) -> Option<Risk> {

@@ -189,6 +189,7 @@ impl World {
             unseen: false,
             body: body.into(),
             kind: AttachKind::Line,
+            as_task: false,
         };
         self.broker.submit(ask).await
     }

@@ -250,6 +250,7 @@ impl House {
             input_responses: None,
             unseen: false,
             kind: AttachKind::Line,
+            as_task: false,
         };
         self.broker.submit(ask).await
     }

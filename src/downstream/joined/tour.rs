@@ -240,6 +240,10 @@ impl Tour {
         let instructions = result.get("instructions").and_then(Json::string).map(|text| text.into_owned());
         let now = self.door.inner.broker.clock().now();
         let own = id.and_then(|id| self.door.inner.sessions.find(server.name(), &id, &self.grant, now));
+        if let Some(own) = &own {
+            // Questions about tasks would have to say which server they are for.
+            own.tasks.withdraw();
+        }
         let part = Part { session: own, version: version.into_owned(), capabilities, instructions };
         self.catch_up(session, server, &part).await;
         Ok(part)

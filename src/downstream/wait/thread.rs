@@ -16,7 +16,6 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::{Wait, stream};
 use crate::{
-    call::HowDelivered,
     downstream::{
         Door, Peer,
         answer::{self, Asker},
@@ -207,7 +206,7 @@ pub(super) fn ended(mut wait: Box<Wait>) {
     let Stage::Answered(Some(call)) = wait.stage else { return };
     if wait.can_resume() {
         let line = wait.line.also();
-        watch(wait.door.clone(), call, HowDelivered::Line, wait.peer.clone(), Some(line));
+        watch(wait.door.clone(), call, wait.delivery(), wait.peer.clone(), Some(line));
         let tasks = wait.door.inner.deliveries.tasks.clone();
         tasks.spawn(linger(wait));
     } else {
