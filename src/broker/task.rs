@@ -66,6 +66,8 @@ impl Broker {
         self.inner.tasks.spawn(async move {
             let begun = inner.begin_task(waiter, &headers).await;
             if let Err(Ok((task, attachment))) = told.send(begun) {
+                // Before another can sit down, who would find this way in the place of its own.
+                inner.ways.close(task.call.id);
                 inner.detach(task.call.id, attachment, DetachReason::Closed).await;
             }
         });

@@ -4,21 +4,14 @@ use countersign::{call::StateName, ledger::StopScope};
 use serde_json::{Value, json};
 
 use crate::rig::{
-    Agent, House, Manner, Plan, Script, Server, call, call_with_token, child, mirrored, modern, text,
+    Agent, House, Manner, Plan, Script, Server, call, call_with_token, child, mirrored, modern, request, text,
 };
 
 /// A house with two servers that have the same tools; an agent at the joined endpoint.
 async fn two(manner: Manner) -> (Server, Server, House) {
     let (a, b) = (Server::start(manner).await, Server::start(manner).await);
-    let mut plan = Plan::at(&a.url);
-    let url = |url: &str| Plan::at(url).servers.remove(0).1;
-    plan.servers = vec![("a", url(&a.url)), ("b", url(&b.url))];
-    let house = House::open(plan).await;
+    let house = House::open(Plan::two(&a.url, &b.url)).await;
     (a, b, house)
-}
-
-fn request(id: u64, method: &str, params: Value) -> Value {
-    json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params})
 }
 
 fn names(list: &Value, key: &str, member: &str) -> Vec<String> {
