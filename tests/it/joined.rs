@@ -272,6 +272,10 @@ async fn a_call_that_declares_tasks_is_held_here_where_no_task_can_be_asked_abou
     assert_eq!(text(&agent("a__look").ask(&declaring(2, "a__look")).await), r#"look ran with {"n":2}"#);
     for sent in [&a.calls()[0], &b.calls()[0]] {
         let declared = &sent["params"]["_meta"]["io.modelcontextprotocol/clientCapabilities"];
-        assert_eq!(declared, &json!({"sampling": {}, "extensions": {"x/y": {"z": 1}}}), "nor of the server's");
+        assert_eq!(
+            declared,
+            &json!({"sampling": {}, "extensions": {"x/y": {"z": 1}}}),
+            "nor of the server's"
+        );
     }
 }
