@@ -258,6 +258,10 @@ async fn submit(visit: Visit, wanted: Wanted, body: Bytes) -> Response {
     }
     let name = ask.tool.clone();
     if let Some(state) = lap {
+        // The call waits for people already.
+        if let Some(fault) = &unseen {
+            return mismatch(fault, &asker);
+        }
         let rungs = door.settings.rungs(&ask.client, asker.modern, patience);
         let returned = Box::pin(door.broker.returned(ask, state)).await;
         let headers = modern::headers_of_call(&visit.headers, &name, asker.modern);
