@@ -60,7 +60,7 @@ pub(super) async fn call(visit: Visit, wanted: Wanted, body: Bytes) -> Response 
     };
     match door.broker.collect(holder, &code).await {
         Collected::Seat(waiter, tool) => {
-            let patience = door.settings.patience(&client, live.progress_token.is_some());
+            let patience = door.settings.patience(&visit.grant.name, &client, live.progress_token.is_some());
             let headers = modern::headers_of_call(&visit.headers, &tool, asker.modern);
             let live = Live { headers, ..live };
             let thread = Thread::of(&visit, &asker).filter(|_| alone);
