@@ -12,6 +12,7 @@ mod delivery;
 mod gate;
 mod http;
 mod joined;
+mod learned;
 mod lines;
 mod listen;
 mod modern;
@@ -63,6 +64,7 @@ struct Inner {
     joined: joined::Sessions,
     lines: lines::Lines,
     streams: sse::Streams,
+    learned: learned::Learned,
     closing: CancellationToken,
     /// Who is watched for having their answer.
     deliveries: delivery::Deliveries,
@@ -77,12 +79,14 @@ impl Door {
         let idle = Duration::from_secs(settings.session_idle_s);
         let sessions = session::Sessions::new(settings.max_sessions, idle);
         let joined = joined::Sessions::new(settings.max_sessions, idle);
+        let learned = learned::Learned::new(Duration::from_millis(settings.learn_from_ms));
         broker.serve_tasks();
         Self {
             inner: Arc::new(Inner {
                 broker,
                 sessions,
                 joined,
+                learned,
                 settings,
                 lines: lines::Lines::default(),
                 streams: sse::Streams::default(),

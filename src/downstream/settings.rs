@@ -45,6 +45,9 @@ pub struct DoorSettings {
     pub grant_patience: BTreeMap<String, Patience>,
     /// For every other client, s.
     pub default_patience_s: u64,
+    /// A client that hung up twice after about the same wait, of at least this, is told to call again before that the
+    /// next time, ms; 0: never.
+    pub learn_from_ms: u64,
     /// How often a client of 2026-07-28 is told to come back by itself before it is told to call again;
     /// 0: never.
     pub laps: u8,
@@ -106,6 +109,7 @@ impl Default for DoorSettings {
             patience: patience.map(|(name, patience)| (name.to_owned(), patience)).into(),
             grant_patience: BTreeMap::new(),
             default_patience_s: 50,
+            learn_from_ms: 10_000,
             laps: 8,
             no_laps: vec!["codex-mcp-client".into()],
             wait_tool: false,
@@ -186,7 +190,10 @@ mod tests {
     fn patience_is_the_clients_own() {
         let settings = DoorSettings::default();
         assert_eq!(settings.patience("bot", &client("nobody"), true), Some(Duration::from_secs(50)));
-        assert_eq!(settings.patience("bot", &client("codex-mcp-client"), true), Some(Duration::from_secs(270)));
+        assert_eq!(
+            settings.patience("bot", &client("codex-mcp-client"), true),
+            Some(Duration::from_secs(270))
+        );
         assert_eq!(settings.patience("bot", &client("claude-code"), true), None);
         assert_eq!(settings.patience("bot", &client("claude-code"), false), Some(Duration::from_secs(50)));
         assert_eq!(settings.patience("bot", &client("claude-code (via mcp-remote 0.15.1)"), true), None);

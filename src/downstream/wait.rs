@@ -51,6 +51,7 @@ pub(super) struct Wait {
     peer: Option<Peer>,
     brief: Brief,
     beats: Beats,
+    since: Instant,
     /// When this client is told to call again.
     until: Option<Instant>,
     thread: Option<Thread>,
@@ -281,6 +282,7 @@ impl Wait {
                 News::Beat
             }
             Found::Left | Found::Moved(Moved::Left) => {
+                self.hung_up(self.since.elapsed());
                 self.leave().await;
                 News::Silence
             }
