@@ -12,6 +12,7 @@ use http::{HeaderMap, StatusCode};
 use super::{
     answer::{self, Asker, code},
     delivery::recall,
+    elicit::{self, Offer},
     http::Visit,
     lines::Leave,
     listen, modern,
@@ -85,6 +86,9 @@ pub(super) fn sort(visit: &Visit, message: &Message<'_>, body: &Bytes) -> Result
     let meta = Meta::of(message.params());
     let version = modern::version(visit.said_version(), &meta);
     check_envelope(message)?;
+    if elicit::is_answer(message) {
+        return Err(StatusCode::ACCEPTED.into_response().into());
+    }
     check_token(message, &meta)?;
     let asker = message.id().map(|id| Asker { id: owned(id), modern: version.is_modern() });
     let route = methods::route(version, message);
@@ -275,6 +279,10 @@ async fn submit(visit: Visit, wanted: Wanted, body: Bytes) -> Response {
             live.headers = modern::headers_of_call(&visit.headers, &name, asker.modern);
             let mut rungs = door.settings.rungs(&waiter.now().request.client, asker.modern, patience);
             rungs.task = asker.modern && tasks::declared_in(&body);
+            rungs.link = Offer::of(&door.settings, &waiter.now().request.client, || match &visit.session {
+                _ if asker.modern => elicit::declared_in(&body),
+                session => alone && session.as_ref().is_some_and(|session| session.shows_links),
+            });
             drop((body, name));
             let thread = Thread::of(&visit, &asker).filter(|_| alone);
             Box::pin(wait::hold(visit, waiter, asker, live, (patience, thread, rungs))).await

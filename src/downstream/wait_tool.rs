@@ -7,6 +7,7 @@ use http::StatusCode;
 
 use super::{
     answer::{self, Asker},
+    elicit::Offer,
     gate::Wanted,
     http::Visit,
     modern,
@@ -64,7 +65,7 @@ pub(super) async fn call(visit: Visit, wanted: Wanted, body: Bytes) -> Response 
             let headers = modern::headers_of_call(&visit.headers, &tool, asker.modern);
             let live = Live { headers, ..live };
             let thread = Thread::of(&visit, &asker).filter(|_| alone);
-            let rungs = Rungs { task: false, laps: None };
+            let rungs = Rungs { task: false, laps: None, link: Offer::None };
             wait::hold(visit, waiter, asker, live, (patience, thread, rungs)).await
         }
         Collected::Owed(outcome) => wait::recalled(&visit, &outcome, &asker),
