@@ -44,8 +44,15 @@ struct Record {
     tool: String,
     rule: String,
     policy: Arc<str>,
-    arguments: Bytes,
+    arguments: Held,
     end: OnceLock<End>,
+}
+
+/// What a record keeps of its call's arguments, however long the call runs.
+#[derive(Debug)]
+enum Held {
+    Raw(Bytes),
+    Digest(Digest),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -123,9 +130,9 @@ impl Segments {
         ask: Ask,
         rule: String,
         policy: Arc<str>,
-        clock: &Arc<dyn Clock>,
+        (clock, keep): (&Arc<dyn Clock>, usize),
     ) -> Option<(Pass, Recording)> {
-        let arguments = held(&ask);
+        let arguments = held(&ask, keep);
         let Ask { grant, server, session, tool, .. } = ask;
         let at = clock.now();
         let record = Arc::new(Record {
@@ -190,7 +197,7 @@ impl Gatherer {
                     count(&mut counted, &record.server);
                 }
                 from = from.min(record.at);
-                leaves.extend(leaf(record, ended, inner.settings.allowed_arguments));
+                leaves.extend(leaf(record, ended));
                 *begun = true;
             }
             ended.is_none() && !last
@@ -214,21 +221,20 @@ fn count(counted: &mut Vec<(Arc<str>, u64)>, server: &Arc<str>) {
     }
 }
 
-/// The arguments for the record. Small ones are copied: a slice would keep the connection's whole read
-/// buffer alive until the segment is written, and each request would need a new one.
-fn held(ask: &Ask) -> Bytes {
-    const COPIED: usize = 4096;
-    let Some(range) = ask.arguments.clone().filter(|range| range.end <= ask.body.len()) else {
-        return Bytes::new();
-    };
-    if range.len() <= COPIED { Bytes::copy_from_slice(&ask.body[range]) } else { ask.body.slice(range) }
+/// The arguments for the record: up to `keep` bytes as they are, of longer ones their digest. Copied: a slice
+/// would keep the connection's whole read buffer, or the whole message, until the call has ended.
+fn held(ask: &Ask, keep: usize) -> Held {
+    let arguments = ask.arguments();
+    match str::from_utf8(arguments) {
+        Ok(text) if text.len() <= keep => Held::Raw(Bytes::copy_from_slice(arguments)),
+        Ok(_) | Err(_) => Held::Digest(Digest(Sha256::digest(arguments).into())),
+    }
 }
 
-/// `keep`: arguments up to this many bytes are kept; of longer ones, their digest.
-fn leaf(record: &Record, ended: Option<End>, keep: usize) -> Option<Vec<u8>> {
-    let arguments = match str::from_utf8(&record.arguments) {
-        Ok(text) if text.len() <= keep => Arguments::Raw(text.into()),
-        Ok(_) | Err(_) => Arguments::Digest(Digest(Sha256::digest(&record.arguments).into())),
+fn leaf(record: &Record, ended: Option<End>) -> Option<Vec<u8>> {
+    let arguments = match &record.arguments {
+        Held::Raw(text) => Arguments::Raw(String::from_utf8_lossy(text)),
+        Held::Digest(digest) => Arguments::Digest(*digest),
     };
     let call = AllowedCall {
         id: record.id,

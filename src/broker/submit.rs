@@ -126,7 +126,8 @@ impl Inner {
     async fn admit(&self, ask: Ask, rule: String, taken: Option<Taken>) -> Submission {
         let id = self.new_id();
         let policy = self.rules.load().digest(&ask.grant.name, &ask.server);
-        match self.segments.admit(id, ask, rule, policy, &self.clock).await {
+        match self.segments.admit(id, ask, rule, policy, (&self.clock, self.settings.allowed_arguments)).await
+        {
             Some((pass, recording)) => Submission::Allowed(Allowed { pass, recording, taken }),
             None => Submission::Settled(Outcome::unrecorded(End::Unavailable)),
         }

@@ -11,9 +11,9 @@ use std::{
 
 use tokio::{
     process::ChildStdout,
-    sync::{mpsc, oneshot},
+    sync::{mpsc, oneshot, watch},
     task::JoinHandle,
-    time::{Instant, sleep, sleep_until},
+    time::{Instant, sleep, sleep_until, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -21,7 +21,7 @@ use super::{
     BrokenReply, SendError, Server,
     lines::{Line, Lines},
     messages::{Messages, Pipe},
-    process::{Write, command, end, log_stderr, resident, write_lines},
+    process::{Write, command, end, ended_by_itself, log_stderr, resident, write_lines},
     routes::{Routes, refuse, take_in},
 };
 use crate::mcp::{Notification, Request, answer};
@@ -29,6 +29,7 @@ use crate::mcp::{Notification, Request, answer};
 /// How often its memory is looked at, and whether an old one has come to rest.
 const MEMORY_LOOK: Duration = Duration::from_secs(2);
 const QUIET_LOOK: Duration = Duration::from_millis(100);
+const ENDED: &str = "the server's process ended";
 const TOO_LARGE: &str = "the server's process has more memory than `limits.memory` allows";
 
 /// A child that was started; dead when `is_alive` is false, and it does not come back.
@@ -80,9 +81,10 @@ impl Child {
             ended: CancellationToken::new(),
         });
         tracing::info!(server.name = server.name(), pid = process.id(), "server process started");
-        tokio::spawn(log_stderr(server.clone(), stderr));
+        let (said, last_words) = watch::channel(String::new());
+        let logging = tokio::spawn(log_stderr(server.clone(), stderr, said));
         let writing = tokio::spawn(write_lines(stdin, queue, child.ending.clone()));
-        tokio::spawn(child.clone().serve(process, stdout, writing));
+        tokio::spawn(child.clone().serve(process, stdout, (writing, logging), last_words));
         Ok(child)
     }
 
@@ -160,28 +162,44 @@ impl Child {
 
     async fn serve(
         self: Arc<Self>,
-        process: tokio::process::Child,
+        mut process: tokio::process::Child,
         mut stdout: ChildStdout,
-        writing: JoinHandle<()>,
+        (writing, logging): (JoinHandle<()>, JoinHandle<()>),
+        last_words: watch::Receiver<String>,
     ) {
         let started = Instant::now();
         let process_id = process.id();
         let (why, crashed) = tokio::select! {
-            () = self.read_lines(&mut stdout) => ("the server's process ended", true),
+            () = self.read_lines(&mut stdout) => (ENDED, true),
             () = self.ending.cancelled() => ("the conversation was ended", false),
             () = self.idle() => ("nothing was said for long", false),
             () = self.outlived(started) => ("the server's process reached its age", false),
             () = self.outgrown(process_id) => (TOO_LARGE, true),
         };
+        let mut told = why.to_owned();
+        if why == ENDED {
+            let status = ended_by_itself(&mut process).await;
+            if !status.is_empty() {
+                told = format!("{why} ({status})");
+            }
+        }
         {
             let mut routes = self.routes();
             self.alive.store(false, Ordering::Release);
-            routes.fail_all(&BrokenReply::Broken(why.into()));
+            routes.fail_all(&BrokenReply::Broken(told));
         }
         self.ending.cancel();
         let _ = writing.await;
-        let status = end(process, stdout).await;
-        tracing::info!(server.name = self.server.name(), why, status, "server process ended");
+        let status = end(process, process_id, stdout).await;
+        let server = self.server.name();
+        if why == ENDED {
+            // What it had said is read by now, unless something that it started holds the pipe.
+            let _ = timeout(QUIET_LOOK, logging).await;
+            let last_words = &*last_words.borrow();
+            tracing::warn!(server.name = server, status, last_words, "server process ended by itself");
+        } else {
+            tracing::info!(server.name = server, why, status, "server process ended");
+        }
         self.server.child_ended(&self.grant, crashed, started.elapsed());
         self.ended.cancel();
     }

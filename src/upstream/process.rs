@@ -6,7 +6,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::{
     io::AsyncWriteExt as _,
     process::{Child, ChildStderr, ChildStdin, ChildStdout, Command},
-    sync::{mpsc, oneshot},
+    sync::{mpsc, oneshot, watch},
     time::timeout,
 };
 use tokio_util::sync::CancellationToken;
@@ -18,6 +18,8 @@ use super::{
 
 /// Each of: stdin closed, SIGTERM, SIGKILL.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// A process that closes its output ends within this, or goes on for reasons of its own.
+const SETTLES: Duration = Duration::from_millis(200);
 
 /// The variables of the broker's environment that each child has too, beside `LC_*` and `XDG_*`.
 const INHERITED: [&str; 11] = [
@@ -104,12 +106,17 @@ async fn write_line(stdin: &mut ChildStdin, line: &[u8], written: &mut usize) ->
     stdin.flush().await
 }
 
-pub(super) async fn log_stderr(server: Arc<Server>, stderr: ChildStderr) {
+/// What a command says beside the protocol: to the log, and its last line to `last`.
+pub(super) async fn log_stderr(server: Arc<Server>, stderr: ChildStderr, last: watch::Sender<String>) {
     let mut lines = Lines::new(stderr, STDERR_LINE);
     while let Ok(Some(line)) = lines.next().await {
         let (Line::Whole(line) | Line::TooLong { head: line }) = line;
         let line = String::from_utf8_lossy(&line);
-        tracing::debug!(server.name = server.name(), stderr = %line.trim_end(), "server says");
+        let line = line.trim_end();
+        tracing::debug!(server.name = server.name(), stderr = %line, "server says");
+        if !line.is_empty() {
+            last.send_replace(line.to_owned());
+        }
     }
 }
 
@@ -127,9 +134,17 @@ pub(super) fn resident(process: u32) -> u64 {
     bytes
 }
 
-/// Waits, then asks, then kills; and takes with it what the child had started. How it ended.
-pub(super) async fn end(mut process: Child, mut stdout: ChildStdout) -> String {
-    let group = process.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+/// How a process ended that has closed its output; empty while it has not.
+pub(super) async fn ended_by_itself(process: &mut Child) -> String {
+    match timeout(SETTLES, process.wait()).await {
+        Ok(Ok(status)) => status.to_string(),
+        Ok(Err(_)) | Err(_) => String::new(),
+    }
+}
+
+/// `id`: what it was started as. Waits, then asks, then kills; and takes with it what the child had started. How it ended.
+pub(super) async fn end(mut process: Child, id: Option<u32>, mut stdout: ChildStdout) -> String {
+    let group = id.and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
     let signal = |signal| {
         if let Some(group) = group {
             let _ = kill_process_group(group, signal);

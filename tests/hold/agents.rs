@@ -188,3 +188,27 @@ async fn a_task_of_anothers_is_as_if_it_were_not_there() {
     // It is not cancelled.
     broker.approve("do_other").await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_for_all_that_is_not_read_holds_few_large_answers() {
+    let broker = broker().await;
+    let bot = broker.agent("bot", "good");
+    let mut listening = bot.0.clone();
+    listening.path = "/mcp/good/sse".into();
+    let story = async {
+        let mut stream = wire::unread(broker.address, &wire::bytes(&listening, "GET", b"")).await.unwrap();
+        let said = wire::until(&mut stream, "\n\n").await;
+        let said = said + &wire::until(&mut stream, "\n\n").await;
+        let endpoint = said.lines().find_map(|line| line.strip_prefix("data: ")).expect("an endpoint");
+        let mut target = bot.0.clone();
+        target.path = endpoint.into();
+        let marker = "x".repeat(200_000);
+        for n in 0..400 {
+            let reply = target.post(&tools_call(json!(n), "say_fine", &marker)).await.unwrap();
+            assert_eq!(reply.status, 202, "{reply:?}");
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        stream
+    };
+    beside(&broker, 48, story).await;
+}

@@ -35,6 +35,8 @@ pub(super) fn run(config: &Config, name: &str, json: bool) -> anyhow::Result<Exi
         "the running broker signs in at {name}, and has its tokens: `countersign servers login {name}`, then let \
          an agent list the tools"
     );
+    // A command that ends at once says why, and with which last words.
+    crate::telemetry::log_to_stderr_from("warn");
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let found = runtime.block_on(async {
         let upstreams = Upstreams::new(config.file.upstream.clone());

@@ -5,13 +5,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{
     HeaderMap, HeaderValue, Method, StatusCode,
-    header::{ACCEPT, CONTENT_TYPE},
+    header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE},
 };
 use http_body_util::BodyExt as _;
-use tokio::time::Instant;
+use tokio::{sync::SemaphorePermit, time::Instant};
 
 use super::{
-    joint::{Errand, Joint, Kind, NOTICE, Session, lock},
+    joint::{Errand, Joint, Kind, NOTICE, SMALL, Session, lock},
     way::Response,
 };
 use crate::mcp::{
@@ -48,7 +48,7 @@ impl Place {
 }
 
 impl Joint {
-    pub(super) async fn exchange(&self, errand: &Errand) {
+    pub(super) async fn exchange(&self, errand: &mut Errand) {
         let until = Instant::now() + self.settings.reconnect;
         loop {
             let begun = tokio::select! {
@@ -57,7 +57,11 @@ impl Joint {
                 () = self.settings.moved() => continue,
             };
             match begun {
-                Ok(response) => return self.take(errand, response).await,
+                Ok(response) => {
+                    // It is not sent again, and its answer may have to wait for a reader.
+                    errand.line = Bytes::new();
+                    return self.take(errand, response).await;
+                }
                 // Nothing was sent: the same message may find the broker that comes up now.
                 Err(error) if error.is_connect() && Instant::now() < until => {
                     tokio::time::sleep(KNOCK).await;
@@ -192,20 +196,28 @@ impl Joint {
     ) -> Result<(), String> {
         let mut splitter = Splitter::new(MAX_EVENT);
         let mut body = response.into_body();
+        let (mut held, mut leave) = (0, None);
         while let Some(frame) = body.frame().await {
             let frame = frame.map_err(|error| error.to_string())?;
             let Some(chunk) = frame.data_ref() else { continue };
+            self.hold(chunk.len(), &mut held, &mut leave).await;
             for event in splitter.push(chunk).map_err(|why| why.to_string())? {
                 place.note(&event);
                 let Some(data) = event.data.filter(|data| !data.is_empty()) else { continue };
                 self.note(errand, data.as_bytes(), left);
                 self.say(data.into_bytes()).await;
+                (held, leave) = (0, None);
             }
         }
         Ok(())
     }
 
     async fn take_body(&self, errand: &Errand, status: StatusCode, response: Response) -> Result<(), String> {
+        let length =
+            response.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+        let (mut held, mut leave) = (0, None);
+        // Of an answer that says no length all may come at once.
+        self.hold(length.unwrap_or(usize::MAX), &mut held, &mut leave).await;
         let body = response.into_body().collect().await.map_err(|error| error.to_string())?.to_bytes();
         let mut left = errand.ids.clone();
         self.note(errand, &body, &mut left);
@@ -219,6 +231,16 @@ impl Joint {
         let why = self.explain(status, &body);
         self.fail(errand, &why).await;
         Ok(())
+    }
+
+    /// So much more of one answer is about to be held: a large one waits for leave, and what is behind it
+    /// waits at the server.
+    async fn hold<'l>(&'l self, more: usize, held: &mut usize, leave: &mut Option<SemaphorePermit<'l>>) {
+        *held = held.saturating_add(more);
+        if *held > SMALL && leave.is_none() {
+            // It is never closed.
+            *leave = self.large.acquire().await.ok();
+        }
     }
 
     /// Looks at what passes: which ids are answered, and the version that was agreed.

@@ -11,7 +11,7 @@ use std::{
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header::ACCEPT};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
@@ -32,6 +32,8 @@ pub(in crate::downstream) struct Joint {
     /// Modern requests by id: cancelling one closes its POST.
     modern: Mutex<HashMap<String, CancellationToken>>,
     listening: AtomicBool,
+    /// Answers beyond `SMALL` that may be held at a time: who does not read what is said holds no more.
+    pub(super) large: Semaphore,
     ending: CancellationToken,
 }
 
@@ -63,6 +65,11 @@ pub(super) enum Kind {
     Other,
 }
 
+/// Bytes of an answer that is held without asking.
+pub(super) const SMALL: usize = 16 << 10;
+/// Larger ones at a time.
+const LARGE_AT_A_TIME: usize = 8;
+
 /// A notification is taken or not within this.
 pub(super) const NOTICE: Duration = Duration::from_secs(10);
 
@@ -89,6 +96,7 @@ impl Joint {
             session: Mutex::default(),
             modern: Mutex::default(),
             listening: AtomicBool::new(false),
+            large: Semaphore::new(LARGE_AT_A_TIME),
             ending: CancellationToken::new(),
         }
     }
@@ -124,21 +132,21 @@ impl Joint {
         true
     }
 
-    pub(super) async fn run(&self, errand: Errand) {
+    pub(super) async fn run(&self, mut errand: Errand) {
         if errand.kind == Kind::Cancel {
             return;
         }
         let closing = self.ending.child_token();
-        let id = errand.ids.first().filter(|_| errand.headers.is_some());
-        if let Some(id) = id {
+        let id = errand.ids.first().filter(|_| errand.headers.is_some()).cloned();
+        if let Some(id) = &id {
             lock(&self.modern).insert(id.clone(), closing.clone());
         }
         tokio::select! {
-            () = self.exchange(&errand) => {}
+            () = self.exchange(&mut errand) => {}
             // Dropping the exchange closes its connection; a cancelled request is not answered.
             () = closing.cancelled() => {}
         }
-        if let Some(id) = id {
+        if let Some(id) = &id {
             lock(&self.modern).remove(id);
         }
     }
