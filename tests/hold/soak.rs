@@ -256,7 +256,7 @@ impl Party {
 }
 
 /// Every marker in it is this one.
-fn only(whole: &str, marker: &str) {
+pub fn only(whole: &str, marker: &str) {
     let mut rest = whole;
     while let Some(at) = rest.find('<') {
         rest = &rest[at..];
@@ -266,7 +266,7 @@ fn only(whole: &str, marker: &str) {
 }
 
 /// Approves all that waits, until it is dropped.
-async fn approve_all(reviewer: Target) {
+pub async fn approve_all(reviewer: Target) {
     let mut line = Line::default();
     loop {
         let page = reviewer.at("/api/v1/calls?state=pending&limit=200");
