@@ -103,7 +103,7 @@ fn kinds(mark: &str) -> Vec<(&'static str, Value)> {
         ("tools/call", call("say_y")),
         ("tools/call", call("gone_x")),
         ("tools/call", call("countersign_wait")),
-        ("tools/call", call(if mark.len() % 2 == 0 { "do_x" } else { "do_y" })),
+        ("tools/call", call("do_x")),
         ("tools/call", gated),
         ("tools/list", json!({"cursor": mark})),
         ("resources/list", json!({"cursor": mark})),
