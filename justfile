@@ -27,6 +27,10 @@ soak seconds="600" sessions="1000" rate="500":
         COUNTERSIGN_SOAK_SESSIONS={{sessions}} COUNTERSIGN_SOAK_RATE={{rate}} \
         cargo test --test hold -- --nocapture soak
 
+# A hundred thousand messages with anything in them, through the whole broker, instead of 2,000; some minutes.
+fuzz frames="100000":
+    COUNTERSIGN_FUZZ_FRAMES={{frames}} cargo test --test hold -- --nocapture fuzz
+
 # What the store can write.
 bench:
     cargo bench --bench store

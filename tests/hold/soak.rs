@@ -256,7 +256,7 @@ impl Party {
 }
 
 /// Every marker in it is this one.
-fn only(whole: &str, marker: &str) {
+pub fn only(whole: &str, marker: &str) {
     let mut rest = whole;
     while let Some(at) = rest.find('<') {
         rest = &rest[at..];
@@ -266,7 +266,7 @@ fn only(whole: &str, marker: &str) {
 }
 
 /// Approves all that waits, until it is dropped.
-async fn approve_all(reviewer: Target) {
+pub async fn approve_all(reviewer: Target) {
     let mut line = Line::default();
     loop {
         let page = reviewer.at("/api/v1/calls?state=pending&limit=200");
@@ -313,8 +313,12 @@ async fn many_sessions_for_long_hear_their_own_and_leave_nothing_behind() {
         parties.spawn(party.work(until, pace));
     }
     let reviewer = tokio::spawn(approve_all(broker.reviewer.clone()));
-    let warm = Duration::from_secs(seconds / 4);
-    tokio::time::sleep(warm).await;
+    // At a low rate the store's newest calls, which it keeps in memory, are not yet as many as they get.
+    let recorded = || tally.gated.load(Ordering::Relaxed) + tally.cancelled.load(Ordering::Relaxed);
+    let is_warm = || begun.elapsed().as_secs() >= seconds / 4 && (seconds < 300 || recorded() > 8_000);
+    while !is_warm() && begun.elapsed().as_secs() < seconds * 3 / 4 {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
     let before = memory(&broker).await;
     while begun.elapsed() + Duration::from_secs(4) < Duration::from_secs(seconds) {
         tokio::time::sleep(Duration::from_secs(1)).await;
@@ -336,5 +340,6 @@ async fn many_sessions_for_long_hear_their_own_and_leave_nothing_behind() {
     assert!(each.iter().all(|done| done.load(Ordering::Relaxed) > 0), "{tally:?}");
     // In a short time caches still fill; a leak for each call would be more all the same.
     let most = if seconds >= 300 { 5.0 } else { 25.0 };
-    assert!(drift < most, "it grew by {drift:.1} %, from {before:.1} MiB");
+    // Those newest calls come and go by 2,048, which are 2 MiB.
+    assert!(drift < most || after - before < 4.0, "it grew by {drift:.1} %, from {before:.1} MiB");
 }
