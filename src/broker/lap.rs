@@ -19,6 +19,9 @@ use crate::{
 
 const PURPOSE: &str = "lap";
 
+/// Names our own request among `inputRequests`: what is answered to it is nothing of the call.
+pub const LINK: &str = "countersign";
+
 const FORGED: &str = "this requestState was not given to this agent for this tool";
 const EXPIRED: &str = "this requestState has expired";
 const SPENT: &str = "this requestState was used already";
@@ -136,7 +139,13 @@ impl Inner {
         let of_call = |name| message.at(&["params", name]).map(Json::as_str).unwrap_or_default().as_bytes();
         let answers = ask.input_responses();
         let same = |one, other| canonical(one) == canonical(other) && one.is_empty() == other.is_empty();
-        let none = answers.is_empty() || canonical(answers).as_deref() == Some(b"{}");
+        let none = brings_nothing(answers);
         Ok(same(ask.arguments(), of_call("arguments")) && (none || same(answers, of_call("inputResponses"))))
     }
+}
+
+/// No answers, or none but to our own request.
+fn brings_nothing(answers: &[u8]) -> bool {
+    answers.is_empty()
+        || json(answers).is_some_and(|answers| answers.members().all(|member| member.name == LINK))
 }

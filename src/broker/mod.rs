@@ -50,7 +50,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 pub use ask::{Allowed, Ask, Live, Submission};
 pub use clock::{Clock, SystemClock, TestClock};
 pub use collect::{Collected, Holder};
-pub use lap::Returned;
+pub use lap::{LINK, Returned};
 pub use outcome::{Brief, End, HttpError, Outcome, Rejection};
 pub use read::{CallView, Step};
 pub use rules::{GrantRules, Rules};

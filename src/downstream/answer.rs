@@ -12,7 +12,7 @@ use bytes::Bytes;
 use http::{HeaderValue, StatusCode, header};
 use serde_json::json;
 
-use super::{reply, wait_tool};
+use super::{elicit, reply, wait_tool};
 use crate::{
     broker::{Brief, End, HttpError, Outcome},
     call::{StateName, Timestamp},
@@ -56,7 +56,7 @@ pub(super) fn tell(outcome: &Outcome, asker: &Asker, now: Timestamp) -> Bytes {
     }
     let call = outcome.call.as_ref().map(|brief| describe(brief, &outcome.end, now));
     if let End::ComeBack { state } = &outcome.end {
-        return come_back(state, call.as_deref(), asker);
+        return come_back(state, call.as_deref(), None, asker);
     }
     if let End::HttpError(said) = &outcome.end {
         return http_error(said, outcome.call.as_ref(), call.as_deref(), asker);
@@ -173,12 +173,20 @@ fn words(end: &End, call: Option<&Brief>) -> String {
     }
 }
 
-/// Nothing is asked of the client but to come back (2026-07-28).
-fn come_back(state: &str, call: Option<&str>, asker: &Asker) -> Bytes {
+/// The client is to show a link, and to come back (2026-07-28).
+pub(super) fn come_back_with_link(state: &str, brief: &Brief, asker: &Asker, now: Timestamp) -> Bytes {
+    let end = End::ComeBack { state: String::new() };
+    let call = describe(brief, &end, now);
+    come_back(state, Some(&call), Some(&elicit::input_requests(brief)), asker)
+}
+
+/// Nothing is asked of the client but to come back, and perhaps to show something first (2026-07-28).
+fn come_back(state: &str, call: Option<&str>, show: Option<&str>, asker: &Asker) -> Bytes {
     let (state, meta) =
         (json!(state), call.map(|call| format!(",\"_meta\":{{\"countersign/call\":{call}}}")));
     let meta = meta.unwrap_or_default();
-    let result = format!("{{\"resultType\":\"input_required\",\"requestState\":{state}{meta}}}");
+    let show = show.map(|show| format!(",\"inputRequests\":{show}")).unwrap_or_default();
+    let result = format!("{{\"resultType\":\"input_required\",\"requestState\":{state}{show}{meta}}}");
     mcp::answer::result(asker.id(), &result).into()
 }
 

@@ -3,7 +3,7 @@
 //! Sorting borrows the body and decides by it alone; what it finds is owned, so that nothing of a large
 //! body is kept while a call waits.
 
-use std::{ops::Range, sync::atomic::Ordering};
+use std::{ops::Range, sync::atomic::Ordering, time::Duration};
 
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
@@ -12,11 +12,14 @@ use http::{HeaderMap, StatusCode};
 use super::{
     answer::{self, Asker, code},
     delivery::recall,
+    elicit::{self, Offer},
     http::Visit,
     lines::Leave,
     listen, modern,
     passing::{may_pass_unlisted, passing, refuse_stopped, require_session},
-    relay, reply, tasks,
+    relay, reply,
+    settings::Rungs,
+    tasks,
     tools::Sieve,
     versions,
     wait::{self, Thread},
@@ -85,6 +88,9 @@ pub(super) fn sort(visit: &Visit, message: &Message<'_>, body: &Bytes) -> Result
     let meta = Meta::of(message.params());
     let version = modern::version(visit.said_version(), &meta);
     check_envelope(message)?;
+    if elicit::is_answer(message) {
+        return Err(StatusCode::ACCEPTED.into_response().into());
+    }
     check_token(message, &meta)?;
     let asker = message.id().map(|id| Asker { id: owned(id), modern: version.is_modern() });
     let route = methods::route(version, message);
@@ -252,6 +258,10 @@ async fn submit(visit: Visit, wanted: Wanted, body: Bytes) -> Response {
     }
     let name = ask.tool.clone();
     if let Some(state) = lap {
+        // The call waits for people already.
+        if let Some(fault) = &unseen {
+            return mismatch(fault, &asker);
+        }
         let rungs = door.settings.rungs(&ask.client, asker.modern, patience);
         let returned = Box::pin(door.broker.returned(ask, state)).await;
         let headers = modern::headers_of_call(&visit.headers, &name, asker.modern);
@@ -273,13 +283,29 @@ async fn submit(visit: Visit, wanted: Wanted, body: Bytes) -> Response {
         Submission::Recalled(outcome, _) => wait::recalled(&visit, &outcome, &asker),
         Submission::Waiting(waiter) => {
             live.headers = modern::headers_of_call(&visit.headers, &name, asker.modern);
-            let mut rungs = door.settings.rungs(&waiter.now().request.client, asker.modern, patience);
-            rungs.task = asker.modern && tasks::declared_in(&body);
+            let rungs = rungs_of(&visit, &waiter.now().request.client, (&asker, alone), &body, patience);
             drop((body, name));
             let thread = Thread::of(&visit, &asker).filter(|_| alone);
             Box::pin(wait::hold(visit, waiter, asker, live, (patience, thread, rungs))).await
         }
     }
+}
+
+/// How a call goes on when its line ends, and whether its client is asked to show a link meanwhile.
+fn rungs_of(
+    visit: &Visit,
+    client: &ClientInfo,
+    (asker, alone): (&Asker, bool),
+    body: &[u8],
+    patience: Option<Duration>,
+) -> Rungs {
+    let settings = &visit.door.inner.settings;
+    let link = Offer::of(settings, client, || match &visit.session {
+        _ if asker.modern => elicit::declared_in(body),
+        session => alone && session.as_ref().is_some_and(|session| session.shows_links),
+    });
+    let task = asker.modern && tasks::declared_in(body);
+    Rungs { task, link, ..settings.rungs(client, asker.modern, patience) }
 }
 
 /// Sends an allowed call.

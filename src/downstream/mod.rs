@@ -9,6 +9,7 @@ mod answer;
 mod batch;
 mod beats;
 mod delivery;
+mod elicit;
 mod gate;
 mod http;
 mod joined;

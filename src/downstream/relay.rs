@@ -10,6 +10,7 @@ use http::{HeaderValue, StatusCode};
 
 use super::{
     answer::{self, Asker},
+    elicit,
     http::{Visit, text},
     reply,
     session::Session,
@@ -41,6 +42,7 @@ pub(super) async fn initialize(
     let asker = Asker { id, modern: false };
     let conversation = Conversation::Session { grant: &visit.grant.name };
     let link = visit.door.inner.broker.upstreams().link(&visit.server, conversation);
+    let links = elicit::announced_in(&body);
     let out = Outbound::post(body).with_headers_of(&visit.headers);
     let reply = match visit.door.inner.broker.relay(pass, &link, out).await {
         Ok(reply) => reply,
@@ -67,7 +69,7 @@ pub(super) async fn initialize(
     if !minted || visit.is_piped() {
         visit.door.inner.sessions.needs_them(visit.server.name());
     }
-    if !open(&visit, &id, link, client, tasks) {
+    if !open(&visit, &id, link, client, (tasks, links)) {
         return too_many(&asker);
     }
     if let Some(value) = HeaderValue::from_str(&id).ok().filter(|_| minted) {
@@ -81,10 +83,10 @@ fn session_id() -> String {
     uuid::Uuid::new_v4().to_string()
 }
 
-fn open(visit: &Visit, id: &str, link: Link, client: ClientInfo, tasks: Offered) -> bool {
+fn open(visit: &Visit, id: &str, link: Link, client: ClientInfo, can: (Offered, bool)) -> bool {
     let now = visit.door.inner.broker.clock().now();
     let mut session = Session::new(id, &visit.grant, link, client, now);
-    session.tasks = tasks;
+    (session.tasks, session.shows_links) = can;
     visit.door.inner.sessions.open(visit.server.name(), session, now)
 }
 

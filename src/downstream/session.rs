@@ -27,6 +27,8 @@ pub(super) struct Session {
     pub link: Link,
     pub client: ClientInfo,
     pub tasks: Offered,
+    /// Its client can show links to the person before it.
+    pub shows_links: bool,
     last_use: AtomicI64,
 }
 
@@ -34,7 +36,15 @@ impl Session {
     pub(super) fn new(id: &str, grant: &Grant, link: Link, client: ClientInfo, now: Timestamp) -> Self {
         let (id, server): (Arc<str>, _) = (id.into(), link.server().name().to_owned());
         let whose = Arc::new(Whose { server, grant: grant.name.clone(), session: id.clone() });
-        Self { id, whose, link, client, tasks: Offered::default(), last_use: AtomicI64::new(now.0) }
+        Self {
+            id,
+            whose,
+            link,
+            client,
+            tasks: Offered::default(),
+            shows_links: false,
+            last_use: AtomicI64::new(now.0),
+        }
     }
 }
 

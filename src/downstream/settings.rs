@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use serde::Deserialize;
 
-use super::Separator;
+use super::{Separator, elicit::Offer};
 use crate::call::ClientInfo;
 
 /// `[mcp]` of the configuration.
@@ -48,6 +48,9 @@ pub struct DoorSettings {
     pub laps: u8,
     /// Clients that are not, by `clientInfo.name`: their clocks run on meanwhile.
     pub no_laps: Vec<String>,
+    /// Clients, by `clientInfo.name` (`*`: all), that are asked to show a link to the call's page to the person
+    /// before them, if they say that they can.
+    pub show_link: Vec<String>,
     /// Agents have a tool of the broker's own, `countersign_wait {code}`, to go on waiting without the arguments.
     pub wait_tool: bool,
 }
@@ -59,6 +62,8 @@ pub(super) struct Rungs {
     pub task: bool,
     /// So many returns are left, after so many.
     pub laps: Option<(u8, u8)>,
+    /// And a link to its page is shown meanwhile.
+    pub link: Offer,
 }
 
 /// How long one client's own clock lets a call wait.
@@ -105,6 +110,7 @@ impl Default for DoorSettings {
             default_patience_s: 50,
             laps: 8,
             no_laps: vec!["codex-mcp-client".into()],
+            show_link: Vec::new(),
             wait_tool: false,
         }
     }
@@ -131,7 +137,12 @@ impl DoorSettings {
         let comes_back = modern
             && patience.is_some_and(|patience| !patience.is_zero())
             && !self.no_laps.iter().any(|name| *name == client.name || name == behind_bridge(&client.name));
-        Rungs { task: false, laps: (comes_back && self.laps > 0).then_some((self.laps, 0)) }
+        let laps = (comes_back && self.laps > 0).then_some((self.laps, 0));
+        Rungs { task: false, laps, link: Offer::None }
+    }
+
+    pub(super) fn shows_links(&self, client: &ClientInfo) -> bool {
+        self.show_link.iter().any(|name| name == "*" || *name == client.name)
     }
 
     /// May a request name this Host? A listed name without a port stands for all its ports.

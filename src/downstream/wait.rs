@@ -6,6 +6,7 @@
 //! `Wait`, and that is all of it.
 
 mod enter;
+mod links;
 mod thread;
 
 use std::{convert::Infallible, sync::Arc};
@@ -21,6 +22,7 @@ use super::{
     answer::{self, Asker},
     beats::Beats,
     delivery::{to_deliver, watch},
+    elicit::Offer,
     lines::{Heir, Line, Stir},
     reply,
     session::Session,
@@ -112,6 +114,7 @@ async fn begin(mut wait: Box<Wait>) -> Response {
             Err(_) | Ok(Found::Enough) if wait.rungs.task && wait.stage.is_waiting() => {
                 return wait.go_on_as_task().await;
             }
+            Err(_) if wait.links_on_return() => return wait.come_back_with_link().await,
             Err(_) => {
                 let first = wait.first();
                 return stream(wait, first);
@@ -189,8 +192,10 @@ impl Wait {
 
     /// The answer as an event.
     fn last(&mut self, outcome: &Outcome) -> Bytes {
+        let mut last = self.link_is_done(outcome).map(|done| self.event(&done)).unwrap_or_default().to_vec();
         let message = self.tell(outcome);
-        self.event(&message)
+        last.extend_from_slice(&self.event(&message));
+        last.into()
     }
 
     fn answer_at_once(mut self: Box<Self>, outcome: &Outcome) -> Response {
@@ -231,6 +236,11 @@ impl Wait {
         match (&self.of_task, outcome) {
             (Some(id), _) => {
                 tasks::as_result(answer::tell(outcome, &self.asker, now), outcome, id, &self.asker)
+            }
+            (None, Outcome { call: Some(brief), end: End::ComeBack { state } })
+                if self.rungs.link == Offer::Due =>
+            {
+                answer::come_back_with_link(state, brief, &self.asker, now)
             }
             (None, Outcome { call: Some(brief), end: End::Ticket }) if self.door.inner.settings.wait_tool => {
                 answer::ticket_with_tool(brief, &self.asker, now)

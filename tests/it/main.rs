@@ -14,6 +14,7 @@ mod joined;
 mod joined_parts;
 mod laps;
 mod legacy_tasks;
+mod links;
 mod old_agents;
 mod old_servers;
 mod once;

@@ -14,6 +14,7 @@ use crate::{
         answer::{self, Asker},
         beats::Beats,
         delivery::{to_deliver, watch},
+        elicit::Offer,
         http::Visit,
         settings::Rungs,
         stage::Stage,
@@ -76,7 +77,7 @@ pub(in crate::downstream) async fn for_result(
     id: String,
 ) -> Response {
     let thread = Thread::of(&visit, &asker);
-    let rungs = Rungs { task: false, laps: None };
+    let rungs = Rungs { task: false, laps: None, link: Offer::None };
     let mut wait = seated(visit, waiter, (asker, live), (None, thread, rungs));
     wait.of_task = Some(id.into());
     begin(wait).await

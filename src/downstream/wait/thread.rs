@@ -104,6 +104,9 @@ impl Wait {
     pub(super) fn first(&mut self) -> Bytes {
         let mut first = self.open().to_vec();
         first.extend_from_slice(&self.beat());
+        if let Some(link) = self.link_is_due() {
+            first.extend_from_slice(&self.event(&link));
+        }
         first.into()
     }
 

@@ -166,8 +166,13 @@ impl Agent {
 
     /// The handshake; the agent with its session.
     pub async fn initialized(self, name: &str) -> Self {
+        self.initialized_with(name, json!({})).await
+    }
+
+    /// The same, of a client that can do more.
+    pub async fn initialized_with(self, name: &str, capabilities: Value) -> Self {
         let hello = json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": {
-            "protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": name, "version": "1"}}});
+            "protocolVersion": "2025-06-18", "capabilities": capabilities, "clientInfo": {"name": name, "version": "1"}}});
         let answer = self.post(&hello).await;
         assert_eq!(answer.status, 200);
         let session = answer.headers["mcp-session-id"].to_str().unwrap().to_owned();
