@@ -317,7 +317,11 @@ async fn a_child_past_its_age_is_replaced_when_nothing_of_it_is_in_flight() {
     drop(held);
     let replaced = async {
         while pid(&it, &link).await == first {
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            // Nothing in flight for longer than it takes to look.
+            let quiet = std::time::Instant::now();
+            while quiet.elapsed() < Duration::from_millis(200) {
+                tokio::task::yield_now().await;
+            }
         }
     };
     tokio::time::timeout(Duration::from_secs(5), replaced).await.expect("though someone listens");
