@@ -237,7 +237,7 @@ async fn submit(visit: Visit, wanted: Wanted, body: Bytes) -> Response {
     }
     let Wanted { tool, arguments, input_responses, asker, client, mut live, unseen, alone, as_task, lap } =
         wanted;
-    let patience = door.settings.patience(&client, live.progress_token.is_some());
+    let patience = door.settings.patience(&visit.grant.name, &client, live.progress_token.is_some());
     let ask = Ask {
         grant: visit.grant.clone(),
         server: visit.server.shared_name(),

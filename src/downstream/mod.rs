@@ -13,6 +13,7 @@ mod elicit;
 mod gate;
 mod http;
 mod joined;
+mod learned;
 mod lines;
 mod listen;
 mod modern;
@@ -64,6 +65,7 @@ struct Inner {
     joined: joined::Sessions,
     lines: lines::Lines,
     streams: sse::Streams,
+    learned: learned::Learned,
     closing: CancellationToken,
     /// Who is watched for having their answer.
     deliveries: delivery::Deliveries,
@@ -78,12 +80,14 @@ impl Door {
         let idle = Duration::from_secs(settings.session_idle_s);
         let sessions = session::Sessions::new(settings.max_sessions, idle);
         let joined = joined::Sessions::new(settings.max_sessions, idle);
+        let learned = learned::Learned::new(Duration::from_millis(settings.learn_from_ms));
         broker.serve_tasks();
         Self {
             inner: Arc::new(Inner {
                 broker,
                 sessions,
                 joined,
+                learned,
                 settings,
                 lines: lines::Lines::default(),
                 streams: sse::Streams::default(),

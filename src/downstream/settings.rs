@@ -41,8 +41,13 @@ pub struct DoorSettings {
     pub joined_separator: Separator,
     /// How long a client is kept waiting before it is told to call again, by `clientInfo.name`.
     pub patience: BTreeMap<String, Patience>,
+    /// The same by the agent's grant; wins over the name, which a gateway in between may pass on.
+    pub grant_patience: BTreeMap<String, Patience>,
     /// For every other client, s.
     pub default_patience_s: u64,
+    /// A client that hung up twice after about the same wait, of at least this, is told to call again before that the
+    /// next time, ms; 0: never.
+    pub learn_from_ms: u64,
     /// How often a client of 2026-07-28 is told to come back by itself before it is told to call again;
     /// 0: never.
     pub laps: u8,
@@ -107,7 +112,9 @@ impl Default for DoorSettings {
             session_idle_s: 3_600,
             joined_separator: Separator::default(),
             patience: patience.map(|(name, patience)| (name.to_owned(), patience)).into(),
+            grant_patience: BTreeMap::new(),
             default_patience_s: 50,
+            learn_from_ms: 10_000,
             laps: 8,
             no_laps: vec!["codex-mcp-client".into()],
             show_link: Vec::new(),
@@ -117,12 +124,12 @@ impl Default for DoorSettings {
 }
 
 impl DoorSettings {
-    /// How long this client is kept waiting; `None`: until the call is decided or expires.
+    /// How long this client of this grant is kept waiting; `None`: until the call is decided or expires.
     #[must_use]
-    pub fn patience(&self, client: &ClientInfo, has_progress_token: bool) -> Option<Duration> {
+    pub fn patience(&self, grant: &str, client: &ClientInfo, has_progress_token: bool) -> Option<Duration> {
         let default = Some(Duration::from_secs(self.default_patience_s));
-        let named =
-            self.patience.get(&client.name).or_else(|| self.patience.get(behind_bridge(&client.name)));
+        let named = self.grant_patience.get(grant).or_else(|| self.patience.get(&client.name));
+        let named = named.or_else(|| self.patience.get(behind_bridge(&client.name)));
         match named {
             None => default,
             Some(Patience::Seconds(seconds)) => Some(Duration::from_secs(*seconds)),
@@ -193,12 +200,25 @@ mod tests {
     #[test]
     fn patience_is_the_clients_own() {
         let settings = DoorSettings::default();
-        assert_eq!(settings.patience(&client("nobody"), true), Some(Duration::from_secs(50)));
-        assert_eq!(settings.patience(&client("codex-mcp-client"), true), Some(Duration::from_secs(270)));
-        assert_eq!(settings.patience(&client("claude-code"), true), None);
-        assert_eq!(settings.patience(&client("claude-code"), false), Some(Duration::from_secs(50)));
-        assert_eq!(settings.patience(&client("claude-code (via mcp-remote 0.15.1)"), true), None);
-        assert_eq!(settings.patience(&client("mcp"), false), None);
+        assert_eq!(settings.patience("bot", &client("nobody"), true), Some(Duration::from_secs(50)));
+        assert_eq!(
+            settings.patience("bot", &client("codex-mcp-client"), true),
+            Some(Duration::from_secs(270))
+        );
+        assert_eq!(settings.patience("bot", &client("claude-code"), true), None);
+        assert_eq!(settings.patience("bot", &client("claude-code"), false), Some(Duration::from_secs(50)));
+        assert_eq!(settings.patience("bot", &client("claude-code (via mcp-remote 0.15.1)"), true), None);
+        assert_eq!(settings.patience("bot", &client("mcp"), false), None);
+    }
+
+    #[test]
+    fn patience_of_a_grant_wins_over_the_clients() {
+        let mut settings = DoorSettings::default();
+        settings.grant_patience.insert("gateway".into(), Patience::Seconds(50));
+        settings.grant_patience.insert("night".into(), Patience::Until(Until::Expiry));
+        assert_eq!(settings.patience("gateway", &client("mcp"), true), Some(Duration::from_secs(50)));
+        assert_eq!(settings.patience("night", &client("nobody"), false), None);
+        assert_eq!(settings.patience("bot", &client("mcp"), true), None);
     }
 
     #[test]

@@ -53,6 +53,7 @@ pub(super) struct Wait {
     peer: Option<Peer>,
     brief: Brief,
     beats: Beats,
+    since: Instant,
     /// When this client is told to call again.
     until: Option<Instant>,
     thread: Option<Thread>,
@@ -291,6 +292,7 @@ impl Wait {
                 News::Beat
             }
             Found::Left | Found::Moved(Moved::Left) => {
+                self.hung_up(self.since.elapsed());
                 self.leave().await;
                 News::Silence
             }

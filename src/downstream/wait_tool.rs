@@ -61,7 +61,7 @@ pub(super) async fn call(visit: Visit, wanted: Wanted, body: Bytes) -> Response 
     };
     match door.broker.collect(holder, &code).await {
         Collected::Seat(waiter, tool) => {
-            let patience = door.settings.patience(&client, live.progress_token.is_some());
+            let patience = door.settings.patience(&visit.grant.name, &client, live.progress_token.is_some());
             // `Mcp-Param-*` of this request mirror its own arguments, and not those that people read.
             let own = |name: &str| name.starts_with(header::PARAM);
             let headers = visit.headers.iter().filter(|(name, _)| !own(name.as_str()));

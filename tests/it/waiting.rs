@@ -81,6 +81,47 @@ async fn a_waiting_agent_hears_signs_of_life() {
     }
 }
 
+/// Makes a call and leaves it after some signs of life, as a client with a clock of its own does.
+async fn hang_up(house: &House, agent: &crate::rig::Agent, id: u64, cancels: bool) {
+    let mut answer = agent.post(&call(id, "cancel", json!({"n": id}))).await;
+    let waits = house.until(|call| call.waiter.is_some()).await;
+    for _ in 0..4 {
+        answer.told().await;
+    }
+    if cancels {
+        let cancel =
+            json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": id}});
+        assert_eq!(agent.post(&cancel).await.status, 202);
+    }
+    drop(answer);
+    house.until(|call| call.id == waits.id && call.waiter.is_none()).await;
+}
+
+#[tokio::test]
+async fn a_client_that_hung_up_twice_gets_its_ticket_before_that() {
+    for cancels in [true, false] {
+        let server = Server::start(Manner::Json).await;
+        let mut plan = Plan::at(&server.url);
+        plan.door.learn_from_ms = 1;
+        plan.door.resume_grace_ms = 1;
+        let house = House::open(plan).await;
+        let agent = house.agent().initialized("clocked").await;
+        hang_up(&house, &agent, 1, cancels).await;
+        hang_up(&house, &agent, 2, cancels).await;
+        let told = agent.ask(&call(3, "cancel", json!({"n": 3}))).await;
+        assert!(text(&told).starts_with("[NOT EXECUTED: waiting for approval"), "{told}");
+
+        let other = house.agent().initialized("patient").await;
+        let mut answer = other.post(&call(4, "cancel", json!({"n": 4}))).await;
+        for _ in 0..8 {
+            assert!(
+                matches!(answer.told().await, Some(crate::rig::Told::Comment)),
+                "a client of another name waits"
+            );
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_drain_gives_each_waiting_agent_its_ticket_and_takes_no_new_waiter() {
     let server = Server::start(Manner::Json).await;

@@ -1,6 +1,7 @@
 """What ladder.py runs: a broker, an order book behind it, a person who approves late, and the clients that wait."""
 
 import json
+import math
 import socket
 import subprocess
 import threading
@@ -55,6 +56,8 @@ ERAS = {"legacy": "handshake", "modern": "2026-07-28"}
 STDIO = "countersign stdio"
 REMOTE = "mcp-remote 0.15.1"
 GATEWAY = "supergateway 4.0.0"
+# It ends each call after 60 s, under its client's name; its clients are told to call again before that.
+GATEWAY_PATIENCE = 50
 
 
 def rows():
@@ -85,8 +88,7 @@ class Run:
         self.upstream, address = self._open_upstream()
         self.broker = None
         try:
-            grants = [row.key for row in listed]
-            self.broker = Serving(folder, _config(folder, address, grants), grants)
+            self.broker = Serving(folder, _config(folder, address, listed), [row.key for row in listed])
             self.person = Person(self.broker.reviewer)
         except BaseException:
             self.close()
@@ -154,7 +156,7 @@ class Run:
         assert f"placed {order}" in last.get("text", ""), f"never got its answer; its calls brought {brought}"
         placed = [line for line in map(json.loads, self.book.read_text().splitlines()) if line["order"] == order]
         assert len(placed) == 1, f"the tool ran {len(placed)} times"
-        assert placed[0]["at"] >= self.person.approved[order], "the tool ran before the approval"
+        assert placed[0]["at"] >= self.person.approved.get(order, math.inf), "the tool ran before the approval"
         calls = [call for call in self.broker.reviewer.calls() if call["arguments"]["order"] == order]
         assert len(calls) == 1, f"a person was asked {len(calls)} times for one call"
         assert calls[0]["state"] == "completed", f"the call is {calls[0]['state']}"
@@ -203,15 +205,22 @@ class Person:
 
     def _work(self):
         while not self._over.wait(0.3):
-            for call in self.reviewer.waiting():
-                order = call["arguments"]["order"]
-                self._arrived(order)
-                first = self._seen.setdefault(call["id"], time.monotonic())
-                if time.monotonic() - first >= self._delays[order]:
-                    self.approved.setdefault(order, time.time())
-                    status, answer = self.reviewer.vote(call, "approve", "the budget allows it")
-                    if status >= 300:
-                        print(f"the vote on {order} was refused with {status}: {answer}", flush=True)
+            # On a busy machine one request may come to nothing; whoever waits must not lose their approver by it.
+            try:
+                self._look()
+            except (OSError, AssertionError) as error:
+                print(f"the person looks again: {type(error).__name__}: {error}", flush=True)
+
+    def _look(self):
+        for call in self.reviewer.waiting():
+            order = call["arguments"]["order"]
+            self._arrived(order)
+            first = self._seen.setdefault(call["id"], time.monotonic())
+            if time.monotonic() - first >= self._delays[order]:
+                self.approved.setdefault(order, time.time())
+                status, answer = self.reviewer.vote(call, "approve", "the budget allows it")
+                if status >= 300:
+                    print(f"the vote on {order} was refused with {status}: {answer}", flush=True)
 
 
 def _told_as(call, attempts):
@@ -246,7 +255,9 @@ def table(listed, results):
         "- held: the one call was open all the time and brought the answer",
         "- re-armed: the client came back by itself with the broker's `requestState`; whoever called it saw one call",
         "- ticket: the call ended with \"[NOT EXECUTED: waiting for approval …]\", and the repeat joined the same request",
-        "- gave up: the client's or bridge's own time-out ended the call, and the repeat joined the same request", "",
+        "- gave up: the client's or bridge's own time-out ended the call, and the repeat joined the same request",
+        "- task: the client was given a task, and fetched its result; whoever called it saw one call", "",
+        f"supergateway has a clock of its own, 60 s, so the grants behind it have `mcp.grant_patience` = {GATEWAY_PATIENCE}.", "",
         "| client | era | " + " | ".join(f"approved after {delay} s" for delay in delays) + " |",
         "|---|---|" + "---|" * len(delays),
     ]
@@ -258,10 +269,11 @@ def table(listed, results):
     return "\n".join(lines) + "\n"
 
 
-def _config(folder, address, grants):
+def _config(folder, address, listed):
     (folder / "policy.json").write_text(json.dumps(POLICY))
-    lines = ["[servers.orders]", f'url = "{address}"']
-    for grant in grants:
+    lines = ["[servers.orders]", f'url = "{address}"', "[mcp.grant_patience]"]
+    lines += [f"{row.key} = {GATEWAY_PATIENCE}" for row in listed if row.via == GATEWAY]
+    for grant in (row.key for row in listed):
         lines += [f"[grants.{grant}]", f'token = "env:{variable(grant)}"', 'servers = ["orders"]',
                   f"policy = {json.dumps(str(folder / 'policy.json'))}"]
     return lines

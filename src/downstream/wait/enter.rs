@@ -65,6 +65,8 @@ pub(in crate::downstream) async fn hold(
     live: Live,
     (patience, thread, rungs): (Option<Duration>, Option<Thread>, Rungs),
 ) -> Response {
+    let request = &waiter.now().request;
+    let patience = visit.door.inner.learned.shortened(&request.agent, &request.client.name, patience);
     begin(seated(visit, waiter, (asker, live), (patience, thread, rungs))).await
 }
 
@@ -101,6 +103,7 @@ fn seated(
         stage: Stage::Waiting(waiter),
         peer: visit.peer,
         beats: Beats::new(Duration::from_millis(door.inner.settings.heartbeat_ms)),
+        since: Instant::now(),
         until: patience.map(|patience| Instant::now() + patience),
         door,
         asker,

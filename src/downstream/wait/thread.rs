@@ -147,6 +147,17 @@ impl Wait {
         named && !self.line.has_left() && !matches!(self.stage, Stage::Answered(None))
     }
 
+    /// Its client waited so long for people, and would not any more.
+    pub(super) fn hung_up(&self, waited: Duration) {
+        let Stage::Waiting(waiter) = &self.stage else { return };
+        let returned = self.rungs.laps.is_some_and(|(_, had)| had > 0);
+        // A drain closes lines too, and the clock of who came back began with its first leg.
+        if !returned && self.of_task.is_none() && !self.door.inner.closing.is_cancelled() {
+            let request = &waiter.now().request;
+            self.door.inner.learned.hung_up(&request.agent, &request.client.name, waited);
+        }
+    }
+
     fn step_away(&self, away: bool) {
         if let Some(attachment) = self.stage.attachment() {
             self.door.inner.broker.step_away(self.brief.id, attachment, away);
@@ -193,6 +204,8 @@ pub(super) fn broke(wait: Box<Wait>) {
     if wait.can_resume() {
         let tasks = wait.door.inner.deliveries.tasks.clone();
         tasks.spawn(keep(wait));
+    } else {
+        wait.hung_up(wait.since.elapsed());
     }
 }
 
@@ -252,16 +265,20 @@ impl Drop for Away {
 
 async fn keep(mut wait: Box<Wait>) {
     let _away = Away::of(&wait);
+    let waited = wait.since.elapsed();
     let grace = Duration::from_millis(wait.door.inner.settings.resume_grace_ms);
     let closing = wait.door.inner.closing.clone();
     let stir = tokio::select! {
         stir = wait.line.stirred(wait.stage.is_waiting()) => stir,
         () = closing.cancelled() => return,
-        () = sleep(grace) => return,
+        () = sleep(grace) => return wait.hung_up(waited),
     };
     match stir {
         Stir::Wanted(heir) => hand_over(wait, heir),
-        Stir::Left => wait.leave().await,
+        Stir::Left => {
+            wait.hung_up(waited);
+            wait.leave().await;
+        }
     }
 }
 
