@@ -14,10 +14,7 @@ use std::{
 };
 
 use countersign::{
-    call::{
-        Call, CallId, ClientInfo, Commitment, Digest, Era, Event, Fingerprint, Reason, Request, State,
-        StateName, Terms, Timestamp,
-    },
+    call::{Call, CallId, Commitment, Event, Fingerprint, Reason, State, StateName, Terms, Timestamp},
     ledger::{Fact, Stream},
     store::{
         Batch, Filter, Payload, PayloadKind, Store, Write,
@@ -188,28 +185,13 @@ fn pending() -> State {
 }
 
 fn call(n: u64, state: State) -> Call {
-    let mut digest = [0; 32];
-    digest[..8].copy_from_slice(&n.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes());
     let at = Timestamp(1_790_000_000_000 + i64::try_from(n).unwrap_or(0));
     Call {
         id: CallId(Uuid::from_u128((u128::from(n) << 80) | 0x7000_8000_0000_0000_0000)),
         version: 1,
-        request: Request {
-            agent: format!("agent-{}", n % 5),
-            owner: Some("ann".into()),
-            server: format!("server-{}", n % 3),
-            tool: if n % 100_000 == 5 { "rare".into() } else { format!("tool-{}", n % 40) },
-            session: None,
-            era: Era::Modern,
-            client: ClientInfo { name: "client".into(), version: "1.0".into() },
-            argument_names: vec!["batchId".into(), "reason".into()],
-            policy: "5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef".into(),
-            params: Commitment([7; 32]),
-            follows: None,
-            twin: None,
-        },
-        digest: Digest(digest),
-        policy: "5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef".into(),
+        request: history::request(n, &["batchId", "reason"], Commitment([7; 32])),
+        digest: history::digest(n),
+        policy: history::POLICY.into(),
         round: 0,
         rule: "/tools/tool/require_approval/0".into(),
         terms: Some(Terms::standard(Reason { rule: "/tools/tool".into(), text: "it stops runs".into() })),

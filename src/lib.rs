@@ -35,7 +35,7 @@
 //!                   └► broker/submit    stopped? limits? policy::evaluate → Verdict
 //!                        │   Allow  ─► broker/segments: a place in the next batch → Pass ─► forward
 //!                        │   Deny   ═► the ledger, then the answer
-//!                        └── Review ═► the ledger: entry N                        the only write
+//!                        └── Review ─► broker/enter ═► the ledger: entry N        the only write
 //!                               ▲ downstream/wait holds the agent's line: beats, progress, a ticket in the end
 //!       followers of the ledger, each with its own place; none calls another
 //!       ├► notify                       "pending": a message with a link
@@ -98,7 +98,7 @@
 //! | a word that an agent reads | `downstream/answer.rs` |
 //! | what a waiting call goes on as (a task, a return, a code), and shows meanwhile | `downstream/tasks.rs` and `tasks/`, `elicit.rs`, `broker/task.rs`, `ways.rs`, `lap.rs`, `collect.rs` |
 //! | whether the same call, made again, asks again | `broker/join.rs`, `call/repeat.rs`, `broker/repeats.rs` |
-//! | who has had an answer, and streams that break | `downstream/delivery.rs`, `downstream/wait/thread.rs`; a server's: `broker/rest.rs` |
+//! | who has had an answer, and streams that break | `downstream/delivery.rs`, `peer.rs`, `wait/thread.rs`; a server's: `broker/rest.rs` |
 //! | a word that a person reads | `api/problem.rs`, `web/assets/words.js` |
 //! | a key of a policy | `policy/document.rs`, `policy/rules.rs`; cases in `tests/policy` |
 //! | how servers are joined at `/mcp` | `downstream/joined/` |
@@ -106,6 +106,8 @@
 //! | a protocol version | `mcp/version.rs`, `downstream/modern.rs` |
 //! | HTTP+SSE of 2024-11-05 | `upstream/sse.rs` for servers, `downstream/sse.rs` for agents |
 //! | what counts as "not sent" | `upstream/reply.rs` |
+//! | a command's processes: their start, limits and end | `upstream/stdio.rs`, `child.rs`, `process.rs` |
+//! | how much one server or agent may take of the broker | `upstream/body.rs`, `routes.rs`, `yielding.rs`; `broker/parked.rs` |
 //! | a table, a query | `store/sqlite/schema.rs`, `query.rs`, `words.rs`; the contract in `tests/store` |
 //! | what verification compares | `ledger/verify.rs` for the chain, `store/sqlite/audit/`, `identity/audit.rs` |
 //! | a route for people | `api/router.rs`; the OpenAPI document follows, `tests/api` compares |

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use countersign::{
     call::{
-        AttachKind, Attachment, By, Call, CallId, ClientInfo, DetachReason, Digest, Era, Event, Fingerprint,
-        HowDelivered, Person, Reason, Replica, Request, Review, Role, Terms, Timestamp, Vote, Why, evolve,
+        AttachKind, Attachment, By, Call, CallId, ClientInfo, Commitment, DetachReason, Digest, Era, Event,
+        Fingerprint, HowDelivered, Person, Reason, Replica, Request, Review, Role, Terms, Timestamp, Vote,
+        Why, evolve,
     },
     ledger::{Fact, Stream, commitment},
     store::{Batch, Payload, PayloadKind, Store as _, Write, sqlite::Sqlite},
@@ -19,6 +20,7 @@ const START: i64 = 1_790_000_000_000;
 /// Ten years: what waits here waits whenever it is asked.
 const LONG: u64 = 315_360_000_000;
 const SALT: [u8; 32] = [7; 32];
+pub const POLICY: &str = "5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef";
 
 /// The digest of the `n`th call.
 pub fn digest(n: u64) -> Digest {
@@ -183,9 +185,9 @@ fn beside(n: u64, kind: PayloadKind, part: u64, bytes: Vec<u8>) -> Payload {
     Payload { call: id(n), kind, part, salt: SALT, bytes }
 }
 
-fn submitted(n: u64) -> Event {
-    let policy = "5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef";
-    let request = Request {
+/// What the `n`th call asks for.
+pub fn request(n: u64, argument_names: &[&str], params: Commitment) -> Request {
+    Request {
         agent: format!("agent-{}", n % 5),
         owner: Some("ann".into()),
         server: format!("server-{}", n % 3),
@@ -193,12 +195,17 @@ fn submitted(n: u64) -> Event {
         session: None,
         era: Era::Modern,
         client: ClientInfo { name: "client".into(), version: "1.0".into() },
-        argument_names: ["batchId", "region", "reason", "paths", "force", "limit"].map(String::from).to_vec(),
-        policy: policy.into(),
-        params: commitment(&SALT, &arguments(n)),
+        argument_names: argument_names.iter().map(|&name| name.into()).collect(),
+        policy: POLICY.into(),
+        params,
         follows: None,
         twin: None,
-    };
+    }
+}
+
+fn submitted(n: u64) -> Event {
+    let names = ["batchId", "region", "reason", "paths", "force", "limit"];
+    let request = request(n, &names, commitment(&SALT, &arguments(n)));
     Event::Submitted {
         request: Box::new(request),
         digest: digest(n),

@@ -58,7 +58,8 @@ impl Broker {
         let inner = Arc::clone(&self.inner);
         let headers = spelt(headers);
         if waiter.now().request.session.is_some() {
-            // Before anybody can decide: what is permitted is sent on its way.
+            // Before anybody can decide: what is permitted is sent on its way, and on none of a task before.
+            inner.ways.close(waiter.call());
             inner.ways.open(waiter.call(), link);
         }
         let (told, heard) = oneshot::channel();
@@ -182,7 +183,7 @@ impl Inner {
 
     /// Every append to a call passes here: one that waits as a task and may be sent is sent.
     pub(super) fn follow_task(&self, call: &Arc<Call>) {
-        if call.state.is_settled() && call.waiter.as_ref().is_some_and(|who| who.kind == AttachKind::Task) {
+        if call.state.is_settled() {
             self.ways.close(call.id);
         }
         if let Some(attachment) = due(call)

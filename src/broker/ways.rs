@@ -129,14 +129,15 @@ impl Broker {
     }
 
     /// The agent no longer wants a call that the server works on: the server is told, and what it answers is
-    /// recorded all the same (ruling 2). False: there is no way to tell it.
-    pub async fn call_off(&self, right: Passthrough, task: &Task) -> bool {
+    /// recorded all the same (ruling 2).
+    pub async fn call_off(&self, right: Passthrough, task: &Task) {
         let call = &task.call;
-        let Some(link) = self.inner.ways.of(call.id) else { return false };
+        let Some(link) = self.inner.ways.of(call.id) else { return };
         let params = format!("{{\"requestId\":\"{}\",\"reason\":\"the agent cancelled its task\"}}", call.id);
         let said = mcp::answer::notification("notifications/cancelled", Some(&params));
-        let told = self.inner.upstreams.relay(right, &link, Outbound::post(Bytes::from(said))).await;
-        told.is_ok_and(|reply| reply.status.is_success())
+        if let Err(why) = self.inner.upstreams.relay(right, &link, Outbound::post(Bytes::from(said))).await {
+            tracing::debug!(call.id = %call.id, %why, "the server was not told that its task is cancelled");
+        }
     }
 }
 

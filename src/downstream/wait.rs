@@ -49,7 +49,7 @@ pub(super) struct Wait {
     link: Link,
     line: Line,
     /// Neither the session nor its conversation upstream is idle while its call waits.
-    _awake: (Option<Arc<Session>>, Hold),
+    awake: (Option<Arc<Session>>, Hold),
     peer: Option<Peer>,
     brief: Brief,
     beats: Beats,
@@ -227,7 +227,7 @@ impl Wait {
 
     fn tell(&mut self, outcome: &Outcome) -> Bytes {
         self.stage = Stage::Answered(to_deliver(outcome));
-        if let (End::HttpError(said), Some(session)) = (&outcome.end, &self._awake.0)
+        if let (End::HttpError(said), Some(session)) = (&outcome.end, &self.awake.0)
             && said.status == StatusCode::NOT_FOUND
         {
             // The server no longer knows the session: its client must initialize again.

@@ -319,7 +319,7 @@ async fn a_child_past_its_age_is_replaced_when_nothing_of_it_is_in_flight() {
     drop(held);
     let replaced = async {
         // It is asked now and then only: a request in flight keeps it.
-        let mut looks = tokio::time::interval(Duration::from_millis(20));
+        let mut looks = tokio::time::interval(Duration::from_millis(200));
         while pid(&it, &link).await == first {
             looks.tick().await;
         }

@@ -96,7 +96,7 @@ fn seated(
     let line = door.inner.lines.take(session, &String::from_utf8_lossy(&asker.id));
     let link = visit.link();
     Box::new(Wait {
-        _awake: (visit.session.clone(), link.hold()),
+        awake: (visit.session.clone(), link.hold()),
         link,
         line,
         brief: waiter.brief.clone(),

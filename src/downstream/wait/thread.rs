@@ -172,7 +172,7 @@ pub(in crate::downstream) async fn resume(visit: Visit, session: Arc<Session>, m
     };
     let Ok(Ok(mut wait)) = timeout(HANDOVER, asked).await else { return gone() };
     // Whoever asks must be whose stream it is, however it was found.
-    if wait._awake.0.as_ref().is_none_or(|held| held.whose != session.whose) {
+    if wait.awake.0.as_ref().is_none_or(|held| held.whose != session.whose) {
         broke(wait);
         return gone();
     }
