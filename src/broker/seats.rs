@@ -69,6 +69,11 @@ impl Seats {
         !self.taken().is_empty()
     }
 
+    /// How many sit at it, or listen.
+    pub(super) fn number(&self, id: CallId) -> usize {
+        self.taken().get(&id).map_or(0, Vec::len)
+    }
+
     /// Does somebody of this process sit at it, with an agent on the line?
     pub(super) fn is_taken(&self, id: CallId) -> bool {
         self.taken().get(&id).is_some_and(|places| places.iter().any(|place| !place.away))

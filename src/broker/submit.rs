@@ -159,7 +159,14 @@ impl Inner {
         if durable {
             // They are taken at its claim.
             self.give_back(taken);
-            self.enter(self.new_id(), ask, Verdict::Allow { rule }, twin).await
+            let id = self.new_id();
+            // A connection is no measure of a call that no connection waits for.
+            if ask.as_task
+                && let Err(text) = self.parked.admit(id, &ask.grant.name, ask.body.len(), &self.settings)
+            {
+                return Submission::Settled(Outcome::unrecorded(End::Refused { text }));
+            }
+            self.enter(id, ask, Verdict::Allow { rule }, twin).await
         } else {
             self.admit(ask, rule, taken).await
         }

@@ -66,6 +66,8 @@ impl Broker {
         self.inner.tasks.spawn(async move {
             let begun = inner.begin_task(waiter, &headers).await;
             if let Err(Ok((task, attachment))) = told.send(begun) {
+                // Before another can sit down, who would find this way in the place of its own.
+                inner.ways.close(task.call.id);
                 inner.detach(task.call.id, attachment, DetachReason::Closed).await;
             }
         });
@@ -166,8 +168,12 @@ impl Inner {
     }
 
     pub(super) async fn task(&self, id: String, call: Arc<Call>) -> Task {
-        let tally = tally(&call, &self.identity.directory().people);
         let outcome = self.outcome(&call).await;
+        self.task_as(id, call, outcome)
+    }
+
+    pub(super) fn task_as(&self, id: String, call: Arc<Call>, outcome: Outcome) -> Task {
+        let tally = tally(&call, &self.identity.directory().people);
         let until = outcome.call.as_ref().and_then(|brief| brief.expires_at);
         Task { id, tally, outcome, until: until.map(|at| at.plus(self.settings.redelivery)), call }
     }

@@ -10,7 +10,7 @@ use std::{
 use bytes::Bytes;
 use uuid::Uuid;
 
-use super::{Broker, Outcome, Task, Waiter, task::SPACE};
+use super::{Broker, End, Outcome, Task, Waiter, task::SPACE};
 use crate::{
     call::{AttachKind, Attachment, Call, CallId, Era},
     mcp::{self, Passthrough},
@@ -20,6 +20,8 @@ use crate::{
 
 /// Tasks on one page of `tasks/list`.
 const PAGE: usize = 50;
+/// Connections that may wait for the result of one task, those that broke a moment ago included.
+const LISTENERS: usize = 16;
 
 /// By call, with what keeps the conversation from ending for idleness.
 #[derive(Debug, Default)]
@@ -59,9 +61,12 @@ impl Broker {
         }
     }
 
-    /// Hears how the call of a task goes on, without a place at it.
-    pub async fn listen(&self, task: &Task) -> Waiter {
+    /// Hears how the call of a task goes on, without a place at it; `None`: enough of its agent do already.
+    pub async fn listen(&self, task: &Task) -> Option<Waiter> {
         let inner = &self.inner;
+        if inner.seats.number(task.call.id) >= LISTENERS {
+            return None;
+        }
         let attachment = Attachment(Uuid::from_bytes(rand::random()));
         let waiter = Waiter {
             brief: inner.brief(&task.call),
@@ -75,7 +80,7 @@ impl Broker {
         if let Ok(Some(call)) = inner.store.call(task.call.id).await {
             inner.seats.publish(&Arc::new(call));
         }
-        waiter
+        Some(waiter)
     }
 
     /// An outcome that is there already, as the task of an agent that asked for one.
@@ -88,7 +93,7 @@ impl Broker {
     }
 
     /// The tasks of this grant at this server that belong to sessions, newest first, and where the next page
-    /// begins.
+    /// begins. How each stands, and not what it was answered: a page of answers has many megabytes.
     ///
     /// # Errors
     /// The ledger cannot be read.
@@ -105,7 +110,8 @@ impl Broker {
         for call in page.calls.into_iter().filter(is_task) {
             let name = self.inner.seal.name(&[SPACE, grant, server], call.id.0.as_bytes());
             if let Some(name) = name {
-                tasks.push(self.inner.task(name, Arc::new(call)).await);
+                let outcome = Outcome { call: Some(self.inner.brief(&call)), end: End::Ticket };
+                tasks.push(self.inner.task_as(name, Arc::new(call), outcome));
             }
         }
         Ok((tasks, page.next))

@@ -132,7 +132,33 @@ pub(super) fn reviewers(command: Reviewers, at: &At) -> anyhow::Result<ExitCode>
 }
 
 pub(super) fn stop(scope: &Scope, at: &At) -> anyhow::Result<ExitCode> {
-    done(at, &Order::Stop { scope: scope.scope()?, reason: scope.reason.clone(), by: by() })
+    let wanted = scope.scope()?;
+    must_exist(&wanted, at)?;
+    done(at, &Order::Stop { scope: wanted, reason: scope.reason.clone(), by: by() })
+}
+
+/// In an emergency a name with a slip in it must not look like success.
+fn must_exist(scope: &StopScope, at: &At) -> anyhow::Result<()> {
+    let (kind, wanted, known): (_, _, Vec<String>) = match scope {
+        StopScope::All => return Ok(()),
+        StopScope::Server(name) => {
+            ("server", name, at.load_or_local()?.file.servers.keys().cloned().collect())
+        }
+        StopScope::Agent(name) => {
+            let agents = order(&at.load_or_local()?, &Order::Agents)?;
+            let agents = agents.get("agents").and_then(Value::as_array).into_iter().flatten();
+            let names =
+                agents.filter_map(|agent| agent.get("name").and_then(Value::as_str).map(str::to_owned));
+            ("agent", name, names.collect())
+        }
+    };
+    let known: Vec<String> = known.iter().map(|name| print::visible(name)).collect();
+    anyhow::ensure!(
+        known.contains(wanted),
+        "nothing is stopped: there is no {kind} {wanted:?}; there are: {}. To stop everything: countersign stop --all",
+        if known.is_empty() { "none".to_owned() } else { known.join(", ") }
+    );
+    Ok(())
 }
 
 pub(super) fn resume(scope: &Scope, at: &At) -> anyhow::Result<ExitCode> {

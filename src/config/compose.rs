@@ -45,6 +45,7 @@ impl Config {
     /// What can be said without reading a secret: names, addresses, times.
     pub(super) fn check(&self) -> Result<(), ConfigError> {
         self.listen()?;
+        self.check_public_url()?;
         self.store_path()?;
         for name in self.file.servers.keys() {
             let fits = (1..=24).contains(&name.len())
@@ -56,6 +57,7 @@ impl Config {
                 return Err(self.at(&format!("servers.{name}"), message, hint));
             }
         }
+        self.check_urls()?;
         for (name, grant) in &self.file.grants {
             for server in grant.servers.names() {
                 if server != "*" && !self.file.servers.contains_key(&server) {
@@ -119,6 +121,38 @@ impl Config {
         let scheme = if self.tls().is_some() { "https" } else { "http" };
         let own = || format!("{scheme}://{listen}");
         self.file.public_url.clone().unwrap_or_else(own).trim_end_matches('/').to_owned()
+    }
+
+    fn check_urls(&self) -> Result<(), ConfigError> {
+        for (name, server) in &self.file.servers {
+            let Some(url) = &server.url else { continue };
+            let parsed: Option<http::Uri> = url.parse().ok();
+            let fits = parsed.is_some_and(|url| {
+                matches!(url.scheme_str(), Some("http" | "https")) && url.host().is_some()
+            });
+            if !fits {
+                let message = format!("the url {url:?} of the server {name:?} is none that can be reached");
+                let hint = "write url = \"https://HOST/PATH\", or http:// for a server in your own network";
+                return Err(self.at(&format!("servers.{name}"), message, hint));
+            }
+        }
+        Ok(())
+    }
+
+    /// Links and cookies are made of it, and routes begin at its root.
+    fn check_public_url(&self) -> Result<(), ConfigError> {
+        let Some(written) = &self.file.public_url else { return Ok(()) };
+        let url: Option<http::Uri> = written.parse().ok();
+        let fits = url.is_some_and(|url| {
+            let root = matches!(url.path(), "" | "/") && url.query().is_none();
+            matches!(url.scheme_str(), Some("http" | "https")) && url.host().is_some() && root
+        });
+        if fits {
+            return Ok(());
+        }
+        let message = format!("public_url = {written:?} is no address that a browser can open the inbox at");
+        let hint = "write a scheme and a host, and no path: public_url = \"https://approvals.example\"";
+        Err(self.at("public_url", message, hint))
     }
 
     fn duration(&self, header: &str, key: &str, written: &str) -> Result<Duration, ConfigError> {

@@ -162,4 +162,19 @@ mod tests {
         let error = parse("\n[servers.a__b]\ncommand = [\"x\"]\n").expect_err("refused").to_string();
         assert!(error.contains("countersign.toml:2") && error.contains("a__b"), "{error}");
     }
+    #[test]
+    fn an_address_that_nobody_could_open_is_refused_with_its_line() {
+        for (text, means) in [
+            ("\npublic_url = \"approvals.example\"", "a scheme and a host"),
+            ("\npublic_url = \"https://approvals.example/sub\"", "no path"),
+            ("\n[servers.a]\nurl = \"ftp://x\"", "https://HOST/PATH"),
+            ("\n[servers.a]\nurl = \"search.example/mcp\"", "https://HOST/PATH"),
+        ] {
+            let error = parse(text).expect_err("refused").to_string();
+            assert!(error.contains("countersign.toml:2") && error.contains(means), "{error}");
+        }
+        let good =
+            "public_url = \"https://approvals.example:8443/\"\n[servers.a]\nurl = \"http://[::1]:1/mcp\"";
+        parse(good).expect("accepted");
+    }
 }

@@ -3,7 +3,7 @@
 //! Sorting borrows the body and decides by it alone; what it finds is owned, so that nothing of a large
 //! body is kept while a call waits.
 
-use std::{ops::Range, sync::atomic::Ordering};
+use std::{ops::Range, sync::atomic::Ordering, time::Duration};
 
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
@@ -17,7 +17,9 @@ use super::{
     lines::Leave,
     listen, modern,
     passing::{may_pass_unlisted, passing, refuse_stopped, require_session},
-    relay, reply, tasks,
+    relay, reply,
+    settings::Rungs,
+    tasks,
     tools::Sieve,
     versions,
     wait::{self, Thread},
@@ -256,6 +258,10 @@ async fn submit(visit: Visit, wanted: Wanted, body: Bytes) -> Response {
     }
     let name = ask.tool.clone();
     if let Some(state) = lap {
+        // The call waits for people already.
+        if let Some(fault) = &unseen {
+            return mismatch(fault, &asker);
+        }
         let rungs = door.settings.rungs(&ask.client, asker.modern, patience);
         let returned = Box::pin(door.broker.returned(ask, state)).await;
         let headers = modern::headers_of_call(&visit.headers, &name, asker.modern);
@@ -277,17 +283,29 @@ async fn submit(visit: Visit, wanted: Wanted, body: Bytes) -> Response {
         Submission::Recalled(outcome, _) => wait::recalled(&visit, &outcome, &asker),
         Submission::Waiting(waiter) => {
             live.headers = modern::headers_of_call(&visit.headers, &name, asker.modern);
-            let mut rungs = door.settings.rungs(&waiter.now().request.client, asker.modern, patience);
-            rungs.task = asker.modern && tasks::declared_in(&body);
-            rungs.link = Offer::of(&door.settings, &waiter.now().request.client, || match &visit.session {
-                _ if asker.modern => elicit::declared_in(&body),
-                session => alone && session.as_ref().is_some_and(|session| session.shows_links),
-            });
+            let rungs = rungs_of(&visit, &waiter.now().request.client, (&asker, alone), &body, patience);
             drop((body, name));
             let thread = Thread::of(&visit, &asker).filter(|_| alone);
             Box::pin(wait::hold(visit, waiter, asker, live, (patience, thread, rungs))).await
         }
     }
+}
+
+/// How a call goes on when its line ends, and whether its client is asked to show a link meanwhile.
+fn rungs_of(
+    visit: &Visit,
+    client: &ClientInfo,
+    (asker, alone): (&Asker, bool),
+    body: &[u8],
+    patience: Option<Duration>,
+) -> Rungs {
+    let settings = &visit.door.inner.settings;
+    let link = Offer::of(settings, client, || match &visit.session {
+        _ if asker.modern => elicit::declared_in(body),
+        session => alone && session.as_ref().is_some_and(|session| session.shows_links),
+    });
+    let task = asker.modern && tasks::declared_in(body);
+    Rungs { task, link, ..settings.rungs(client, asker.modern, patience) }
 }
 
 /// Sends an allowed call.

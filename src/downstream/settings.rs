@@ -222,6 +222,15 @@ mod tests {
     }
 
     #[test]
+    fn who_has_a_clock_of_its_own_is_not_told_to_come_back() {
+        let settings = DoorSettings::default();
+        let laps = |name| settings.rungs(&client(name), true, Some(Duration::from_secs(1))).laps;
+        assert_eq!(laps("nobody"), Some((8, 0)));
+        assert_eq!(laps("codex-mcp-client"), None);
+        assert_eq!(laps("codex-mcp-client (via mcp-remote 0.15.1)"), None);
+    }
+
+    #[test]
     fn a_host_is_accepted_by_name_whatever_its_port() {
         let settings = DoorSettings::default();
         for good in ["localhost", "LOCALHOST:8787", "127.0.0.1:1", "[::1]:8787", "[::1]"] {

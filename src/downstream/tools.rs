@@ -23,7 +23,7 @@ use crate::{
         patch::Edits,
         sse::{self, Event, Splitter},
     },
-    upstream::{BrokenReply, Reply, ReplyBody},
+    upstream::{BrokenReply, BytesBody, Reply, ReplyBody},
 };
 
 /// How long a client may keep a list that was changed for it, ms.
@@ -118,7 +118,8 @@ impl Sieve {
                 reply::spell(sieved, (status, headers), asker, grace).await
             }
             ReplyBody::Bytes(body) => {
-                let sieved = body.collect().await.and_then(|whole| match self.whole(&headers, &whole) {
+                let whole = self.taken_in(visit, body).await;
+                let sieved = whole.and_then(|whole| match self.whole(&headers, &whole) {
                     Err(_) if !status.is_success() && cannot_list(&headers, &whole) => Ok(whole),
                     sieved => sieved,
                 });
@@ -127,6 +128,25 @@ impl Sieve {
                     Err(why) => refuse(status, asker.as_ref(), &why),
                 }
             }
+        }
+    }
+
+    /// Many may ask at once, so a list may have less than other answers. What a task says may be a call's answer.
+    async fn taken_in(&self, visit: &Visit, body: BytesBody) -> Result<Bytes, BrokenReply> {
+        let most = match self.change {
+            Change::Task(_) => visit.server.largest_answer(),
+            Change::Hide | Change::Mark { .. } | Change::Greeting(_) | Change::Discover => {
+                visit.server.largest_list()
+            }
+        };
+        let too_large = |cap| {
+            let why =
+                format!("a list of more than {cap} bytes is not read; `max_list` in [upstream] allows more");
+            BrokenReply::Broken(why)
+        };
+        match body.collect_within(most).await {
+            Err(BrokenReply::TooLarge(cap)) => Err(too_large(cap)),
+            read => read,
         }
     }
 

@@ -81,7 +81,7 @@ async fn read(reply: Reply) -> Option<Bytes> {
             }
         },
         ReplyBody::Bytes(body) => {
-            let whole = body.collect().await.ok()?;
+            let whole = body.collect_within(LARGEST).await.ok()?;
             if !streams {
                 return Some(whole);
             }

@@ -17,7 +17,7 @@ use super::{
 use crate::{
     broker::{Collected, End, Holder, Live, Outcome},
     call::Era,
-    mcp::{self, Json, Limits, answer::ToolText, patch::Edits, strict},
+    mcp::{self, Json, Limits, answer::ToolText, header, patch::Edits, strict},
 };
 
 pub(super) const NAME: &str = "countersign_wait";
@@ -62,7 +62,11 @@ pub(super) async fn call(visit: Visit, wanted: Wanted, body: Bytes) -> Response 
     match door.broker.collect(holder, &code).await {
         Collected::Seat(waiter, tool) => {
             let patience = door.settings.patience(&visit.grant.name, &client, live.progress_token.is_some());
-            let headers = modern::headers_of_call(&visit.headers, &tool, asker.modern);
+            // `Mcp-Param-*` of this request mirror its own arguments, and not those that people read.
+            let own = |name: &str| name.starts_with(header::PARAM);
+            let headers = visit.headers.iter().filter(|(name, _)| !own(name.as_str()));
+            let headers = headers.map(|(name, value)| (name.clone(), value.clone())).collect();
+            let headers = modern::headers_of_call(&headers, &tool, asker.modern);
             let live = Live { headers, ..live };
             let thread = Thread::of(&visit, &asker).filter(|_| alone);
             let rungs = Rungs { task: false, laps: None, link: Offer::None };

@@ -77,6 +77,17 @@ impl Accounts {
         Account { name: name.to_owned(), url, settings, accounts: self.clone(), renewing }
     }
 
+    /// Ends the sign-in at `server`: its tokens are gone from the disk. False: there was none.
+    ///
+    /// # Errors
+    /// In words; it is as it was then.
+    pub async fn forget(&self, server: &str) -> Result<bool, String> {
+        let renewing = Arc::clone(lock(&self.0.renewing).entry(server.to_owned()).or_default());
+        // A renewal that is under way would put them back.
+        let _one = renewing.lock().await;
+        self.0.vault.forget(server)
+    }
+
     /// What is under way ends whole.
     pub async fn drain(&self) {
         self.0.tasks.close();
@@ -104,6 +115,14 @@ impl Accounts {
     ) -> Result<T, String> {
         self.0.tasks.spawn(work).await.unwrap_or_else(|_| Err("the sign-in was cut off".into()))
     }
+}
+
+/// The same where no broker runs: of the sign-ins that are kept beside `store`.
+///
+/// # Errors
+/// In words; it is as it was then.
+pub fn forget_beside(store: &Path, server: &str) -> Result<bool, String> {
+    Vault::open(store)?.forget(server)
 }
 
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

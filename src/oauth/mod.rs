@@ -19,7 +19,7 @@ mod resource;
 mod vault;
 
 pub use account::{Account, Bearer, ClientSettings};
-pub use accounts::{Accounts, Now};
+pub use accounts::{Accounts, Now, forget_beside};
 pub use fetch::Fetch;
 pub use introduce::about_us;
 pub use jwt::Algorithm;

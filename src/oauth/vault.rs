@@ -56,16 +56,34 @@ impl Vault {
     /// # Errors
     /// In words; nothing is changed then.
     pub(super) fn put(&self, server: &str, credential: Credential) -> Result<(), String> {
+        self.change(|all| all.insert(server.to_owned(), Arc::new(credential))).map(|_| ())
+    }
+
+    /// Was there anything to forget?
+    ///
+    /// # Errors
+    /// In words; nothing is changed then.
+    pub(super) fn forget(&self, server: &str) -> Result<bool, String> {
+        if self.get(server).is_none() {
+            return Ok(false);
+        }
+        self.change(|all| all.remove(server)).map(|was| was.is_some())
+    }
+
+    fn change<T>(
+        &self,
+        change: impl FnOnce(&mut BTreeMap<String, Arc<Credential>>) -> T,
+    ) -> Result<T, String> {
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let mut all = BTreeMap::clone(&self.held.load());
-        all.insert(server.to_owned(), Arc::new(credential));
+        let changed = change(&mut all);
         let key = self.key().map_err(|error| unusable(&self.key, &error))?;
         let sealed = all.iter().map(|(name, credential)| Ok((name.clone(), seal(&key, name, credential)?)));
         let sealed = Sealed { v: 1, servers: sealed.collect::<Result<_, String>>()? };
         let text = serde_json::to_string(&sealed).map_err(|error| error.to_string())?;
         replace(&self.file, text.as_bytes()).map_err(|error| unusable(&self.file, &error))?;
         self.held.store(Arc::new(all));
-        Ok(())
+        Ok(changed)
     }
 
     /// Made when it is first needed.

@@ -61,6 +61,10 @@ pub enum Order {
     ServerLoginStage {
         login: String,
     },
+    /// Forget the tokens for a server.
+    ServerLogout {
+        server: String,
+    },
     Stop {
         scope: StopScope,
         reason: String,
@@ -122,6 +126,7 @@ impl Desk {
             Order::SignInLink { reviewer } => self.sign_in_link(reviewer).await,
             Order::ServerLogin { server } => sign_in::begin(&self.broker, &server).await,
             Order::ServerLoginStage { login } => Ok(sign_in::stage(&self.broker, &login)),
+            Order::ServerLogout { server } => sign_in::forget(&self.broker, &server).await,
             Order::Stop { scope, reason, by } => {
                 let what = words(&scope);
                 let denied = self.broker.stop(scope, &by, &reason).await?;

@@ -80,3 +80,18 @@ pub(super) fn stage(broker: &Broker, login: &str) -> Value {
         None => json!({ "state": "gone" }),
     }
 }
+
+/// Forgets the tokens for a server, which need not be configured any more.
+///
+/// # Errors
+/// In words for the operator.
+pub(super) async fn forget(broker: &Broker, server: &str) -> anyhow::Result<Value> {
+    let forgotten = match broker.upstreams().accounts() {
+        Some(accounts) => accounts.forget(server).await.map_err(anyhow::Error::msg)?,
+        None => false,
+    };
+    if forgotten {
+        tracing::info!(server.name = server, "the sign-in is forgotten");
+    }
+    Ok(json!({ "server": server, "forgotten": forgotten }))
+}

@@ -51,8 +51,18 @@ impl BytesBody {
     ///
     /// # Errors
     /// The body broke off or is over the cap.
-    pub async fn collect(mut self) -> Result<Bytes, BrokenReply> {
-        self.left.get_or_insert(self.cap);
+    pub async fn collect(self) -> Result<Bytes, BrokenReply> {
+        let cap = self.cap;
+        self.collect_within(cap).await
+    }
+
+    /// The same, of at most `cap` bytes.
+    ///
+    /// # Errors
+    /// The body broke off or is over the smaller cap.
+    pub async fn collect_within(mut self, cap: usize) -> Result<Bytes, BrokenReply> {
+        self.cap = self.cap.min(cap);
+        self.left = Some(self.cap);
         Ok(BodyExt::collect(self).await?.to_bytes())
     }
 

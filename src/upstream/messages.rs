@@ -17,6 +17,9 @@ use super::BrokenReply;
 
 type Item = Result<Bytes, BrokenReply>;
 
+/// Bytes that a queued message takes beside its own; many small ones would count for next to nothing otherwise.
+const BESIDE: usize = 128;
+
 /// A stream of JSON messages, each without a line end.
 #[derive(Debug)]
 pub struct Messages {
@@ -76,12 +79,11 @@ impl Messages {
 impl Sink {
     /// `false` when the reader is gone.
     pub(super) fn send(&self, item: Item) -> bool {
-        let bytes = item.as_ref().map_or(0, Bytes::len);
-        self.queued.fetch_add(bytes, Ordering::Relaxed);
+        self.queued.fetch_add(cost(&item), Ordering::Relaxed);
         self.sender.send(item).is_ok()
     }
 
-    /// Bytes sent that the reader has not taken.
+    /// Bytes held for what the reader has not taken.
     pub(super) fn queued(&self) -> usize {
         self.queued.load(Ordering::Relaxed)
     }
@@ -89,6 +91,10 @@ impl Sink {
     pub(super) fn is_closed(&self) -> bool {
         self.sender.is_closed()
     }
+}
+
+fn cost(item: &Item) -> usize {
+    BESIDE + item.as_ref().map_or(0, Bytes::len)
 }
 
 impl Stream for Messages {
@@ -101,7 +107,7 @@ impl Stream for Messages {
         };
         match &item {
             Poll::Ready(Some(item)) => {
-                self.queued.fetch_sub(item.as_ref().map_or(0, Bytes::len), Ordering::Relaxed);
+                self.queued.fetch_sub(cost(item), Ordering::Relaxed);
             }
             Poll::Ready(None) => self.request = None,
             Poll::Pending => {}
@@ -115,5 +121,27 @@ impl Drop for Messages {
         if let Some((pipe, request)) = self.request.take() {
             pipe.abandon(request);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use futures_util::StreamExt as _;
+
+    use super::Messages;
+
+    #[tokio::test]
+    async fn small_messages_count_with_what_each_takes() {
+        let (sink, mut messages) = Messages::channel();
+        for _ in 0..10 {
+            assert!(sink.send(Ok(Bytes::from_static(b"{}"))));
+        }
+        assert!(sink.queued() >= 10 * 100, "{}", sink.queued());
+        messages.readable().await;
+        for _ in 0..10 {
+            messages.next().await.unwrap().unwrap();
+        }
+        assert_eq!(sink.queued(), 0);
     }
 }

@@ -146,6 +146,12 @@ impl Server {
         self.limits.max_body
     }
 
+    /// Bytes of the largest list of tools that is read to be changed.
+    #[must_use]
+    pub fn largest_list(&self) -> usize {
+        self.limits.max_list.min(self.limits.max_body)
+    }
+
     pub(super) fn limits(&self) -> &UpstreamSettings {
         &self.limits
     }

@@ -61,6 +61,8 @@ pub struct UpstreamSettings {
     pub body_idle_timeout_ms: Option<u64>,
     /// Bytes of one JSON response or one event of a stream.
     pub max_body: usize,
+    /// Bytes of one list of tools, or of another answer that is read whole before it passes.
+    pub max_list: usize,
     /// Bytes of one line from a child.
     pub max_line: usize,
     /// A conversation without a message ends after this.
@@ -81,6 +83,7 @@ impl Default for UpstreamSettings {
             header_timeout_ms: None,
             body_idle_timeout_ms: None,
             max_body: 64 << 20,
+            max_list: 8 << 20,
             max_line: 16 << 20,
             idle_end_s: 600,
             max_children: 64,

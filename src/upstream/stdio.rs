@@ -114,18 +114,27 @@ impl Stdio {
             return Ok(Place::Living(child));
         }
         let _one = self.starting.lock().await;
-        match self.child() {
-            Some(child) if child.is_alive() => return Ok(Place::Living(child)),
+        let before = self.child();
+        match &before {
+            Some(child) if child.is_alive() => return Ok(Place::Living(child.clone())),
             Some(_) if !self.shared => return Ok(Place::Over),
             Some(_) | None => {}
         }
-        let child = self.start().await?;
+        let child = self.start(before.as_deref()).await?;
         *self.child.lock().unwrap_or_else(PoisonError::into_inner) = Some(child.clone());
         Ok(Place::Living(child))
     }
 
-    async fn start(&self) -> Result<Arc<Child>, SendError> {
-        let wait = self.server.child_starts(&self.grant).map_err(SendError::NotSent)?;
+    async fn start(&self, before: Option<&Child>) -> Result<Arc<Child>, SendError> {
+        let wait = match (self.server.child_starts(&self.grant), before) {
+            // The one before has its place until it has ended, which may be the only one.
+            (Err(_), Some(before)) => {
+                before.ended().await;
+                self.server.child_starts(&self.grant)
+            }
+            (wait, _) => wait,
+        };
+        let wait = wait.map_err(SendError::NotSent)?;
         let reserved = Reserved { server: &self.server, grant: &self.grant, kept: false };
         if wait > WAITS {
             let seconds = wait.as_secs() + 1;
@@ -195,4 +204,59 @@ pub(super) fn session_over(message: &Message<'_>, what: &str) -> Reply {
     let text = format!("Session not found: the server's {what} has ended");
     let body = answer::error(id, -32001, &text, None);
     Reply::messages(StatusCode::NOT_FOUND, Messages::once(body))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroUsize;
+
+    use futures_util::StreamExt as _;
+
+    use super::*;
+    use crate::upstream::{ChildLimits, ReplyBody, ServerSettings, UpstreamSettings};
+
+    /// One process at the most; it answers its first request, and takes a moment to end.
+    const SERVER: &str =
+        r#"while read -r line; do echo '{"jsonrpc":"2.0","id":1,"result":{}}'; done; sleep 0.3"#;
+    const PING: Bytes = Bytes::from_static(br#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#);
+
+    fn conversation(shared: bool) -> Stdio {
+        let settings = ServerSettings {
+            command: Some(["sh", "-c", SERVER].map(String::from).to_vec()),
+            limits: ChildLimits { children: NonZeroUsize::new(1), ..ChildLimits::default() },
+            ..ServerSettings::default()
+        };
+        let server = Server::new("it".into(), settings, Arc::new(UpstreamSettings::default()), None);
+        Stdio::new(Arc::new(server.unwrap()), "bot", shared, Arc::default())
+    }
+
+    /// A child that was retired a moment ago, and has not ended.
+    async fn retired(stdio: &Stdio) -> Arc<Child> {
+        let child = stdio.prove().await.unwrap();
+        child.end();
+        while child.is_alive() {
+            tokio::task::yield_now().await;
+        }
+        child
+    }
+
+    async fn text(reply: Reply) -> String {
+        let ReplyBody::Messages(mut messages) = reply.body else { return format!("{:?}", reply.status) };
+        String::from_utf8(messages.next().await.unwrap().unwrap().to_vec()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn what_a_retired_child_did_not_take_goes_to_the_next_on_a_shared_pipe_alone() {
+        let stdio = conversation(true);
+        let old = retired(&stdio).await;
+        let answer = stdio.post(PING, Some(old.clone())).await.unwrap();
+        assert!(text(answer).await.contains("result"));
+        assert!(!Arc::ptr_eq(&stdio.prove().await.unwrap(), &old));
+        stdio.close().await;
+
+        let stdio = conversation(false);
+        let old = retired(&stdio).await;
+        assert!(matches!(stdio.post(PING, Some(old)).await, Err(SendError::NotSent(_))));
+        assert!(text(stdio.post(PING, None).await.unwrap()).await.contains("Session not found"));
+    }
 }

@@ -109,6 +109,10 @@ fn agents_and_reviewers_come_and_go_with_and_without_a_broker() {
     assert!(max.contains("15 minutes") && !max.contains("no broker runs"), "{max}");
     let stopped = home.run(&["stop", "--agent", "bot", "--reason", "x"]).ends(0).out();
     assert!(stopped.contains("stopped: agent bot") && stopped.contains("denied: 0"), "{stopped}");
+    for (kind, known) in [("--agent", "bot"), ("--server", "sandbox")] {
+        let missed = home.run(&["stop", kind, "nope", "--reason", "x"]).ends(1).err();
+        assert!(missed.contains("nothing is stopped") && missed.contains(known), "{missed}");
+    }
     let resumed = home.run(&["resume", "--agent", "bot", "--reason", "x"]).ends(0).out();
     assert!(resumed.contains("resumed: agent bot"), "{resumed}");
     home.run(&["reviewers", "revoke", "max"]).ends(0);

@@ -95,12 +95,12 @@ fn processes_share_one_broker_and_another_takes_over_when_the_first_ends() {
     first.handshake();
     let mut second = start("two");
     second.handshake();
-    assert_eq!(second.ask("tools/list", &json!({}))["tools"].as_array().map(Vec::len), Some(5));
+    assert_eq!(tools(&mut second), Some(5));
     first.errors.until(|line| line.contains("the inbox is at") && !line.contains("/login/"));
     let link = home.run(&["open", "--json"]).json();
     assert_eq!(link["name"], "ann");
     assert!(first.wait().success());
-    assert_eq!(second.ask("tools/list", &json!({}))["tools"].as_array().map(Vec::len), Some(5));
+    assert_eq!(tools(&mut second), Some(5));
     second.errors.until(|line| line.contains("the inbox is at"));
     second.signal(Signal::TERM);
     assert!(second.wait().success());

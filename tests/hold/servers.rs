@@ -81,6 +81,29 @@ async fn a_list_without_end_is_an_error_for_who_asked_and_for_nobody_else() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_list_that_is_read_to_hide_tools_is_read_up_to_its_own_limit() {
+    let (evil, good) = (server::serve(Evil).await, server::serve(Evil).await);
+    let url = |url: String| format!("url = \"{url}\"");
+    let hides =
+        r#"{"version": "1", "default": "deny", "hide": ["do_*"], "tools": {"say_*": {"action": "allow"}}}"#;
+    let servers = [("evil", url(evil)), ("good", url(good))];
+    let broker =
+        Broker::governed(hides, &servers, &["bot", "ann-bot"], "[upstream]\nmax_list = 1048576").await;
+    let bot = broker.agent("bot", "evil");
+    let list = json!({"jsonrpc": "2.0", "id": 5, "method": "tools/list", "params": {"_meta": {
+        "io.modelcontextprotocol/protocolVersion": "2026-07-28", "io.modelcontextprotocol/clientCapabilities": {}}}});
+    let target = bot.modern("tools/list", None);
+    // Without it each would be held up to `max_body`, which is 64 MiB.
+    let story = futures_util::future::join_all((0..8).map(|_| target.post(&list)));
+    for reply in beside(&broker, 24, story).await {
+        let reply = reply.unwrap();
+        let said = reply.json()["error"]["message"].to_string();
+        assert!(said.contains("a list of more than 1048576 bytes") && said.contains("max_list"), "{reply:?}");
+        assert_eq!(reply.json()["id"], 5);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_flood_that_its_agent_does_not_read_waits_at_the_server() {
     let broker = broker().await;
     let bot = broker.agent("bot", "evil");
@@ -105,10 +128,10 @@ async fn a_flood_that_its_agent_does_not_read_waits_at_the_server() {
         tokio::time::sleep(Duration::from_secs(1)).await;
         open
     };
-    let open = beside(&broker, 48, story).await;
+    let open = beside(&broker, 32, story).await;
     // Read after all, each comes to its end; a call that took its agent too long, to its ticket.
     let read = futures_util::future::join_all(open.into_iter().map(wire::drained));
-    for (said, count) in beside(&broker, 48, read).await {
+    for (said, count) in beside(&broker, 32, read).await {
         assert!(said.starts_with("HTTP/1.1 200"), "{said}");
         assert!(count >= much() / 2 || said.contains("[STILL RUNNING"), "{count}: {said}");
     }

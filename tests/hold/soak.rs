@@ -300,7 +300,7 @@ async fn many_sessions_for_long_hear_their_own_and_leave_nothing_behind() {
     let fair = format!("url = \"{}\"", server::serve(Fair).await);
     let grants: Vec<String> = (0..AGENTS).map(|agent| format!("bot{agent}")).collect();
     let names: Vec<&str> = grants.iter().map(String::as_str).collect();
-    let broker = Broker::start(&[("fair", fair)], &names, LIMITS).await;
+    let broker = Broker::unchanged(&[("fair", fair)], &names, LIMITS).await;
     let (begun, tally) = (Instant::now(), Arc::<Tally>::default());
     let until = begun + Duration::from_secs(seconds);
     let pace = Duration::from_secs_f64(f64::from(u32::try_from(sessions).unwrap()) / rate);

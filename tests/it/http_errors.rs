@@ -1,9 +1,22 @@
 //! A server that answers a call with an HTTP error: the agent hears the server itself.
 
 use countersign::call::StateName;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::rig::{Agent, House, Manner, Plan, Script, Server, call, text};
+use crate::rig::{House, Manner, Plan, Script, Server, call, text};
+
+/// What an agent reads when the call that it waited for is answered so.
+async fn late(status: u16, body: &str) -> (Server, House, Value) {
+    let server = Server::start(Manner::Json).await;
+    server.answers("tools/call", Script::new(status, "application/json", body));
+    let house = House::open(Plan::at(&server.url)).await;
+    let agent = house.agent().initialized("test").await;
+    let answer = agent.post(&call(7, "cancel", json!({}))).await;
+    assert!(answer.is_stream());
+    house.approve(&house.pending().await).await;
+    let response = answer.response().await;
+    (server, house, response)
+}
 
 #[tokio::test]
 async fn a_late_http_error_is_an_error_in_the_stream_with_its_body() {
@@ -14,15 +27,7 @@ async fn a_late_http_error_is_an_error_in_the_stream_with_its_body() {
         (503, json, StateName::Lost),
         (302, "", StateName::Lost),
     ] {
-        let server = Server::start(Manner::Json).await;
-        server.answers("tools/call", Script::new(status, "application/json", body));
-        let house = House::open(Plan::at(&server.url)).await;
-        let agent = house.agent().initialized("test").await;
-        let answer = agent.post(&call(7, "cancel", json!({}))).await;
-        assert!(answer.is_stream());
-        house.approve(&house.pending().await).await;
-
-        let response = answer.response().await;
+        let (server, house, response) = late(status, body).await;
         assert_eq!(response["id"], 7);
         assert!(response.get("result").is_none(), "{response}");
         let data = &response["error"]["data"];
@@ -45,14 +50,7 @@ async fn a_late_http_error_is_an_error_in_the_stream_with_its_body() {
 async fn a_late_refusal_that_is_a_json_rpc_error_is_the_servers_own() {
     let error = r#"{"jsonrpc":"2.0","id":$ID,"error":{"code":-32021,"message":"no","data":{"n":1.0}}}"#;
     for (status, code) in [(400, -32021), (503, -32603)] {
-        let server = Server::start(Manner::Json).await;
-        server.answers("tools/call", Script::new(status, "application/json", &error.replace("$ID", "null")));
-        let house = House::open(Plan::at(&server.url)).await;
-        let agent = house.agent().initialized("test").await;
-        let answer = agent.post(&call(7, "cancel", json!({}))).await;
-        assert!(answer.is_stream());
-        house.approve(&house.pending().await).await;
-        let response = answer.response().await;
+        let (.., response) = late(status, &error.replace("$ID", "null")).await;
         // Of one that may have run it is said that it may.
         assert_eq!((&response["id"], &response["error"]["code"]), (&json!(7), &json!(code)), "{response}");
         assert_eq!(response["error"]["data"]["n"] == 1.0, status == 400);
@@ -106,11 +104,7 @@ async fn an_agent_that_was_away_reads_what_the_ledger_has() {
     plan.door.delivery_ms = 1500;
     let house = House::open(plan).await;
     let agent = house.agent().initialized("test").await;
-    let first = agent.post_unread(&call(1, "cancel", json!({})));
-    house.approve(&house.pending().await).await;
-    house.until(|call| call.state.name() == StateName::Failed).await;
-    Agent::unread(&first, "not you").await;
-    drop(first);
+    house.missed_by(&agent, &call(1, "cancel", json!({})), "not you").await;
     let again = agent.ask(&call(2, "cancel", json!({}))).await;
     assert_eq!(text(&again), "[NOT SENT] the server answered HTTP 403: not you");
 }

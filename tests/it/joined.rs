@@ -4,21 +4,14 @@ use countersign::{call::StateName, ledger::StopScope};
 use serde_json::{Value, json};
 
 use crate::rig::{
-    Agent, House, Manner, Plan, Script, Server, call, call_with_token, child, mirrored, modern, text,
+    Agent, House, Manner, Plan, Script, Server, call, call_with_token, child, mirrored, modern, request, text,
 };
 
 /// A house with two servers that have the same tools; an agent at the joined endpoint.
 async fn two(manner: Manner) -> (Server, Server, House) {
     let (a, b) = (Server::start(manner).await, Server::start(manner).await);
-    let mut plan = Plan::at(&a.url);
-    let url = |url: &str| Plan::at(url).servers.remove(0).1;
-    plan.servers = vec![("a", url(&a.url)), ("b", url(&b.url))];
-    let house = House::open(plan).await;
+    let house = House::open(Plan::two(&a.url, &b.url)).await;
     (a, b, house)
-}
-
-fn request(id: u64, method: &str, params: Value) -> Value {
-    json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params})
 }
 
 fn names(list: &Value, key: &str, member: &str) -> Vec<String> {
@@ -253,4 +246,29 @@ async fn a_command_that_crashes_takes_nothing_else_with_it() {
     assert_eq!(text(&agent.ask(&call(3, "rig__look", json!({}))).await), "look ran, call 2");
     assert_eq!(text(&plain.ask(&call(4, "look", json!({}))).await), "still here");
     assert_eq!(text(&agent.ask(&call(5, "fragile__look", json!({}))).await), "still here");
+}
+
+#[tokio::test]
+async fn a_call_that_declares_tasks_is_held_here_where_no_task_can_be_asked_about() {
+    let (a, b, house) = two(Manner::Modern).await;
+    let declaring = |id: u64, tool: &str| {
+        let mut asked = modern(id, "tools/call", json!({"name": tool, "arguments": {"n": id}}));
+        asked["params"]["_meta"]["io.modelcontextprotocol/clientCapabilities"] =
+            json!({"sampling": {}, "extensions": {"io.modelcontextprotocol/tasks": {}, "x/y": {"z": 1}}});
+        asked
+    };
+    let agent = |tool| mirrored(house.agent().joined(), "tools/call", Some(tool));
+    let held = agent("b__cancel").post(&declaring(1, "b__cancel")).await;
+    assert!(held.is_stream(), "no task");
+    house.approve(&house.pending().await).await;
+    assert_eq!(text(&held.response().await), r#"cancel ran with {"n":1}"#);
+    assert_eq!(text(&agent("a__look").ask(&declaring(2, "a__look")).await), r#"look ran with {"n":2}"#);
+    for sent in [&a.calls()[0], &b.calls()[0]] {
+        let declared = &sent["params"]["_meta"]["io.modelcontextprotocol/clientCapabilities"];
+        assert_eq!(
+            declared,
+            &json!({"sampling": {}, "extensions": {"x/y": {"z": 1}}}),
+            "nor of the server's"
+        );
+    }
 }

@@ -3,7 +3,8 @@
 use serde_json::{Value, json};
 
 use crate::rig::{
-    Agent, Answer, House, Manner, Plan, Script, Server, Told, call_with_token, mirrored, modern, text,
+    Agent, Answer, House, Manner, Plan, Script, Server, Told, call_with_token, mirrored, modern, request,
+    text,
 };
 
 const HELLO: &str = r#"{"jsonrpc":"2.0","id":$ID,"result":{"protocolVersion":"2025-06-18","instructions":"Be kind.",
@@ -24,15 +25,8 @@ async fn two(manner: Manner) -> (Server, Server, House) {
             server.answers("initialize", hello);
         }
     }
-    let mut plan = Plan::at(&a.url);
-    let url = |url: &str| Plan::at(url).servers.remove(0).1;
-    plan.servers = vec![("a", url(&a.url)), ("b", url(&b.url))];
-    let house = House::open(plan).await;
+    let house = House::open(Plan::two(&a.url, &b.url)).await;
     (a, b, house)
-}
-
-fn request(id: u64, method: &str, params: Value) -> Value {
-    json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params})
 }
 
 /// The params of each message of this method that reached the server.

@@ -167,3 +167,19 @@ async fn the_servers_own_state_and_answers_are_sent_as_the_first_request_brought
         (&json!("1"), &leg["params"]["inputResponses"])
     );
 }
+
+#[tokio::test]
+async fn a_return_brings_no_header_that_people_did_not_see() {
+    let server = Server::start(Manner::Modern).await;
+    let house = House::open(plan(&server)).await;
+    let brought = first_lap(&house).await;
+    let odd = caller(house.agent()).with("mcp-param-region", "us");
+    let answer = odd.post(&again(2, &json!({"n": 1}), Some(&brought))).await;
+    let (status, told) = (answer.status, answer.response().await);
+    assert_eq!((status.as_u16(), &told["error"]["code"]), (400, &json!(-32020)), "{told}");
+    let answer = caller(house.agent()).post(&again(3, &json!({"n": 1}), Some(&brought))).await;
+    let there = house.until(|call| call.waiter.is_some()).await;
+    house.approve(&there).await;
+    answer.response().await;
+    assert!(!server.headers().last().unwrap().contains_key("mcp-param-region"));
+}

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use countersign::call::{AttachKind, HowDelivered, StateName};
+use countersign::{
+    broker::End,
+    call::{AttachKind, HowDelivered, StateName},
+};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
@@ -252,4 +255,58 @@ async fn a_cancelled_task_is_never_sent_and_one_that_was_sent_is_called_off() {
     gate.notify_one();
     house.until(|call| call.state.name() == StateName::Completed).await;
     assert_eq!(agent.ask(&about("tasks/get", &sent)).await["result"]["status"], "completed", "and recorded");
+}
+
+#[tokio::test]
+async fn allowed_tasks_that_no_connection_counts_are_counted() {
+    let server = server(json!({"tools": {}})).await;
+    let gate = Arc::new(Notify::new());
+    let mut slow =
+        Script::new(200, "application/json", r#"{"jsonrpc":"2.0","id":$ID,"result":{"content":[]}}"#);
+    slow.after = Some(gate.clone());
+    server.answers("tools/call", slow);
+    let mut plan = Plan::at(&server.url);
+    plan.broker.pending_per_agent = 2;
+    let house = House::open(plan).await;
+    let agent = agent(&house).await;
+    for n in [1, 2] {
+        given(&agent, "look", json!({"n": n})).await;
+    }
+    let refused = agent.ask(&as_task("look", json!({"n": 3}))).await;
+    let said = refused["error"]["message"].as_str().unwrap_or_default();
+    assert!(said.contains("2 calls of this agent"), "{refused}");
+    while server.calls().len() < 2 {
+        tokio::task::yield_now().await;
+    }
+    gate.notify_waiters();
+    house.until(|call| call.state.name() == StateName::Completed).await;
+    while house.broker.parked() > 0 {
+        tokio::task::yield_now().await;
+    }
+    given(&agent, "look", json!({"n": 4})).await;
+}
+
+#[tokio::test]
+async fn the_result_of_one_task_is_waited_for_by_so_many_and_a_list_holds_no_answers() {
+    let server = server(json!({"tools": {}})).await;
+    let house = House::open(Plan::at(&server.url)).await;
+    let agent = agent(&house).await;
+    let task = given(&agent, "cancel", json!({"n": 1})).await;
+    let mut waiting = Vec::new();
+    for _ in 0..16 {
+        let answer = agent.post(&about("tasks/result", &task)).await;
+        assert!(answer.is_stream());
+        waiting.push(answer);
+    }
+    let refused = agent.post(&about("tasks/result", &task)).await;
+    assert!(!refused.is_stream(), "one more");
+    assert_eq!(refused.response().await["error"]["code"], -32603);
+    house.approve(&house.pending().await).await;
+    for answer in waiting {
+        assert_eq!(text(&answer.response().await), r#"cancel ran with {"n":1}"#);
+    }
+    assert_eq!(server.calls().len(), 1);
+    let (tasks, _) = house.broker.tasks("bot", "rig", None).await.unwrap();
+    assert_eq!(tasks[0].call.state.name(), StateName::Completed);
+    assert!(!matches!(tasks[0].outcome.end, End::Completed { .. }), "{:?}", tasks[0].outcome);
 }

@@ -6,7 +6,7 @@ use countersign::{
 };
 use serde_json::json;
 
-use crate::rig::{Agent, House, Manner, Plan, Server, call, call_with_token, text};
+use crate::rig::{House, Manner, Plan, Server, call, call_with_token, text};
 
 #[tokio::test]
 async fn a_call_waits_for_a_person_and_then_runs_once() {
@@ -109,12 +109,7 @@ async fn an_answer_that_was_missed_is_recalled_once() {
     let house = House::open(plan).await;
     let agent = house.agent().initialized("test").await;
 
-    let first = agent.post_unread(&call(1, "cancel", json!({})));
-    house.approve(&house.pending().await).await;
-    house.until(|call| call.state.name() == StateName::Completed).await;
-    // It dies with its answer unread.
-    Agent::unread(&first, "ran with").await;
-    drop(first);
+    house.missed_by(&agent, &call(1, "cancel", json!({})), "ran with").await;
     let again = agent.post(&call(2, "cancel", json!({}))).await;
     assert_eq!(again.status, 200);
     house.delivered(HowDelivered::Recall).await;

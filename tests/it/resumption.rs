@@ -8,7 +8,7 @@ use countersign::{
     ledger::{Fact, Stream},
     upstream::ServerSettings,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::Notify;
 
 use crate::rig::{Agent, Answer, House, Manner, Plan, Script, Server, Told, call, call_with_token, text};
@@ -18,6 +18,20 @@ const OLD: &str = "2025-06-18";
 
 async fn agent(house: &House, version: &str) -> Agent {
     house.agent().initialized("test").await.with("mcp-protocol-version", version)
+}
+
+async fn open(version: &str) -> (Server, House, Agent) {
+    let server = Server::start(Manner::Json).await;
+    let house = House::open(Plan::at(&server.url)).await;
+    let agent = agent(&house, version).await;
+    (server, house, agent)
+}
+
+/// A call that waits: its stream, and the id of the first event there.
+async fn waiting(agent: &Agent, call: &Value) -> (Answer, String) {
+    let mut stream = agent.post(call).await;
+    let last = named(&mut stream).await;
+    (stream, last)
 }
 
 /// Reads until an event had an id.
@@ -42,9 +56,7 @@ async fn left(house: &House, call: &Call) -> Vec<DetachReason> {
 #[tokio::test]
 async fn a_stream_that_broke_goes_on_and_its_agent_never_left() {
     for version in [NEW, OLD] {
-        let server = Server::start(Manner::Json).await;
-        let house = House::open(Plan::at(&server.url)).await;
-        let agent = agent(&house, version).await;
+        let (server, house, agent) = open(version).await;
         let mut first = agent.post(&call_with_token(7, "cancel", json!({}), "t")).await;
         let told = first.told().await;
         assert_eq!(matches!(told, Some(Told::Message(_))), version == OLD, "an old client is not primed");
@@ -69,11 +81,8 @@ async fn a_stream_that_broke_goes_on_and_its_agent_never_left() {
 
 #[tokio::test]
 async fn an_answer_on_a_resumed_stream_counts_as_delivered() {
-    let server = Server::start(Manner::Json).await;
-    let house = House::open(Plan::at(&server.url)).await;
-    let agent = agent(&house, NEW).await;
-    let mut first = agent.post(&call(1, "cancel", json!({}))).await;
-    let last = named(&mut first).await;
+    let (_server, house, agent) = open(NEW).await;
+    let (first, last) = waiting(&agent, &call(1, "cancel", json!({}))).await;
     drop(first);
     let mut second = agent.resume(Some(&last)).await;
     house.approve(&house.pending().await).await;
@@ -85,11 +94,8 @@ async fn an_answer_on_a_resumed_stream_counts_as_delivered() {
 
 #[tokio::test]
 async fn nothing_runs_for_an_agent_that_is_away() {
-    let server = Server::start(Manner::Json).await;
-    let house = House::open(Plan::at(&server.url)).await;
-    let agent = agent(&house, NEW).await;
-    let mut first = agent.post(&call(1, "cancel", json!({}))).await;
-    let last = named(&mut first).await;
+    let (server, house, agent) = open(NEW).await;
+    let (first, last) = waiting(&agent, &call(1, "cancel", json!({}))).await;
     drop(first);
     house.away(1).await;
     house.approve(&house.pending().await).await;
@@ -109,8 +115,7 @@ async fn a_stream_that_nobody_takes_up_again_is_an_agent_that_left() {
     plan.door.resume_grace_ms = 100;
     let house = House::open(plan).await;
     let agent = agent(&house, NEW).await;
-    let mut first = agent.post(&call(1, "cancel", json!({}))).await;
-    let last = named(&mut first).await;
+    let (first, last) = waiting(&agent, &call(1, "cancel", json!({}))).await;
     drop(first);
     let pending = house.until(|call| call.waiter.is_none()).await;
     assert_eq!(left(&house, &pending).await, [DetachReason::Closed]);
@@ -123,11 +128,8 @@ async fn a_stream_that_nobody_takes_up_again_is_an_agent_that_left() {
 
 #[tokio::test]
 async fn the_same_call_again_takes_the_place_of_one_who_is_away() {
-    let server = Server::start(Manner::Json).await;
-    let house = House::open(Plan::at(&server.url)).await;
-    let agent = agent(&house, NEW).await;
-    let mut first = agent.post(&call(1, "cancel", json!({}))).await;
-    let last = named(&mut first).await;
+    let (server, house, agent) = open(NEW).await;
+    let (first, last) = waiting(&agent, &call(1, "cancel", json!({}))).await;
     drop(first);
     house.away(1).await;
     let mut again = agent.post(&call(2, "cancel", json!({}))).await;
@@ -149,8 +151,7 @@ async fn a_stream_that_breaks_while_the_call_runs_goes_on_too() {
     server.answers("tools/call", script);
     let house = House::open(Plan::at(&server.url)).await;
     let agent = agent(&house, NEW).await;
-    let mut first = agent.post(&call("x", "cancel", json!({}))).await;
-    let last = named(&mut first).await;
+    let (first, last) = waiting(&agent, &call("x", "cancel", json!({}))).await;
     house.approve(&house.pending().await).await;
     let running = house.until(|call| call.state.name() == StateName::Dispatched).await;
     drop(first);
@@ -209,11 +210,8 @@ async fn an_answer_that_was_on_its_way_when_the_connection_broke_is_said_again()
 
 #[tokio::test]
 async fn a_stream_is_taken_from_a_connection_that_seems_alive() {
-    let server = Server::start(Manner::Json).await;
-    let house = House::open(Plan::at(&server.url)).await;
-    let agent = agent(&house, NEW).await;
-    let mut first = agent.post(&call(1, "cancel", json!({}))).await;
-    let last = named(&mut first).await;
+    let (_server, house, agent) = open(NEW).await;
+    let (mut first, last) = waiting(&agent, &call(1, "cancel", json!({}))).await;
     let second = agent.resume(Some(&last)).await;
     while first.told().await.is_some() {}
     house.approve(&house.pending().await).await;
@@ -225,8 +223,7 @@ async fn a_stream_belongs_to_its_session_and_ids_of_the_server_are_its_own() {
     let server = Server::start(Manner::Stream).await;
     let house = House::open(Plan::at(&server.url)).await;
     let agent = agent(&house, NEW).await;
-    let mut first = agent.post(&call(1, "cancel", json!({}))).await;
-    let last = named(&mut first).await;
+    let (mut first, last) = waiting(&agent, &call(1, "cancel", json!({}))).await;
     let other = house.agent().initialized("test").await;
     assert_eq!(other.resume(Some(&last)).await.status, 410);
     let nobody = house.other_agent("other", &["*"]).await.initialized("test").await;
@@ -239,11 +236,8 @@ async fn a_stream_belongs_to_its_session_and_ids_of_the_server_are_its_own() {
 
 #[tokio::test]
 async fn an_agent_that_is_away_can_cancel() {
-    let server = Server::start(Manner::Json).await;
-    let house = House::open(Plan::at(&server.url)).await;
-    let agent = agent(&house, NEW).await;
-    let mut first = agent.post(&call(5, "cancel", json!({}))).await;
-    named(&mut first).await;
+    let (_server, house, agent) = open(NEW).await;
+    let (first, _) = waiting(&agent, &call(5, "cancel", json!({}))).await;
     drop(first);
     house.away(1).await;
     let cancel = json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 5}});
@@ -276,11 +270,8 @@ async fn a_client_that_polls_is_sent_away_and_comes_back() {
 
 #[tokio::test]
 async fn a_drain_does_not_wait_for_those_who_are_away() {
-    let server = Server::start(Manner::Json).await;
-    let house = House::open(Plan::at(&server.url)).await;
-    let agent = agent(&house, NEW).await;
-    let mut first = agent.post(&call(1, "cancel", json!({}))).await;
-    named(&mut first).await;
+    let (_server, house, agent) = open(NEW).await;
+    let (first, _) = waiting(&agent, &call(1, "cancel", json!({}))).await;
     drop(first);
     house.away(1).await;
     tokio::time::timeout(Duration::from_secs(3), house.door.drain()).await.expect("at once");
@@ -289,9 +280,7 @@ async fn a_drain_does_not_wait_for_those_who_are_away() {
 
 #[tokio::test]
 async fn the_streams_of_a_batch_are_one_and_cannot_be_resumed() {
-    let server = Server::start(Manner::Json).await;
-    let house = House::open(Plan::at(&server.url)).await;
-    let agent = agent(&house, "2025-03-26").await;
+    let (_server, _house, agent) = open("2025-03-26").await;
     let batch = json!([call_with_token(1, "cancel", json!({}), "t"), call(2, "look", json!({}))]);
     let mut answer = agent.post(&batch).await;
     for _ in 0..3 {
@@ -318,8 +307,7 @@ async fn a_session_of_the_same_id_at_another_server_reaches_no_stream_of_mine() 
     let eve = house.other_agent("eve", &["other"]).await.to("other").initialized("test").await;
     let eve = eve.with("mcp-protocol-version", NEW);
 
-    let mut first = mine.post(&call(1, "cancel", json!({}))).await;
-    let last = named(&mut first).await;
+    let (first, last) = waiting(&mine, &call(1, "cancel", json!({}))).await;
     let pending = house.pending().await;
     assert_eq!(last.split('-').nth(1).map(str::len), Some(32), "128 bits: {last}");
     assert_eq!(eve.resume(Some(&last)).await.status, 410);

@@ -8,6 +8,8 @@ use serde_json::{Value, json};
 
 use crate::rig::{Agent, House, Manner, Plan, Server, call, mirrored, modern, text};
 
+const CLIENT: &str = "io.modelcontextprotocol/clientInfo";
+
 fn plan(server: &Server) -> Plan {
     let mut plan = Plan::at(&server.url);
     plan.door.wait_tool = true;
@@ -92,4 +94,36 @@ async fn it_is_there_only_where_it_was_opted_in_and_a_call_can_wait() {
     assert_eq!(names(&plain).await, ["look", "cancel", "forbidden"]);
     let told = collect(&hasty(&plain).await, "ABCDEF").await;
     assert_eq!(text(&told), r#"countersign_wait ran with {"code":"ABCDEF"}"#, "the server's to answer");
+}
+
+#[tokio::test]
+async fn who_collects_adds_no_header_to_the_call() {
+    let server = Server::start(Manner::Modern).await;
+    let mut plan = plan(&server);
+    plan.door.no_laps = vec!["hasty".into()];
+    let house = House::open(plan).await;
+    let mut asked = modern(1, "tools/call", json!({"name": "cancel", "arguments": {"region": "eu"}}));
+    asked["params"]["_meta"][CLIENT] = json!({"name": "hasty", "version": "1"});
+    let agent = |tool| mirrored(house.agent(), "tools/call", Some(tool));
+    let ticket = agent("cancel").with("mcp-param-region", "eu").ask(&asked).await;
+    assert!(text(&ticket).starts_with("[NOT EXECUTED: waiting for approval"), "{ticket}");
+    let code = house.pending().await.digest.short_code();
+    for (id, arguments) in [(2, json!({"code": code})), (3, json!({"code": code, "anything": "us"}))] {
+        let wanted = modern(id, "tools/call", json!({"name": "countersign_wait", "arguments": arguments}));
+        let odd = agent("countersign_wait").with("mcp-param-region", "us").with("mcp-param-code", &code);
+        let answer = odd.post(&wanted).await;
+        if id == 2 {
+            house.until(|call| call.waiter.is_some()).await;
+            drop(answer);
+            house.until(|call| call.waiter.is_none()).await;
+            continue;
+        }
+        let waits = house.until(|call| call.waiter.is_some()).await;
+        house.approve(&waits).await;
+        assert_eq!(text(&answer.response().await), r#"cancel ran with {"region":"eu"}"#);
+    }
+    let sent = server.headers().last().unwrap().clone();
+    assert!(sent["mcp-method"] == "tools/call" && sent["mcp-name"] == "cancel", "{sent:?}");
+    let odd = sent.keys().find(|name| name.as_str().starts_with("mcp-param-"));
+    assert_eq!(odd, None, "{sent:?}");
 }

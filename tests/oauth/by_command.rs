@@ -7,7 +7,10 @@ use tokio::{
     process::{Child, Command},
 };
 
-use crate::rig::{House, Issuer, Server, call};
+use crate::{
+    rig::{House, Issuer, Server, call},
+    signing_in::sign_in,
+};
 
 fn login(house: &House, more: &[&str]) -> Child {
     let mut command = Command::new(env!("CARGO_BIN_EXE_countersign"));
@@ -56,4 +59,45 @@ async fn the_command_says_what_is_missing() {
     command.args(["servers", "login", "it"]).current_dir(folder.path());
     let words = String::from_utf8(command.output().await.unwrap().stderr).unwrap();
     assert!(words.contains("no broker runs here"), "{words}");
+}
+
+/// `countersign servers MORE…`: what it printed.
+async fn servers(house: &std::path::Path, more: &[&str]) -> String {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_countersign"));
+    command.arg("--config").arg(house.join("countersign.toml")).arg("servers").args(more);
+    let ended = command.output().await.unwrap();
+    assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
+    String::from_utf8(ended.stdout).unwrap()
+}
+
+/// The names of the servers that tokens are kept for.
+fn kept(folder: &std::path::Path) -> Vec<String> {
+    let text = std::fs::read_to_string(folder.join("store.db.tokens")).unwrap();
+    let file: serde_json::Value = serde_json::from_str(&text).unwrap();
+    file["servers"].as_object().unwrap().keys().cloned().collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sign_in_is_forgotten_by_command_and_with_its_server() {
+    let issuer = Issuer::start().await;
+    let server = Server::start(Some(issuer.clone())).await;
+    let house = House::open(&format!("url = \"{}\"\n[servers.it.oauth]", server.url), "").await;
+    assert!(sign_in(&house).await.status().is_success());
+    assert_eq!(kept(house.folder.path()), ["it"]);
+    assert!(servers(house.folder.path(), &["logout", "it"]).await.contains("are forgotten"));
+    assert!(kept(house.folder.path()).is_empty());
+    let (_, answer) = house.ask(&call("look")).await;
+    assert!(answer.contains("[NOT SENT]") && answer.contains("countersign servers login it"), "{answer}");
+    assert!(servers(house.folder.path(), &["logout", "it"]).await.contains("nobody was signed in"));
+
+    assert!(sign_in(&house).await.status().is_success());
+    let House { running, folder, .. } = house;
+    running.drain().await;
+    // A server that a grant names is not taken out.
+    let file = folder.path().join("countersign.toml");
+    let freed = std::fs::read_to_string(&file).unwrap().replace(r#"["it"]"#, r#"["*"]"#);
+    std::fs::write(&file, freed).unwrap();
+    let said = servers(folder.path(), &["remove", "it"]).await;
+    assert!(said.contains("it is removed") && said.contains("are forgotten"), "{said}");
+    assert!(kept(folder.path()).is_empty());
 }

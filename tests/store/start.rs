@@ -76,6 +76,11 @@ async fn a_kept_head_that_says_less_or_nothing_stops_no_one() {
     let kept = folder.path().join("ledger.db.head");
     let newest = fs::read_to_string(&kept).unwrap();
     assert!(newest.contains("size 5"), "{newest}");
+    let older = "SELECT note FROM heads WHERE size = 3";
+    let vandal = rusqlite::Connection::open(folder.path().join("ledger.db")).unwrap();
+    fs::write(&kept, vandal.query_row(older, [], |row| row.get::<_, String>(0)).unwrap()).unwrap();
+    drop(vandal);
+    drop(open(folder.path()).expect("the store says more than the file"));
     // A crash of the machine may leave it empty.
     fs::write(&kept, "").unwrap();
     drop(opened_after(folder.path(), "DELETE FROM heads WHERE size > 3").unwrap());

@@ -301,6 +301,8 @@ async fn a_child_past_its_age_is_replaced_when_nothing_of_it_is_in_flight() {
     let link = shared(&it);
     let begun = std::time::Instant::now();
     let first = pid(&it, &link).await;
+    let listen = r#"{"jsonrpc":"2.0","id":"l","method":"subscriptions/listen","params":{"name":"never"}}"#;
+    let _listens = relay(&it, &link, post(listen)).await.unwrap();
     let hold = |who: &str| tool("7", "hold", &format!(r#","of":2,"who":"{who}""#));
     let waits = call(&it, &link, &hold("a")).await.unwrap();
     while begun.elapsed() < Duration::from_secs(1) {
@@ -313,10 +315,12 @@ async fn a_child_past_its_age_is_replaced_when_nothing_of_it_is_in_flight() {
         assert_eq!(pid(&it, &link).await, first, "a call of it waits for a person");
     }
     drop(held);
-    while link.prove().await.is_ok() && begun.elapsed() < Duration::from_millis(2_500) {
-        tokio::task::yield_now().await;
-    }
-    assert_ne!(pid(&it, &link).await, first);
+    let replaced = async {
+        while pid(&it, &link).await == first {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(5), replaced).await.expect("though someone listens");
     it.drain().await;
 }
 
@@ -328,7 +332,8 @@ async fn a_child_past_its_memory_is_ended_and_touches_no_other() {
     let other = pid(&it, &small).await;
     let waits = call(&it, &large, &tool("1", "never", "")).await.unwrap();
     let grows = call(&it, &large, &tool("2", "grow", "")).await.unwrap();
-    for broken in [text(waits).await, text(grows).await] {
+    for reply in [waits, grows] {
+        let broken = tokio::time::timeout(Duration::from_secs(20), text(reply)).await.expect("it is ended");
         assert!(broken.contains("more memory than `limits.memory`"), "{broken}");
     }
     assert!(large.is_over());

@@ -15,7 +15,7 @@ use crate::cli::{DENIED, EXPIRED, print, reviewer::Reviewer};
 pub(super) struct Ballot {
     /// The call's id or short code.
     call: String,
-    /// Why; a denied agent reads it.
+    /// Why; it is on the record, and the agent reads it with a denial.
     #[arg(long)]
     reason: Option<String>,
     /// The digest of what you have seen, 64 hexadecimal digits.

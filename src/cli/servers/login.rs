@@ -1,4 +1,4 @@
-//! `countersign servers login NAME`: a person signs the broker in at a server behind it.
+//! `countersign servers login NAME`: a person signs the broker in at a server behind it; `logout` ends that.
 
 use std::{process::ExitCode, time::Duration};
 
@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use crate::{
     cli::print,
     config::Config,
+    oauth::forget_beside,
     serve::{Order, path_beside, send},
 };
 
@@ -53,5 +54,33 @@ async fn wait(socket: &std::path::Path, login: &str) -> anyhow::Result<()> {
             Some("waiting") => tokio::time::sleep(LOOK).await,
             _ => anyhow::bail!("nobody followed the link in time; begin again"),
         }
+    }
+}
+
+/// Forgets the tokens, in the running broker or in the files where none runs.
+pub(super) fn end(config: &Config, name: &str, json: bool) -> anyhow::Result<ExitCode> {
+    let forgotten = forget(config, name)?;
+    if json {
+        print::json(&json!({ "server": name, "forgotten": forgotten }));
+    } else if forgotten {
+        print::line(&format!("the tokens for {name} are forgotten"));
+        eprintln!("{STILL_GOOD}");
+    } else {
+        print::line(&format!("nobody was signed in at {name}"));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(super) const STILL_GOOD: &str =
+    "the authorization server may accept them until they expire: end the access there too";
+
+/// False: there were none.
+pub(super) fn forget(config: &Config, name: &str) -> anyhow::Result<bool> {
+    let store = config.store_path()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let order = Order::ServerLogout { server: name.to_owned() };
+    match runtime.block_on(send(&path_beside(&store), &order))? {
+        Some(told) => Ok(told.get("forgotten").and_then(Value::as_bool).unwrap_or_default()),
+        None => forget_beside(&store, name).map_err(anyhow::Error::msg),
     }
 }

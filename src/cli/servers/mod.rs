@@ -27,7 +27,7 @@ pub(super) enum Servers {
     Add(Add),
     /// The configured servers.
     List,
-    /// Take a server out of the configuration.
+    /// Take a server out of the configuration, and forget the tokens for it.
     Remove { name: String },
     /// Start or reach a server as the broker would, and list its tools.
     Test { name: String },
@@ -38,6 +38,8 @@ pub(super) enum Servers {
         #[arg(long)]
         no_wait: bool,
     },
+    /// Forget the tokens that a sign-in at a server brought.
+    Logout { name: String },
 }
 
 #[derive(Debug, Args)]
@@ -75,14 +77,10 @@ pub(super) fn run(command: Servers, at: &At) -> anyhow::Result<ExitCode> {
         Servers::List => list(&at.load()?, at.is_json()),
         Servers::Remove { name } => {
             edit::change(&path, |document| edit::remove(document, &name))?;
-            if at.is_json() {
-                print::json(&json!({ "name": name, "removed": true }));
-            } else {
-                print::line(&format!("{name} is removed from {}", path.display()));
-            }
-            Ok(ExitCode::SUCCESS)
+            removed(&at.load()?, &name, &path, at.is_json())
         }
         Servers::Test { name } => probe::run(&at.load()?, &name, at.is_json()),
+        Servers::Logout { name } => login::end(&at.load_here()?, &name, at.is_json()),
         Servers::Login { name, no_wait } => login::run(&at.load_here()?, &name, no_wait, at.is_json()),
     }
 }
@@ -106,6 +104,23 @@ fn add_one(add: Add, path: &Path, json: bool) -> anyhow::Result<ExitCode> {
         eprintln!("without a policy every call is denied: add one with --policy, here or for the agent");
     }
     eprintln!("add an agent: countersign agents add NAME --servers {}", add.name);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// It is out of the file; a sign-in at it must not stay behind.
+fn removed(config: &Config, name: &str, path: &Path, json: bool) -> anyhow::Result<ExitCode> {
+    let forgotten = login::forget(config, name).with_context(|| {
+        format!("{name} is removed, but its tokens may be there still: countersign servers logout {name}")
+    })?;
+    if json {
+        print::json(&json!({ "name": name, "removed": true, "forgotten": forgotten }));
+        return Ok(ExitCode::SUCCESS);
+    }
+    print::line(&format!("{name} is removed from {}", path.display()));
+    if forgotten {
+        print::line(&format!("the tokens for {name} are forgotten"));
+        eprintln!("{}", login::STILL_GOOD);
+    }
     Ok(ExitCode::SUCCESS)
 }
 

@@ -18,10 +18,12 @@ use crate::{
         answer::{self, Asker, code},
         gate::{self, Refusal, owned},
         http::{self as plain, text},
-        modern,
+        modern, tasks,
     },
     mcp::{self, Frame, Json, Malformed, Message, Meta, header, methods, patch::Edits},
 };
+
+const CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
 
 /// What a message asks for.
 enum Wish {
@@ -187,6 +189,8 @@ fn for_one(tour: &Tour, method: &str, message: &Message<'_>, asker: Option<Asker
     }
     let mut edits = Edits::of(message.raw());
     edits.set(path, &names::quoted(&own));
+    // A task of a call made here could not be asked about: its id says no server.
+    edits.remove(&["params", "_meta", CAPABILITIES, "extensions", tasks::EXTENSION]);
     let reads = method == "resources/read";
     let own = (path.len() == 2).then_some(own);
     Ok(Wish::One(Box::new(One { server, body: edits.apply().into(), own, asker, reads })))

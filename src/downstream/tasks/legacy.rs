@@ -112,11 +112,17 @@ pub(super) async fn tell(
     asker: Asker,
 ) -> Response {
     let broker = visit.door.inner.broker.clone();
-    broker.lead(&task, &visit.link());
+    if wish != Wish::Cancel {
+        // What is to end must not be sent for it.
+        broker.lead(&task, &visit.link());
+    }
     let now = broker.clock().now();
     match wish {
         Wish::Result if !task.call.state.is_settled() => {
-            let waiter = broker.listen(&task).await;
+            let Some(waiter) = broker.listen(&task).await else {
+                let text = "too many requests wait for the result of this task; ask again when one has ended";
+                return answer::error(StatusCode::OK, &asker.id, code::INTERNAL, text, None);
+            };
             let live = gate::live_of(&body, &asker);
             wait::for_result(visit, Box::new(waiter), asker, live, task.id).await
         }

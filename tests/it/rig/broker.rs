@@ -15,6 +15,7 @@ use countersign::{
     upstream::{ServerSettings, UpstreamSettings, Upstreams},
 };
 use hyper_util::{rt::TokioIo, service::TowerToHyperService};
+use serde_json::Value;
 use tempfile::TempDir;
 
 use super::Agent;
@@ -41,6 +42,12 @@ impl Plan {
     pub fn at(url: &str) -> Self {
         let server = ServerSettings { url: Some(url.to_owned()), ..ServerSettings::default() };
         Self::of(server)
+    }
+
+    /// Two servers, named `a` and `b`.
+    pub fn two(a: &str, b: &str) -> Self {
+        let named = |name, url: &str| (name, Self::at(url).servers.remove(0).1);
+        Self { servers: vec![named("a", a), named("b", b)], ..Self::at(a) }
     }
 
     pub fn of(server: ServerSettings) -> Self {
@@ -182,6 +189,14 @@ impl House {
 
     pub async fn approve(&self, call: &Call) {
         self.broker.review(call.id, ann(), Vote::Approve, call.digest, None).await.unwrap();
+    }
+
+    /// The call runs, and its agent dies with the answer unread, of which these are words.
+    pub async fn missed_by(&self, agent: &Agent, call: &Value, words: &str) {
+        let stream = agent.post_unread(call);
+        self.approve(&self.pending().await).await;
+        self.until(|call| call.state.is_settled()).await;
+        Agent::unread(&stream, words).await;
     }
 
     pub async fn deny_once(&self, call: &Call) {

@@ -14,6 +14,11 @@ pub use server::{Manner, Script, Server};
 
 use serde_json::{Value, json};
 
+/// A request of a legacy version.
+pub fn request(id: u64, method: &str, params: Value) -> Value {
+    json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params})
+}
+
 /// A `tools/call`.
 pub fn call(id: impl Into<Value>, tool: &str, arguments: Value) -> Value {
     json!({"jsonrpc": "2.0", "id": id.into(), "method": "tools/call",
