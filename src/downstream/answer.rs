@@ -71,14 +71,24 @@ pub fn told(outcome: &Outcome) -> Option<String> {
     Some(words(&outcome.end, outcome.call.as_ref())).filter(|text| !text.is_empty())
 }
 
+/// The same where agents have the tool to wait on with.
+pub fn told_with_wait_tool(outcome: &Outcome) -> Option<String> {
+    let ticket = outcome.call.as_ref().filter(|_| outcome.end == End::Ticket);
+    ticket.map(ticket_for_tool).or_else(|| told(outcome))
+}
+
+fn ticket_for_tool(brief: &Brief) -> String {
+    format!(
+        "{} If you cannot repeat them exactly, call the tool {} with {{\"code\":\"{}\"}} instead.",
+        ticket(Some(brief)),
+        wait_tool::NAME,
+        brief.digest.short_code()
+    )
+}
+
 /// A ticket whose agent may wait on by its code.
 pub(super) fn ticket_with_tool(brief: &Brief, asker: &Asker, now: Timestamp) -> Bytes {
-    let (code, call) = (brief.digest.short_code(), describe(brief, &End::Ticket, now));
-    let text = format!(
-        "{} If you cannot repeat them exactly, call the tool {} with {{\"code\":\"{code}\"}} instead.",
-        ticket(Some(brief)),
-        wait_tool::NAME
-    );
+    let (text, call) = (ticket_for_tool(brief), describe(brief, &End::Ticket, now));
     let answer = ToolText { text: &text, is_error: true, call: Some(&call), modern: asker.modern };
     mcp::answer::tool(asker.id(), answer).into()
 }

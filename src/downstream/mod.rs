@@ -42,7 +42,7 @@ use std::{
 
 pub use self::http::routes;
 pub use access::well_known;
-pub use answer::told;
+pub use answer::{told, told_with_wait_tool};
 pub use joined::Separator;
 pub use peer::{Connected, Peer, Watched};
 pub use settings::{DoorSettings, Patience, Until};

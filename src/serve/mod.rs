@@ -79,7 +79,8 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
     shelf.notify.get_or_init(|| Arc::clone(&notify));
     let catalog: Arc<Shelf> = Arc::clone(&shelf);
     let metrics = Arc::clone(broker.metrics());
-    let people = ApiParts::new(broker.clone(), catalog, metrics, origins, stop.clone(), downstream::told);
+    let told = if composed.door.wait_tool { downstream::told_with_wait_tool } else { downstream::told };
+    let people = ApiParts::new(broker.clone(), catalog, metrics, origins, stop.clone(), told);
     let entrance = Entrance {
         door: door.clone(),
         router: api::router(people).merge(well_known(door.clone())).merge(sign_in::routes(broker.clone())),

@@ -2,7 +2,7 @@
 
 use countersign::{
     call::{HowDelivered, StateName},
-    downstream::Patience,
+    downstream::{Patience, told_with_wait_tool},
 };
 use serde_json::{Value, json};
 
@@ -34,6 +34,8 @@ async fn a_ticket_names_the_tool_which_gives_the_answer_once() {
     let waits = house.pending().await;
     let code = waits.digest.short_code();
     assert!(text(&ticket).contains("countersign_wait") && text(&ticket).contains(&code), "{ticket}");
+    let shown = house.broker.view(waits.id).await.unwrap().unwrap().outcome;
+    assert_eq!(told_with_wait_tool(&shown).unwrap(), text(&ticket), "a reviewer reads what the agent reads");
     let again = collect(&agent, &code).await;
     assert!(text(&again).starts_with("[NOT EXECUTED: waiting for approval"), "a ticket again: {again}");
     assert_eq!(house.calls(&[]).await.len(), 1);
