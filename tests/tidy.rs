@@ -294,6 +294,18 @@ fn nothing_names_a_machine() {
 }
 
 #[test]
+fn a_comment_gives_the_reason_itself() {
+    let number = |line: &str| {
+        line.split("ruling ").nth(1).is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
+    };
+    let mut broken = Vec::new();
+    for source in rust_under("") {
+        broken.extend(source.lines_where(&source.text, number));
+    }
+    hold("no comment refers to a page that is not here", &broken);
+}
+
+#[test]
 fn no_test_is_ignored_sleeps_or_is_tried_again() {
     let mut broken = Vec::new();
     for source in rust_under("") {

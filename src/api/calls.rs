@@ -10,6 +10,7 @@ use super::{
     cursor::Cursor,
     extract::{Asked, Named},
     model::{CallModel, View, arguments},
+    problem::sentence,
     timeline::{self, StepModel},
     who::Viewer,
 };
@@ -27,7 +28,9 @@ const LARGEST_LIMIT: usize = 200;
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 pub(super) struct CallQuery {
-    /// States, separated by commas.
+    /// States, separated by commas: `pending`, `permitted`, `dispatched`, `completed`, `denied`, `expired`,
+    /// `cancelled`, `failed`, `lost`; or people's words for them: `waiting`, `approved`, `running`, `ran`,
+    /// `withdrawn`, `not sent`, `unknown outcome`.
     state: Option<String>,
     server: Option<String>,
     tool: Option<String>,
@@ -225,13 +228,5 @@ fn filter(query: CallQuery) -> Result<Filter, Problem> {
 
 fn states(text: &str) -> Result<Vec<StateName>, Problem> {
     let names = text.split(',').map(str::trim).filter(|name| !name.is_empty());
-    names
-        .map(|name| {
-            let known = StateName::ALL.into_iter().find(|state| state.as_str() == name);
-            known.ok_or_else(|| {
-                let all = StateName::ALL.map(StateName::as_str).join(", ");
-                Problem::bad_request(format!("There is no state {name:?}; the states are {all}."))
-            })
-        })
-        .collect()
+    names.map(|name| StateName::read(name).map_err(|why| Problem::bad_request(sentence(&why)))).collect()
 }

@@ -72,6 +72,9 @@ pub(super) struct CallModel {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     pub answers_until: Option<Timestamp>,
+    /// An expired call that was approved, and not collected in time.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub lapsed: bool,
     /// What a person found out about a lost call: `done` or `not_done`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resolved: Option<&'static str>,
@@ -162,6 +165,7 @@ impl CallModel {
             settled_at: call.settled_at,
             settled_by: settled_by(&call.state),
             answers_until: answers_until(call, view),
+            lapsed: matches!(call.state, State::Expired { lapsed: true }),
             resolved: resolved(&call.state),
             can_vote: refusal.is_none(),
             can_vote_why: refusal.map(why_not),

@@ -255,7 +255,7 @@ fn ended(is: StateName) -> &'static str {
         StateName::Permitted => "approved",
         StateName::Dispatched => "approved and sent",
         StateName::Completed => "approved, and it ran,",
-        StateName::Failed => "approved, and it failed,",
+        StateName::Failed => "approved, and not sent,",
         StateName::Lost => "approved and sent, and its outcome is unknown,",
         StateName::Denied => "denied",
         StateName::Expired => "left to expire",
@@ -266,7 +266,7 @@ fn ended(is: StateName) -> &'static str {
 fn not_in(is: StateName) -> &'static str {
     match is {
         StateName::Pending => "The call waits for people; it was not sent, so there is nothing to resolve.",
-        StateName::Permitted => "The call is approved already, and runs when its agent collects it.",
+        StateName::Permitted => "The call is approved already; it needs no more votes.",
         StateName::Dispatched => "The call was sent already; nothing can hold it back.",
         StateName::Lost => "The call was sent and its outcome is unknown; it can only be resolved.",
         StateName::Completed

@@ -1,4 +1,5 @@
-//! People come and go: a call that those who are there cannot let go is answered at once (ruling 17).
+//! People come and go: a call that those who are there cannot let go is answered at once:
+//! its agent would wait until the deadline for people who are not there.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

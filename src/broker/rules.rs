@@ -7,7 +7,8 @@ use crate::{
     policy::{Evaluation, Facts, Policy, evaluate},
 };
 
-/// One snapshot of every policy in force (ruling 23): all that apply are evaluated, strictest wins.
+/// One snapshot of every policy in force: all that apply are evaluated and the strictest wins, so that none can
+/// loosen what another demands.
 #[derive(Clone, Debug, Default)]
 pub struct Rules {
     /// `[servers.X] policy`.

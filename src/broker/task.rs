@@ -1,7 +1,7 @@
 //! Calls that wait as a task: no connection holds them, the agent asks how they stand.
 //!
-//! A task counts as a waiter (ruling 1): at its quorum it is dispatched at once, here, because no connection
-//! is there to do it. Its name is sealed, so that nobody guesses one and another grant's is nobody's. It is the
+//! A task counts as a waiter, since its agent can fetch the outcome whenever it likes: at its quorum it is
+//! dispatched at once, here, because no connection is there to do it. Its name is sealed, so that nobody guesses one and another grant's is nobody's. It is the
 //! call itself that is stored; what a restart must not lose beside it are the headers it is sent with.
 
 use std::{
@@ -94,7 +94,8 @@ impl Broker {
         Ok(Some(self.inner.task(name.to_owned(), Arc::new(call)).await))
     }
 
-    /// Withdraws the call of a task, if it was not sent yet (ruling 2). What was sent runs on.
+    /// Withdraws the call of a task, if it was not sent yet: `tasks/cancel` is said on purpose, where leaving a
+    /// connection may be a client's own time-out. What was sent runs on.
     pub async fn cancel_task(&self, task: &Task) {
         let text = "the agent cancelled its task".into();
         let reason = Some(Reason { rule: "(tasks/cancel)".into(), text });

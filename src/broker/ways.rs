@@ -129,7 +129,7 @@ impl Broker {
     }
 
     /// The agent no longer wants a call that the server works on: the server is told, and what it answers is
-    /// recorded all the same (ruling 2).
+    /// recorded all the same: it was sent, so it may have had its effect.
     pub async fn call_off(&self, right: Passthrough, task: &Task) {
         let call = &task.call;
         let Some(link) = self.inner.ways.of(call.id) else { return };

@@ -141,6 +141,35 @@ impl StateName {
             Self::Cancelled => "cancelled",
         }
     }
+
+    /// As people read it, in pages, on the terminal and in messages.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Pending => "waiting",
+            Self::Permitted => "approved",
+            Self::Dispatched => "running",
+            Self::Completed => "ran",
+            Self::Failed => "not sent",
+            Self::Lost => "unknown outcome",
+            Self::Denied => "denied",
+            Self::Expired => "expired",
+            Self::Cancelled => "withdrawn",
+        }
+    }
+
+    /// By its name or by the word for people, however spelt.
+    ///
+    /// # Errors
+    /// There is no such state, in words that name those there are.
+    pub fn read(text: &str) -> Result<Self, String> {
+        let asked = text.trim().to_lowercase().replace(['_', '-'], " ");
+        let found = Self::ALL.into_iter().find(|state| asked == state.as_str() || asked == state.word());
+        found.ok_or_else(|| {
+            let words = Self::ALL.map(Self::word).join(", ");
+            format!("there is no state {:?}; the states are {words}", text.trim())
+        })
+    }
 }
 
 impl State {

@@ -166,12 +166,12 @@ fn tell(report: &Report, json: bool) -> ExitCode {
         match bad {
             Some(bad) => print::line(&format!("not intact: entry {}: {}", bad.number, bad.why)),
             None => print::line(&format!(
-                "intact: {} entries, {} signed heads, {} payloads; proven up to entry {}",
+                "intact: {} entries, {} signed heads, {} texts; proven up to entry {}",
                 report.entries, report.heads, report.payloads, report.proven
             )),
         }
         for sentence in &report.unproven {
-            eprintln!("not proven: {sentence}");
+            eprintln!("this run does not prove {sentence}");
         }
     }
     if bad.is_none() { ExitCode::SUCCESS } else { ExitCode::from(NOT_INTACT) }

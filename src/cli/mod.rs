@@ -50,6 +50,9 @@ enum Command {
         listen: Option<String>,
     },
     /// MCP on stdin and stdout, for clients that start a command.
+    #[command(override_usage = "countersign stdio --server NAME [--url URL] [--token TOKEN]\n       \
+                                countersign stdio --all [--url URL] [--token TOKEN]\n       \
+                                countersign stdio [--policy FILE] [--name NAME] -- COMMAND [ARGS]…")]
     Stdio(stdio::Stdio),
     /// What waits for a person, from the terminal.
     Calls(calls::Calls),
@@ -98,7 +101,7 @@ pub fn run() -> ExitCode {
         Command::Demo(demo) => demo::run(&demo),
         Command::Serve { listen } => serve::run(at, listen),
         Command::Stdio(stdio) => stdio::run(stdio),
-        Command::Calls(calls) => calls::run(calls, at.is_json()),
+        Command::Calls(calls) => calls::run(calls, at),
         Command::Login(login) => login::run(&login, at.is_json()),
         Command::Servers(command) => servers::run(command, at),
         Command::Policy(command) => policies::run(command, at.is_json()),

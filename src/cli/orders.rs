@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use serde_json::Value;
 
-use super::print;
+use super::{print, reviewer::Place};
 use crate::{
     config::Config,
     ledger::StopScope,
@@ -45,7 +45,7 @@ pub(super) enum Agents {
         #[arg(long)]
         owner: Option<String>,
     },
-    /// Who there is.
+    /// Who there is, and who is stopped.
     List,
     /// A new token; the old one ends at once.
     Rotate { name: String },
@@ -262,6 +262,26 @@ impl At {
         }
     }
 
+    /// What runs here; a configuration that was named must be there.
+    pub(super) fn place(&self) -> anyhow::Result<Place> {
+        let config = match self.load_here() {
+            Ok(config) => config,
+            Err(error) if self.config.is_some() => return Err(error),
+            Err(error) => {
+                if Path::new(DEFAULT).exists() {
+                    eprintln!("the broker of this folder is not asked: {error:#}");
+                }
+                return Ok(Place::Nothing);
+            }
+        };
+        let socket = path_beside(&config.store_path()?);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let told = runtime.block_on(send(&socket, &Order::Address)).ok().flatten();
+        let Some(told) = told else { return Ok(Place::Idle) };
+        let text = |name: &str| told.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+        Ok(Place::Runs { local: text("local"), public: text("public") })
+    }
+
     /// Where the configuration lies, if it was said.
     pub(super) fn path(&self) -> Option<&Path> {
         self.config.as_deref()
@@ -298,12 +318,24 @@ fn list(rows: &[Value]) {
         return;
     };
     let head: Vec<String> = first.keys().map(|key| key.to_uppercase()).collect();
-    let cell = |value: &Value| match value {
-        Value::Null => "-".to_owned(),
-        Value::String(text) => print::visible(text),
-        Value::Array(items) => items.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(","),
-        Value::Bool(_) | Value::Number(_) | Value::Object(_) => value.to_string(),
-    };
     let body = rows.iter().filter_map(Value::as_object).map(|row| row.values().map(cell).collect());
     print::table(&std::iter::once(head).chain(body).collect::<Vec<Vec<String>>>());
+}
+
+/// What a table shows of a value; stops as sentences.
+pub(super) fn cell(value: &Value) -> String {
+    let member = |name: &str| value.get(name).and_then(Value::as_str).map(print::visible).unwrap_or_default();
+    match value {
+        Value::Null => "-".to_owned(),
+        Value::String(text) => print::visible(text),
+        Value::Array(items) if items.is_empty() => "-".to_owned(),
+        Value::Array(items) => {
+            let separator = if items.iter().all(Value::is_string) { "," } else { "; " };
+            items.iter().map(cell).collect::<Vec<_>>().join(separator)
+        }
+        Value::Object(stop) if stop.contains_key("what") => {
+            format!("{} by {}: {}", member("what"), member("by"), member("reason"))
+        }
+        Value::Bool(_) | Value::Number(_) | Value::Object(_) => value.to_string(),
+    }
 }

@@ -24,7 +24,10 @@ pub(super) fn run(at: &At, listen: Option<String>) -> anyhow::Result<ExitCode> {
 
 /// Where it listens, and what is missing before a first call can be decided.
 fn greet(running: &Running) {
-    eprintln!("countersign listens on {}", running.public_url);
+    eprintln!("countersign listens on {}", running.local_url);
+    if running.public_url != running.local_url {
+        eprintln!("its public address, in links and for agents elsewhere, is {}", running.public_url);
+    }
     if running.broker.upstreams().servers().is_empty() {
         eprintln!("no server yet; add the first: countersign servers add NAME -- COMMAND ARG…");
     }

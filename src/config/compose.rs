@@ -57,7 +57,7 @@ impl Config {
                 return Err(self.at(&format!("servers.{name}"), message, hint));
             }
         }
-        self.check_urls()?;
+        self.check_servers()?;
         for (name, grant) in &self.file.grants {
             for server in grant.servers.names() {
                 if server != "*" && !self.file.servers.contains_key(&server) {
@@ -123,20 +123,47 @@ impl Config {
         self.file.public_url.clone().unwrap_or_else(own).trim_end_matches('/').to_owned()
     }
 
-    fn check_urls(&self) -> Result<(), ConfigError> {
+    /// A server is a command or a URL, and the URL can be reached.
+    fn check_servers(&self) -> Result<(), ConfigError> {
         for (name, server) in &self.file.servers {
-            let Some(url) = &server.url else { continue };
-            let parsed: Option<http::Uri> = url.parse().ok();
-            let fits = parsed.is_some_and(|url| {
-                matches!(url.scheme_str(), Some("http" | "https")) && url.host().is_some()
-            });
-            if !fits {
-                let message = format!("the url {url:?} of the server {name:?} is none that can be reached");
-                let hint = "write url = \"https://HOST/PATH\", or http:// for a server in your own network";
-                return Err(self.at(&format!("servers.{name}"), message, hint));
+            let place = |key: &str| format!("servers.{name}.{key}");
+            match (server.command.as_deref(), &server.url) {
+                (Some(_), Some(_)) => {
+                    let message = format!("the server {name:?} has both a command and a url");
+                    let hint =
+                        "keep the one by which it is reached; another server is another [servers.NAME]";
+                    return Err(self.at(&place("url"), message, hint));
+                }
+                (None | Some([]), None) => {
+                    let message = format!("the server {name:?} has neither a command nor a url");
+                    let hint = "write command = [\"PROGRAM\", \"ARGUMENT\"], or url = \"https://HOST/PATH\"";
+                    return Err(self.at(&place("command"), message, hint));
+                }
+                (Some(_), None) if server.transport.is_some() => {
+                    let message = format!("the server {name:?} is a command: it has no transport");
+                    return Err(self.at(
+                        &place("transport"),
+                        message,
+                        "take `transport` out: it goes with a url",
+                    ));
+                }
+                (Some(_), None) => {}
+                (None, Some(url)) => self.check_url(name, url)?,
             }
         }
         Ok(())
+    }
+
+    fn check_url(&self, name: &str, url: &str) -> Result<(), ConfigError> {
+        let parsed: Option<http::Uri> = url.parse().ok();
+        let fits = parsed
+            .is_some_and(|url| matches!(url.scheme_str(), Some("http" | "https")) && url.host().is_some());
+        if fits {
+            return Ok(());
+        }
+        let message = format!("the url {url:?} of the server {name:?} is none that can be reached");
+        let hint = "write url = \"https://HOST/PATH\", or http:// for a server in your own network";
+        Err(self.at(&format!("servers.{name}.url"), message, hint))
     }
 
     /// Links and cookies are made of it, and routes begin at its root.
@@ -158,7 +185,11 @@ impl Config {
     fn duration(&self, header: &str, key: &str, written: &str) -> Result<Duration, ConfigError> {
         policy::duration(written).ok_or_else(|| {
             let message = format!("{key} = {written:?} is no duration");
-            self.at(header, message, "write a number and a unit, such as \"90s\", \"15m\" or \"24h\"")
+            self.at(
+                &format!("{header}.{key}"),
+                message,
+                "write a number and a unit, such as \"90s\", \"15m\" or \"24h\"",
+            )
         })
     }
 
@@ -214,18 +245,19 @@ impl Config {
         let mut servers = BTreeMap::new();
         for (name, server) in &self.file.servers {
             let header = format!("servers.{name}");
-            let secrets = |written: &BTreeMap<String, String>| {
-                let read =
-                    written.iter().map(|(key, value)| Ok((key.clone(), secret::read(self, &header, value)?)));
+            let secrets = |table: &str, written: &BTreeMap<String, String>| {
+                let read = written.iter().map(|(key, value)| {
+                    Ok((key.clone(), secret::read(self, &format!("{header}.{table}.{key}"), value)?))
+                });
                 read.collect::<Result<BTreeMap<_, _>, ConfigError>>()
             };
             let settings = ServerSettings {
                 command: server.command.clone(),
-                env: secrets(&server.env)?,
+                env: secrets("env", &server.env)?,
                 cwd: server.cwd.as_ref().map(|path| self.path_of(path)),
                 url: server.url.clone(),
                 transport: server.transport,
-                headers: secrets(&server.headers)?,
+                headers: secrets("headers", &server.headers)?,
                 limits: self.process_limits(name, server)?,
                 oauth: self.sign_in(name, server)?,
             };
@@ -273,8 +305,11 @@ impl Config {
     fn grants(&self) -> Result<Vec<(String, GrantSettings)>, ConfigError> {
         let grant = |(name, grant): (&String, &super::file::Grant)| {
             let header = format!("grants.{name}");
-            let token =
-                grant.token.as_deref().map(|written| secret::read(self, &header, written)).transpose()?;
+            let token = grant
+                .token
+                .as_deref()
+                .map(|written| secret::read(self, &format!("{header}.token"), written))
+                .transpose()?;
             let settings = GrantSettings {
                 token,
                 servers: grant.servers.names(),

@@ -132,9 +132,12 @@ impl Default for Oauth {
     }
 }
 
+/// What `servers` of a grant may be; as the attribute below has it.
+pub(super) const SERVERS_EXPECTED: &str = "a list of servers' names";
+
 /// `servers = ["a", "b"]`, or `[grants.NAME.servers.a]` with a policy of its own.
 #[derive(Clone, Debug, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "`servers` is a list of servers' names, or a table for each of them")]
 pub enum GrantServers {
     Names(Vec<String>),
     Each(BTreeMap<String, GrantServer>),

@@ -2,6 +2,7 @@
 //!
 //! Each module owns its settings; here they are composed, and every error says where and what to do.
 
+mod advice;
 mod compose;
 mod error;
 mod file;
@@ -14,6 +15,7 @@ use std::path::{Path, PathBuf};
 pub use compose::{Composed, Tls};
 pub use error::ConfigError;
 pub use file::{File, GrantServers, Notify, Server, Webhook};
+use overrides::Given;
 pub use overrides::environment;
 pub use policies::{LoadedPolicy, Policies};
 
@@ -62,28 +64,30 @@ impl Config {
         variables: impl Iterator<Item = (String, String)>,
     ) -> Result<Self, ConfigError> {
         let shown = path.clone().unwrap_or_else(|| PathBuf::from("(embedded defaults)"));
-        let mut table: toml::Table =
+        let table: toml::Table =
             toml::from_str(text).map_err(|error| ConfigError::syntax(&shown, text, &error))?;
         // The file is checked alone first, so that an error's line is the file's.
-        toml::from_str::<File>(text).map_err(|error| ConfigError::syntax(&shown, text, &error))?;
-        overrides::apply(&mut table, variables)?;
-        let file = table
-            .try_into()
-            .map_err(|error: toml::de::Error| ConfigError::Override(error.message().to_owned()))?;
-        let config = Self { file, folder, path, text: text.to_owned() };
-        config.check()?;
-        Ok(config)
+        let file: File = toml::from_str(text).map_err(|error| ConfigError::syntax(&shown, text, &error))?;
+        let given = overrides::among(variables);
+        let with = |given: &[&Given]| {
+            let file = overrides::applied(&table, &file, given)?;
+            let (path, folder) = (path.clone(), folder.clone());
+            let config = Self { file, folder, path, text: text.to_owned() };
+            config.check().map(|()| config)
+        };
+        let all: Vec<&Given> = given.iter().collect();
+        with(&all).map_err(|error| overrides::blamed(error, &all, |some| with(some).is_ok()))
     }
 
     fn shown(&self) -> PathBuf {
         self.path.clone().unwrap_or_else(|| PathBuf::from("(embedded defaults)"))
     }
 
-    /// An error at the table `header`, such as `servers.search`.
-    fn at(&self, header: &str, message: impl Into<String>, hint: impl Into<String>) -> ConfigError {
+    /// An error at the table or key `place`, such as `servers.search` or `servers.search.url`.
+    fn at(&self, place: &str, message: impl Into<String>, hint: impl Into<String>) -> ConfigError {
         ConfigError::At {
             path: self.shown(),
-            line: error::line_of(&self.text, header),
+            line: error::line_of(&self.text, place),
             message: message.into(),
             hint: hint.into(),
         }
@@ -162,13 +166,14 @@ mod tests {
         let error = parse("\n[servers.a__b]\ncommand = [\"x\"]\n").expect_err("refused").to_string();
         assert!(error.contains("countersign.toml:2") && error.contains("a__b"), "{error}");
     }
+
     #[test]
     fn an_address_that_nobody_could_open_is_refused_with_its_line() {
         for (text, means) in [
             ("\npublic_url = \"approvals.example\"", "a scheme and a host"),
             ("\npublic_url = \"https://approvals.example/sub\"", "no path"),
-            ("\n[servers.a]\nurl = \"ftp://x\"", "https://HOST/PATH"),
-            ("\n[servers.a]\nurl = \"search.example/mcp\"", "https://HOST/PATH"),
+            ("[servers.a]\nurl = \"ftp://x\"", "https://HOST/PATH"),
+            ("[servers.a]\nurl = \"search.example/mcp\"", "https://HOST/PATH"),
         ] {
             let error = parse(text).expect_err("refused").to_string();
             assert!(error.contains("countersign.toml:2") && error.contains(means), "{error}");
@@ -176,5 +181,57 @@ mod tests {
         let good =
             "public_url = \"https://approvals.example:8443/\"\n[servers.a]\nurl = \"http://[::1]:1/mcp\"";
         parse(good).expect("accepted");
+    }
+
+    #[test]
+    fn a_mistake_is_told_with_its_line_and_what_to_write_instead() {
+        for (text, line, says) in [
+            ("\nlisten = 127.0.0.1:8787", 2, "write listen = \"127.0.0.1:8787\""),
+            ("\nlisten = 8787", 2, "as in listen = \"127.0.0.1:8787\""),
+            ("[servers.a]\ncommand = \"uvx it --x\"", 2, "write command = [\"uvx\", \"it\", \"--x\"]"),
+            ("[servers.a]\nurl = [\"http://x\"]", 2, "write url = \"http://x\""),
+            ("[servers.a]\ncommand = [\"npx\"]\nargs = [\"-y\"]", 3, "command = [\"PROGRAM\", \"-y\"]"),
+            ("\nlistne = \"x\"", 2, "did you mean `listen`?"),
+            ("[servers.a]\npolcy = \"p\"", 2, "did you mean `policy`?"),
+            ("[servers.a]\ncommand = [\"x\"]\nurl = \"http://x\"", 3, "both a command and a url"),
+            ("\n[servers.a]\npolicy = \"p\"", 2, "neither a command nor a url"),
+            ("servers = { a = {\ncommand = [\"x\"], transport = \"sse\" } }", 2, "goes with a url"),
+            ("[grants.a]\nservers = \"files\"", 2, "write servers = [\"files\"]"),
+            ("\n\n[notify.slack]\nwebhook = \"x\"", 4, "[notify.slack.NAME]"),
+            ("[ledger]\nallowed = \"batch\"", 2, "did you mean \"batched\"?"),
+            ("[approval]\n\nmax_wait = \"soon\"", 3, "is no duration"),
+        ] {
+            let error = parse(text).expect_err("refused").to_string();
+            assert!(
+                error.starts_with(&format!("countersign.toml:{line}:")) && error.contains(says),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_variable_that_does_not_fit_is_named_and_the_file_is_not_blamed() {
+        let with = |text: &str, variables: &[(&str, &str)]| {
+            let variables =
+                variables.iter().map(|(name, value)| (format!("COUNTERSIGN_{name}"), (*value).into()));
+            Config::parse(text, Some("countersign.toml".into()), PathBuf::new(), variables.into_iter())
+        };
+        let name = ("NAME", "b");
+        for (variable, says) in [
+            (("LISTEN", "bad"), "no address to listen on"),
+            (("LIMITS__PENDING", "x"), "as in pending = 100000"),
+            (("LIMITS__PENDNG", "1"), "did you mean `pending`?"),
+            (("LISTEN__X", "1"), "as in listen"),
+            (("APPROVAL__MAX_WAIT", "soon"), "is no duration"),
+            (("STORE", "postgres://x"), "SQLite only"),
+        ] {
+            let error = with("", &[name, variable]).expect_err("refused").to_string();
+            let named = format!("the environment variable COUNTERSIGN_{}: ", variable.0);
+            assert!(error.starts_with(&named) && error.contains(says), "{error}");
+        }
+        let both = [("LISTEN", "0.0.0.0:1"), ("TRUSTED_PROXIES", "[\"x\"]")];
+        with("", &both).expect("what they mean together counts");
+        let error = with("listen = \"bad\"", &[name]).expect_err("refused").to_string();
+        assert!(error.starts_with("countersign.toml:1:"), "{error}");
     }
 }

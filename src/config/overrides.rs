@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 
-use super::ConfigError;
+use super::{ConfigError, File, advice};
 
 const PREFIX: &str = "COUNTERSIGN_";
 
@@ -43,9 +43,11 @@ fn texts(
             (Some(name), Some(value)) => texts.push((name.to_owned(), value.to_owned())),
             _ if name.as_encoded_bytes().starts_with(PREFIX.as_bytes()) => {
                 let shown = name.to_string_lossy();
-                return Err(ConfigError::Override(format!(
-                    "{shown}: it is not UTF-8; unset it, or set it again"
-                )));
+                return Err(ConfigError::Override {
+                    variable: shown.into_owned(),
+                    message: "it is not UTF-8".into(),
+                    hint: "unset it, or set it again".into(),
+                });
             }
             _ => {}
         }
@@ -53,19 +55,60 @@ fn texts(
     Ok(texts)
 }
 
-pub(super) fn apply(
-    table: &mut toml::Table,
-    variables: impl Iterator<Item = (String, String)>,
-) -> Result<(), ConfigError> {
-    for (name, value) in variables {
-        let Some(rest) = name.strip_prefix(PREFIX) else { continue };
+/// A variable that sets a key of the file.
+#[derive(Clone, Debug)]
+pub(super) struct Given {
+    variable: String,
+    /// From the file's top.
+    path: Vec<String>,
+    value: toml::Value,
+}
+
+/// Those that set keys.
+pub(super) fn among(variables: impl Iterator<Item = (String, String)>) -> Vec<Given> {
+    let given = variables.filter_map(|(variable, value)| {
+        let rest = variable.strip_prefix(PREFIX)?;
         let path: Vec<String> = rest.split("__").map(str::to_lowercase).collect();
-        if NOT_KEYS.contains(&rest) || !path.first().is_some_and(|first| KEYS.contains(&first.as_str())) {
-            continue;
-        }
-        set(table, &path, parse(&value)).map_err(|why| ConfigError::Override(format!("{name}: {why}")))?;
+        let is_key = path.first().is_some_and(|first| KEYS.contains(&first.as_str()));
+        let value = parse(&value);
+        (is_key && !NOT_KEYS.contains(&rest)).then_some(Given { variable, path, value })
+    });
+    given.collect()
+}
+
+/// The file's content with these in place of its own.
+///
+/// # Errors
+/// The first variable that is no key of the file, or of another kind.
+pub(super) fn applied(table: &toml::Table, file: &File, given: &[&Given]) -> Result<File, ConfigError> {
+    let (mut table, mut file) = (table.clone(), file.clone());
+    for one in given {
+        set(&mut table, &one.path, one.value.clone()).map_err(|message| one.wrong(&message))?;
+        file = table.clone().try_into().map_err(|error: toml::de::Error| one.wrong(error.message()))?;
     }
-    Ok(())
+    Ok(file)
+}
+
+/// The file alone is fine: the variable that makes it wrong is named; all of them, if no single one does.
+pub(super) fn blamed(error: ConfigError, given: &[&Given], fits: impl Fn(&[&Given]) -> bool) -> ConfigError {
+    if given.is_empty() || !fits(&[]) {
+        return error;
+    }
+    let without = |skipped: usize| {
+        let others = given.iter().enumerate().filter(|(at, _)| *at != skipped);
+        others.map(|(_, one)| *one).collect::<Vec<_>>()
+    };
+    let culprit = (0..given.len()).find(|at| fits(&without(*at))).and_then(|at| given.get(at));
+    let all = || given.iter().map(|one| one.variable.as_str()).collect::<Vec<_>>().join(" with ");
+    error.blamed_on(culprit.map_or_else(all, |one| one.variable.clone()))
+}
+
+impl Given {
+    fn wrong(&self, message: &str) -> ConfigError {
+        let key = self.path.last().map(String::as_str).unwrap_or_default();
+        let (message, hint) = advice::on(message, &format!("{key} = {}", self.value));
+        ConfigError::Override { variable: self.variable.clone(), message, hint }
+    }
 }
 
 /// A number, a boolean or a list as TOML writes them; everything else is a string.

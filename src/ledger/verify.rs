@@ -126,28 +126,38 @@ impl Verifier {
     fn say_what_is_not_proven(&mut self, size: u64) {
         let Report { proven, unproven, heads, .. } = &mut self.report;
         if self.key.is_none() {
-            unproven.push("no key was given: signatures were not checked".into());
+            unproven
+                .push("who wrote it: without the public key (--key) no signature could be checked".into());
         } else if *heads == 0 && size > 0 {
             unproven.push(format!(
-                "no signed head is here: entries 1 to {size} are under no signed head, and anyone may have written them"
+                "who wrote entries 1 to {size}: no signed head is here, so anyone may have written them"
             ));
         } else if *proven < size {
-            unproven.push(format!("entries {} to {size} are under no signed head", *proven + 1));
+            let from = *proven + 1;
+            unproven.push(format!("who wrote entries {from} to {size}: they are under no signed head yet"));
         }
         if self.segments_without_leaves > 0 {
             let many = self.segments_without_leaves;
-            unproven.push(format!("{many} batches of allowed calls are here without their calls"));
+            unproven.push(format!(
+                "what {many} of the batches of allowed calls held: their calls were not kept, or not exported"
+            ));
         }
         if self.missing_payloads > 0 {
             let many = self.missing_payloads;
             unproven.push(format!(
-                "{many} payloads that entries prove are not here: erased, never kept, or not exported"
+                "what {many} of the texts said (arguments, answers, reasons): erased, never kept, or not exported"
             ));
         }
         if self.signed_elsewhere > 0 {
-            unproven.push(format!("{} signed heads stand in the wrong place", self.signed_elsewhere));
+            let many = self.signed_elsewhere;
+            unproven.push(format!(
+                "what {many} of the signed heads sign: they stand behind another entry than theirs"
+            ));
         }
-        unproven.push(format!("that nothing followed entry {size}: compare with a head kept elsewhere"));
+        unproven.push(format!(
+            "that entry {size} was the last: a head that `audit checkpoint` gave, and that was kept elsewhere, shows \
+             with --since what was cut off after it"
+        ));
     }
 
     /// The next entry, read already; in order.

@@ -4,7 +4,7 @@
 
 use super::{Message, Version, message::is_look_alike};
 
-/// What a method is to a policy (ruling 18).
+/// What a method is to a policy, which has rules for each class: only acting asks people.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Class {
     /// The conversation itself: initialize, ping, cancel, subscriptions, answers to the server.

@@ -10,7 +10,7 @@ use serde_json::{Value, json, value::RawValue};
 
 use super::notice::{Notice, Topic};
 use crate::{
-    call::{State, Timestamp},
+    call::{By, State, Timestamp},
     card::visible,
 };
 
@@ -54,10 +54,10 @@ fn title(notice: &Notice) -> String {
     let outcome = match (&notice.topic, &notice.call.state) {
         (Topic::Pending, _) => "Approval needed",
         (Topic::Reparked { .. }, _) => "Approval needed again",
-        (Topic::Settled, State::Completed { is_error: false, .. }) => "Done",
+        (Topic::Settled, State::Completed { is_error: false, .. }) => "Ran",
         (Topic::Settled, State::Completed { is_error: true, .. }) => "Ran, with an error",
         (Topic::Settled, State::Failed { .. }) => "Not sent",
-        (Topic::Settled, State::Lost { .. }) => "Sent, outcome unknown",
+        (Topic::Settled, State::Lost { .. }) => "Unknown outcome",
         (Topic::Settled, State::Denied { .. }) => "Denied",
         (Topic::Settled, State::Expired { .. }) => "Expired",
         (Topic::Settled, State::Cancelled { .. }) => "Withdrawn",
@@ -100,9 +100,14 @@ fn ending(notice: &Notice) -> String {
             )
         }
         State::Denied { .. } => format!("denied by {by}; nothing was run"),
-        State::Expired { lapsed: false } => "nobody decided in time; nothing was run".to_owned(),
+        State::Expired { lapsed: false } => {
+            "nobody decided in time, so it was denied; nothing was run".to_owned()
+        }
         State::Expired { lapsed: true } => {
             format!("{approved}the agent did not come back for it in time; nothing was run")
+        }
+        State::Cancelled { by: By::Timer, .. } => {
+            "withdrawn, as the agent left and did not come back; nothing was run".to_owned()
         }
         State::Cancelled { .. } => format!("withdrawn by {by}; nothing was run"),
         State::Pending { .. } | State::Permitted { .. } | State::Dispatched { .. } => "under way".to_owned(),

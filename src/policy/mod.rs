@@ -27,5 +27,5 @@ pub use evaluate::{Evaluation, Facts, evaluate, joins, terms};
 pub use explain::{Explanation, Look, explain, explain_all, verdict_name, verdict_rule};
 pub use limits::{LimitHit, Limits, Reservation, Scope, Taken, Use};
 pub use parse::check;
-pub use problem::Problem;
+pub use problem::{Problem, nearest};
 pub use window::{Window, duration};

@@ -62,7 +62,8 @@ impl<'t> Problems<'t> {
 }
 
 /// The known name that a mistyped one most likely meant.
-pub(super) fn nearest<'n>(word: &str, known: impl Iterator<Item = &'n str>) -> Option<&'n str> {
+#[must_use]
+pub fn nearest<'n>(word: &str, known: impl Iterator<Item = &'n str>) -> Option<&'n str> {
     let word = word.to_lowercase();
     let limit = (word.chars().count() / 3).max(1);
     known

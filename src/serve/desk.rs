@@ -53,6 +53,8 @@ pub enum Order {
     SignInLink {
         reviewer: Option<String>,
     },
+    /// Where the running broker is.
+    Address,
     /// Begin to sign in at a server; only a running broker can end it.
     ServerLogin {
         server: String,
@@ -83,9 +85,16 @@ pub struct Desk {
     pub broker: Broker,
     /// Tells the running process that an agent with a policy came or went.
     pub changed: std::sync::Arc<tokio::sync::Notify>,
+    local_url: String,
 }
 
 impl Desk {
+    /// `local_url`: where the broker listens on this machine; empty where it does not.
+    #[must_use]
+    pub fn new(broker: Broker, local_url: String) -> Self {
+        Self { broker, changed: std::sync::Arc::default(), local_url }
+    }
+
     /// Does it; the answer is what `--json` prints.
     ///
     /// # Errors
@@ -123,6 +132,9 @@ impl Desk {
                 let person = |p: &Person| json!({ "name": p.name, "groups": p.groups, "role": p.role });
                 Ok(json!({ "reviewers": people.0.iter().map(person).collect::<Vec<_>>() }))
             }
+            Order::Address => {
+                Ok(json!({ "local": self.local_url, "public": self.broker.settings().public_url }))
+            }
             Order::SignInLink { reviewer } => self.sign_in_link(reviewer).await,
             Order::ServerLogin { server } => sign_in::begin(&self.broker, &server).await,
             Order::ServerLoginStage { login } => Ok(sign_in::stage(&self.broker, &login)),
@@ -142,6 +154,7 @@ impl Desk {
 
     fn agents(&self) -> Value {
         let directory = self.broker.identity().directory();
+        let stops = self.broker.stops();
         let mut grants: Vec<_> = directory.agents.values().collect();
         grants.sort_by(|a, b| a.name.cmp(&b.name));
         let agent = |grant: &&std::sync::Arc<crate::identity::Grant>| {
@@ -150,8 +163,15 @@ impl Desk {
                 Source::Store => "store",
             };
             let settings = &grant.settings;
+            let covers = |scope: &StopScope| match scope {
+                StopScope::All => true,
+                StopScope::Agent(name) => *name == grant.name,
+                StopScope::Server(_) => false,
+            };
+            let stopped = stops.iter().filter(|(scope, ..)| covers(scope));
+            let stopped: Vec<Value> = stopped.map(|(scope, by, reason)| stop(scope, by, reason)).collect();
             json!({ "name": grant.name, "servers": settings.servers, "owner": settings.owner,
-                "policy": settings.policy, "source": source })
+                "policy": settings.policy, "source": source, "stopped": stopped })
         };
         json!({ "agents": grants.iter().map(agent).collect::<Vec<_>>() })
     }
@@ -187,6 +207,12 @@ fn shown(secret: &NewSecret) -> Value {
         Some(link) => json!({ "name": secret.name, "token": secret.token, "link": link }),
         None => json!({ "name": secret.name, "token": secret.token }),
     }
+}
+
+/// A stop that stands, as lists show it.
+#[must_use]
+pub fn stop(scope: &StopScope, by: &str, reason: &str) -> Value {
+    json!({ "what": words(scope), "by": by, "reason": reason })
 }
 
 fn words(scope: &StopScope) -> String {

@@ -31,7 +31,7 @@ use crate::{
 };
 
 use accept::Entrance;
-pub use desk::{Desk, Order};
+pub use desk::{Desk, Order, stop};
 pub use reload::apply;
 pub use socket::{path_beside, send};
 
@@ -45,6 +45,8 @@ pub struct Running {
     pub broker: Broker,
     pub store: Arc<Sqlite>,
     pub address: SocketAddr,
+    /// Where it listens on this machine.
+    pub local_url: String,
     pub public_url: String,
     door: Door,
     notify: Arc<Notify>,
@@ -69,6 +71,7 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
     })?;
     let address = listener.local_addr()?;
     let composed = with_port(composed, config, address);
+    let local_url = format!("{}://{address}", if composed.tls.is_some() { "https" } else { "http" });
     let (broker, store) = open(config, &composed).await?;
     let shelf = Arc::new(Shelf::new(Arc::clone(&store)));
     apply(&broker, config, &composed, policies, &shelf).await?;
@@ -87,12 +90,13 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
         tls: composed.tls.as_ref().map(accept::tls).transpose()?,
         trusted_proxies: composed.trusted_proxies.as_slice().into(),
     };
-    let desk = Desk { broker: broker.clone(), changed: Arc::default() };
+    let desk = Desk::new(broker.clone(), local_url.clone());
     socket::serve(path_beside(store.path()), desk.clone(), stop.clone()).await?;
     tasks.spawn(reload::watch(desk, shelf, config.clone(), seen, stop.clone()));
     tasks.spawn(accept::accept(listener, entrance, stop.clone()));
     tasks.spawn(sweep(door.clone(), stop.clone()));
-    Ok(Running { broker, store, address, public_url: composed.public_url, door, notify, stop, tasks })
+    let public_url = composed.public_url;
+    Ok(Running { broker, store, address, local_url, public_url, door, notify, stop, tasks })
 }
 
 /// Port 0 becomes the port that the system chose, in links too.
@@ -135,7 +139,7 @@ pub async fn open_desk(config: &Config) -> anyhow::Result<(Desk, Arc<Sqlite>)> {
     let (broker, store) = open(config, &composed).await?;
     let shelf = Shelf::new(Arc::clone(&store));
     apply(&broker, config, &composed, policies, &shelf).await?;
-    Ok((Desk { broker, changed: Arc::default() }, store))
+    Ok((Desk::new(broker, String::new()), store))
 }
 
 async fn sweep(door: Door, stop: CancellationToken) {

@@ -143,7 +143,7 @@ impl Pool {
             let Some(tls) = &self.tls else { return handshake(stream).await };
             let name = ServerName::try_from(self.host.clone()).map_err(|e| said(&e))?;
             let tls = TlsConnector::from(tls.get_or_try_init(async || tls_config()).await?.clone());
-            let stream = tls.connect(name, stream).await.map_err(|e| said(&e))?;
+            let stream = tls.connect(name, stream).await.map_err(|e| said(&e) + remedy(&e))?;
             handshake(stream).await
         };
         match timeout(within, connecting).await {
@@ -204,6 +204,26 @@ pub(crate) fn tls_config() -> Result<Arc<rustls::ClientConfig>, String> {
         .with_no_client_auth();
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(Arc::new(config))
+}
+
+/// What to do about a certificate that was not accepted; nothing for other errors.
+fn remedy(error: &std::io::Error) -> &'static str {
+    use rustls::CertificateError::{
+        Expired, ExpiredContext, NotValidForName, NotValidForNameContext, UnknownIssuer,
+    };
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    let Some(rustls::Error::InvalidCertificate(why)) = inner else { return "" };
+    if matches!(why, NotValidForName | NotValidForNameContext { .. }) {
+        "; the certificate is for another host: write the `url` with the name that it has"
+    } else if matches!(why, Expired | ExpiredContext { .. }) {
+        "; the certificate has expired: whoever runs the server must renew it, or this machine's clock is wrong"
+    } else if matches!(why, UnknownIssuer) {
+        "; if its authority is your own, add it to the system's certificates, or start countersign with \
+         SSL_CERT_FILE naming a PEM file of all authorities to trust (not on macOS)"
+    } else {
+        "; the server needs another certificate, or this machine other authorities: SSL_CERT_FILE names a PEM \
+         file of them (not on macOS)"
+    }
 }
 
 /// An error with its causes, in one line.

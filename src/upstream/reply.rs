@@ -84,7 +84,8 @@ pub enum BrokenReply {
     Broken(String),
 }
 
-/// The statuses with which a server says that it refused before any effect (ruling 12).
+/// The statuses with which a server says that it refused before any effect. A gateway's 502 to 504, or a
+/// redirect, says nothing of that: the call may have run behind it.
 #[must_use]
 pub fn cannot_have_run(status: StatusCode) -> bool {
     matches!(status.as_u16(), 400 | 401 | 403 | 404 | 405 | 413 | 415 | 429)

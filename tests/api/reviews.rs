@@ -267,6 +267,7 @@ async fn lists_are_filtered_and_paged() {
     assert_eq!(count(page("reviewer=ann").await), 1);
     assert_eq!(count(page("tool=other").await), 0);
     assert_eq!(count(page("q=cancel&server=ops&agent=bot").await), 5);
+    assert_eq!(count(page("state=Waiting,denied").await), 5);
     for bad in ["limit=0", "limit=201", "limit=x", "state=open", "unknown=1"] {
         assert_eq!(w.get(&w.ann, &format!("/api/v1/calls?{bad}")).await.0, 400, "{bad}");
     }

@@ -3,6 +3,7 @@
 mod demo;
 mod rig;
 mod stdio;
+mod words;
 
 use std::os::unix::fs::PermissionsExt as _;
 

@@ -193,19 +193,24 @@ async fn every_end_of_a_call_has_its_words() {
         is_error,
         duration_ms: 7,
     };
-    let cancelled = Event::Cancelled { by: By::Agent, reason: Why::default() };
+    let cancelled = |by| Event::Cancelled { by, reason: Why::default() };
     let ends = [
-        (completed(false), "Done: ", "it ran, and the server answered."),
+        (completed(false), "Ran: ", "it ran, and the server answered."),
         (completed(true), "Ran, with an error: ", "the server answered with an error."),
         (
             Event::Failed { by: by.clone(), why: "no <route>".into(), given_back: Vec::new() },
             "Not sent: ",
             "not sent (no &lt;route&gt;).",
         ),
-        (Event::Lost { by: by.clone(), why: "reset".into() }, "Sent, outcome unknown: ", "it may have run"),
-        (Event::Expired { lapsed: false }, "Expired: ", "nobody decided in time; nothing was run."),
+        (Event::Lost { by: by.clone(), why: "reset".into() }, "Unknown outcome: ", "it may have run"),
+        (
+            Event::Expired { lapsed: false },
+            "Expired: ",
+            "nobody decided in time, so it was denied; nothing was run.",
+        ),
         (Event::Expired { lapsed: true }, "Expired: ", "the agent did not come back for it in time"),
-        (cancelled, "Withdrawn: ", "withdrawn by the agent; nothing was run."),
+        (cancelled(By::Agent), "Withdrawn: ", "withdrawn by the agent; nothing was run."),
+        (cancelled(By::Timer), "Withdrawn: ", "withdrawn, as the agent left and did not come back;"),
     ];
     for (n, (event, title, words)) in ends.into_iter().enumerate() {
         let id = house.park(&json!({ "n": n })).await;

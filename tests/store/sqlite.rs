@@ -261,8 +261,8 @@ async fn what_is_not_there_is_said_to_be_unproven() {
     let (folder, key) = full().await;
     for (sql, said) in [
         ("DELETE FROM heads", "no signed head is here"),
-        ("DELETE FROM segments", "1 batches of allowed calls are here without their calls"),
-        ("DELETE FROM payloads", "2 payloads that entries prove are not here"),
+        ("DELETE FROM segments", "what 1 of the batches of allowed calls held"),
+        ("DELETE FROM payloads", "what 2 of the texts said"),
     ] {
         let report = verify_after(folder.path(), key, sql);
         assert_eq!(report.bad, None, "{sql}");

@@ -3,6 +3,7 @@
 pub mod http;
 mod sse;
 mod stdio;
+mod tls;
 
 use std::collections::BTreeMap;
 

@@ -117,6 +117,7 @@ export const stories = {
     const call = await world.callNamed(batch);
     const page = await world.page({ path: `/c/${call.id}` });
     await page.locator(".timeline li", { hasText: "Asked for" }).waitFor();
+    await page.locator(".facts dd", { hasText: "MCP 2025-11-25 or older" }).waitFor();
     await world.approve(page);
     await answer;
     for (const words of ["Approved by ann", "Sent to the server", "The server answered"]) await page.locator(".timeline li", { hasText: words }).waitFor();
@@ -165,6 +166,7 @@ export const stories = {
     const page = await world.page({ path: "/history" });
     const row = page.locator(".rows .row", { hasText: String(batch) });
     await row.locator("time", { hasText: /^\d\d:\d\d$/ }).waitFor();
+    await row.locator(".status", { hasText: "Waiting" }).waitFor();
     await page.getByLabel("Search").pressSequentially("zzznothing");
     await page.locator(".quiet", { hasText: "whole words of arguments" }).waitFor();
     await page.getByLabel("Search").fill(String(batch));
@@ -234,7 +236,8 @@ export const stories = {
     const batch = await world.startBatch();
     const answer = world.call("DeleteAHORunBatch", { batch_id: batch });
     await page.locator(".row", { hasText: String(batch) }).click();
-    await page.locator(".state.expired").waitFor();
+    await page.locator(".meta", { hasText: "then it is denied" }).waitFor();
+    await page.locator(".state.expired", { hasText: "Expired, so denied; nothing was run" }).waitFor();
     await page.locator("#card-title", { hasText: String(batch) }).waitFor();
     assert.equal(await page.getByRole("button", { name: "Deny" }).count(), 0);
     assert.equal((await answer).isError, true);

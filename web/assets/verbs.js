@@ -8,7 +8,7 @@ import { inStep, meetLostKey, refresh, useDraft, useStore } from "./store.js";
 import { Short } from "./text.js";
 import { Countdown } from "./time.js";
 import { html, useEffect, useRef, useState } from "./vendor/preact-htm.js";
-import { approveLabel, deed, isGrave, isOpen, needs, resolution, status, target, tone, waiting } from "./words.js";
+import { approveLabel, deed, isGrave, isOpen, missing, needs, resolution, status, target, tone, waiting } from "./words.js";
 
 /** The bar for one call and digest; a new digest makes a new bar, so that no reason or confirmation is carried over. */
 export function Verbs({ call, next, onNext }) {
@@ -62,7 +62,7 @@ function Meta({ call, busy, run, me }) {
   return html`<p class="meta">
     ${call.state === "pending" && call.expires_at && html`<span>Expires in <${Countdown} at=${call.expires_at} /><span class="then">, then it is denied</span>
       ${clerk && html` <button type="button" class="link" disabled=${busy} onClick=${() => run(() => extendCall(call, "5m"))}>+5 min</button>`}</span>`}
-    ${call.state === "permitted" && call.use_by && html`<span>Lapses in <${Countdown} at=${call.use_by} /></span>`}
+    ${call.state === "permitted" && call.use_by && wait[1] !== "here" && html`<span>Expires in <${Countdown} at=${call.use_by} /><span class="then"> unless the agent comes back</span></span>`}
     ${needs(call).map((text) => html`<span class="quorum">${text}</span>`)}
     ${call.state === "pending" && wait?.[1] !== "here" && html`<span class=${`wait ${wait[1]}`}><i></i>Approved, it runs if the agent comes back</span>`}
     <span class="code">Code <b class="mono">${call.short_code}</b></span></p>`;
@@ -109,7 +109,7 @@ function Confirm({ call, busy, approve, onBack }) {
   return html`<div class="confirm" role="group" aria-labelledby="confirm-title" ref=${panel} tabindex="-1">
     <p id="confirm-title"><b><${Short} text=${deed(call)} /></b>${named && html` <strong class="target mono"><${Short} text=${named[1]} limit=${80} /></strong>`}
       ${" "}on ${call.server}, for <${Short} text=${call.agent} />.</p>
-    <p class="muted">Critical. Approved, it is sent once and cannot be called back.</p>
+    <p class="muted">Critical. ${missing(call) > 1 ? `Your approval is one of ${missing(call)} that are still needed; with the last of them` : "Approved,"} it is sent once and cannot be called back.</p>
     <div class="decide two"><button type="button" class="btn" onClick=${onBack}>Back</button>
     <button type="button" class="btn danger" disabled=${busy} onClick=${approve}>${approveLabel(call)}</button></div>
   </div>`;
@@ -136,6 +136,6 @@ function Standing({ call, me, busy, run, next, onNext }) {
 function standing(call, mine) {
   if (!mine) return call.state === "pending" ? call.can_vote_why ?? "This one is for other reviewers." : status(call);
   if (call.state === "pending") return "You approved; it waits for others. Withdraw takes your vote back; Cancel ends the call.";
-  if (call.waiting === "line") return "You approved; it is sent now.";
+  if (waiting(call)[1] === "here") return "You approved; it is sent now.";
   return "You approved; it runs if the agent comes back. Withdraw puts it back to waiting; Cancel ends it.";
 }

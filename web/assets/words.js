@@ -51,18 +51,23 @@ export function target(call) {
   return first ? [first[0], String(first[1])] : null;
 }
 
+/** The states as people read them; the command line and Slack say the same (`StateName::word`). */
+export const STATES = { pending: "Waiting", permitted: "Approved", dispatched: "Running", completed: "Ran", denied: "Denied", expired: "Expired", cancelled: "Withdrawn", failed: "Not sent", lost: "Unknown outcome" };
+// Who ended a call that nobody came back for, as the broker has it.
+const TIMER = "the timer";
+
 /** What has become of the call, short: for rows and badges. */
 export function status(call) {
   switch (call.state) {
-    case "pending": return progress(call) ?? "Waiting";
-    case "permitted": return call.waiting === "line" ? "Approved; it is sent now" : "Approved; runs if the agent comes back";
-    case "dispatched": return "Approved; running now";
-    case "completed": return call.outcome?.is_error ? "Ran; the server answered with an error" : "Ran";
-    case "denied": return call.rule === "(stopped)" ? "Stopped" : call.settled_by ? `Denied by ${call.settled_by}` : "Denied";
-    case "expired": return "Expired; nothing was run";
-    case "cancelled": return call.settled_by ? `Withdrawn by ${call.settled_by}` : "Withdrawn";
-    case "failed": return "Not sent: the server could not be reached";
-    case "lost": return resolution(call) ?? "Unknown outcome";
+    case "pending": return progress(call) ?? STATES.pending;
+    case "permitted": return waiting(call)[1] === "here" ? "Approved; it is sent now" : "Approved; runs if the agent comes back";
+    case "dispatched": return call.quorums?.length ? "Approved; running now" : "Running now";
+    case "completed": return call.outcome?.is_error ? "Ran; the server answered with an error" : STATES.completed;
+    case "denied": return call.rule === "(stopped)" ? "Stopped" : call.settled_by ? `Denied by ${call.settled_by}` : STATES.denied;
+    case "expired": return call.lapsed ? "Expired: approved, but not collected in time; nothing was run" : "Expired, so denied; nothing was run";
+    case "cancelled": return call.settled_by === TIMER ? "Withdrawn: the agent did not come back; nothing was run" : call.settled_by ? `Withdrawn by ${call.settled_by}; nothing was run` : "Withdrawn; nothing was run";
+    case "failed": return "Not sent; nothing was run";
+    case "lost": return resolution(call) ?? STATES.lost;
     default: return call.state;
   }
 }
@@ -99,10 +104,12 @@ export function waiting(call) {
   }
 }
 
+/** How many approvals are missing. */
+export const missing = (call) => (call.quorums ?? []).reduce((sum, q) => sum + Math.max(0, q.approvals - q.have), 0);
+
 /** What approving does right now, given who waits. */
 export function approveLabel(call) {
-  const missing = (call.quorums ?? []).reduce((sum, q) => sum + Math.max(0, q.approvals - q.have), 0);
-  if (missing > 1) return "Approve";
+  if (missing(call) > 1) return "Approve";
   const kind = waiting(call)?.[1];
   return kind === "here" ? "Approve and run" : "Approve";
 }
@@ -115,10 +122,10 @@ const DETACHED = {
 export function eventWords(item) {
   const who = item.by ? ` by ${item.by}` : "";
   const known = {
-    submitted: "Asked for", attached: "The agent waits", detached: DETACHED[item.how] ?? "The agent left", voted: item.vote === "deny" ? `Denied${who}` : item.vote === "approve" ? `Approved${who}` : `Vote${who}`,
+    submitted: "Asked for", attached: item.how === "task" ? "The agent waits with a task" : "The agent waits", detached: DETACHED[item.how] ?? "The agent left", voted: item.vote === "deny" ? `Denied${who}` : item.vote === "approve" ? `Approved${who}` : `Vote${who}`,
     vote_withdrawn: `Vote withdrawn${who}`, extended: `More time given${who}`, reparked: "Asked again: something changed, votes start over", permitted: "Approvals complete: it may run once",
     dispatched: "Sent to the server", completed: "The server answered", failed: "Not sent", lost: "Sent, but no answer came: unknown outcome", denied: `Denied${who}`,
-    expired: item.lapsed ? "Approved, but not collected in time; nothing was run" : "Expired; nothing was run", cancelled: `Withdrawn${who}`, delivered: item.how === "recall" ? "The agent came back for the answer" : "The answer reached the agent", resolved: `${item.outcome === "not_done" ? "It was not done" : "It was done"}, found${who}`, lifted: `Denial lifted${who}: made again, it asks again`, late_answer: "A late answer came",
+    expired: item.lapsed ? "Approved, but not collected in time; nothing was run" : "Expired, so denied; nothing was run", cancelled: item.by === TIMER ? "Withdrawn: the agent did not come back" : `Withdrawn${who}`, delivered: item.how === "recall" ? "The agent came back for the answer" : "The answer reached the agent", resolved: `${item.outcome === "not_done" ? "It was not done" : "It was done"}, found${who}`, lifted: `Denial lifted${who}: made again, it asks again`, late_answer: "A late answer came",
   };
   return known[item.event] ?? item.event;
 }

@@ -269,11 +269,11 @@ fn wrong_state(call: &Call) -> Refusal {
 fn settled_by(state: &State) -> Option<String> {
     match state {
         State::Denied { by, .. } | State::Cancelled { by, .. } => match by {
-            By::Policy => Some("policy".into()),
+            By::Policy => Some("the policy".into()),
             By::Reviewer { person } => Some(person.name.clone()),
             By::Stop { person } => Some(person.clone()),
-            By::Agent => Some("agent".into()),
-            By::Timer => Some("timer".into()),
+            By::Agent => Some("the agent".into()),
+            By::Timer => None,
         },
         State::Pending { .. }
         | State::Permitted { .. }

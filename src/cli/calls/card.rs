@@ -2,29 +2,13 @@
 
 use serde_json::Value;
 
+use super::words;
 use crate::{
     broker::{Clock as _, SystemClock},
     call::Timestamp,
     cli::print::{self, visible},
     mcp::{Limits, strict},
 };
-
-/// States whose name for people is not the API's.
-const NAMES: [(&str, &str); 3] =
-    [("pending", "waiting"), ("permitted", "approved"), ("lost", "unknown outcome")];
-
-/// A state as people call it.
-pub(super) fn display(state: &str) -> &str {
-    NAMES.iter().find(|(name, _)| *name == state).map_or(state, |(_, shown)| *shown)
-}
-
-/// States with commas, in either words, as the API has them.
-pub(super) fn api_states(given: &str) -> String {
-    let words = given.split(',').map(str::trim);
-    let api =
-        words.map(|word| NAMES.iter().find(|(_, shown)| *shown == word).map_or(word, |(name, _)| *name));
-    api.collect::<Vec<_>>().join(",")
-}
 
 /// A member's text, or nothing.
 pub(super) fn text<'a>(value: &'a Value, member: &str) -> &'a str {
@@ -38,7 +22,7 @@ pub(super) fn rows(calls: &[Value]) -> Vec<Vec<String>> {
         let expires = left(text(call, "expires_at")).unwrap_or_else(|| "-".to_owned());
         vec![
             cell("short_code"),
-            visible(display(text(call, "state"))),
+            visible(words::state(text(call, "state"))),
             cell("server"),
             cell("tool"),
             cell("agent"),
@@ -82,18 +66,13 @@ pub(super) fn show(call: &Value) {
 }
 
 fn state(call: &Value) -> String {
-    let mut words = visible(display(text(call, "state")));
+    let mut words = words::status(call);
     if let Some(left) = left(text(call, "expires_at")) {
-        words.push_str(&format!(", expires {left} ({})", visible(text(call, "expires_at"))));
+        let at = visible(text(call, "expires_at"));
+        words.push_str(&format!(", expires {left} ({at}), then it is denied"));
     }
-    if let Some(left) = left(text(call, "use_by")) {
-        match text(call, "waiting") {
-            "line" => words.push_str(", is sent now"),
-            _ => words.push_str(&format!(", runs if the agent comes back, {left} at the latest")),
-        }
-    }
-    if !text(call, "settled_by").is_empty() {
-        words.push_str(&format!(" by {}", visible(text(call, "settled_by"))));
+    if let Some(left) = left(text(call, "use_by")).filter(|_| !words::is_there(call)) {
+        words.push_str(&format!(", {left} at the latest"));
     }
     if !text(call, "answers_until").is_empty() {
         let until = visible(text(call, "answers_until"));
@@ -161,10 +140,9 @@ fn timeline(call: &Value) {
         print::line("  timeline");
     }
     for step in steps {
-        let mut words = vec![visible(text(step, "at")), visible(text(step, "event"))];
-        words.extend(["vote", "how", "by", "text"].map(|member| visible(text(step, member))));
-        words.retain(|word| !word.is_empty());
-        print::line(&format!("    {}", words.join("  ")));
+        let text = visible(text(step, "text"));
+        let said = if text.is_empty() { text } else { format!(": {text}") };
+        print::line(&format!("    {}  {}{said}", visible(self::text(step, "at")), words::event(step)));
     }
 }
 
@@ -176,7 +154,7 @@ fn outcome(call: &Value) {
     }
 }
 
-fn list<'a>(call: &'a Value, member: &str) -> &'a [Value] {
+pub(super) fn list<'a>(call: &'a Value, member: &str) -> &'a [Value] {
     call.get(member).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
 }
 

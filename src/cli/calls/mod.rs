@@ -1,8 +1,9 @@
-//! `countersign calls`: the reviewer's terminal.
+//! `countersign calls`: the reviewer's terminal. The broker of the folder is asked, if one runs there.
 
 mod card;
 mod vote;
 mod watch;
+mod words;
 
 use std::process::ExitCode;
 
@@ -11,9 +12,11 @@ use clap::{Args, Subcommand};
 use serde_json::Value;
 
 use super::{
+    orders::At,
     print,
     reviewer::{Credentials, Reviewer},
 };
+use crate::call::StateName;
 
 #[derive(Debug, Args)]
 pub(super) struct Calls {
@@ -32,8 +35,8 @@ enum Command {
         /// The call's id or short code.
         call: String,
     },
-    /// Approve a call; shows it first, and asks.
-    Approve(vote::Ballot),
+    /// Approve a call; shows it first, and asks. Or take your approval back, with --withdraw.
+    Approve(vote::Approval),
     /// Deny a call; the agent reads the reason.
     Deny(vote::Denial),
     /// End a denial that answers the same call made again: the next one asks people again.
@@ -41,16 +44,18 @@ enum Command {
         /// The denied call's id or short code.
         call: String,
     },
+    /// Say what became of a call that was sent and whose outcome nobody knows: `done` or `not-done`.
+    Resolve(vote::Resolution),
     /// One line for each event, as it happens.
     Watch(watch::Watch),
 }
 
 #[derive(Debug, Args)]
 struct List {
-    /// waiting (pending), approved (permitted), dispatched, completed, denied, expired, cancelled, failed,
-    /// unknown outcome (lost); several with commas.
-    #[arg(long)]
-    state: Option<String>,
+    /// waiting, approved, running, ran, denied, expired, withdrawn, "not sent" or "unknown outcome"; several
+    /// with commas.
+    #[arg(long, value_delimiter = ',', value_parser = StateName::read)]
+    state: Vec<StateName>,
     #[arg(long)]
     server: Option<String>,
     #[arg(long)]
@@ -70,8 +75,9 @@ struct List {
     after: Option<String>,
 }
 
-pub(super) fn run(calls: Calls, json: bool) -> anyhow::Result<ExitCode> {
-    let reviewer = calls.credentials.reviewer()?;
+pub(super) fn run(calls: Calls, at: &At) -> anyhow::Result<ExitCode> {
+    let json = at.is_json();
+    let reviewer = calls.credentials.reviewer(at)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         match calls.command {
@@ -88,6 +94,7 @@ pub(super) fn run(calls: Calls, json: bool) -> anyhow::Result<ExitCode> {
             Command::Approve(ballot) => vote::approve(&reviewer, ballot, json).await,
             Command::Deny(ballot) => vote::deny(&reviewer, ballot, json).await,
             Command::Lift { call } => vote::lift(&reviewer, &call, json).await,
+            Command::Resolve(resolution) => vote::resolve(&reviewer, resolution, json).await,
             Command::Watch(watch) => watch::run(&reviewer, watch, json).await,
         }
     })
@@ -95,8 +102,9 @@ pub(super) fn run(calls: Calls, json: bool) -> anyhow::Result<ExitCode> {
 
 async fn show_list(reviewer: &Reviewer, list: List, json: bool) -> anyhow::Result<ExitCode> {
     let limit = Some(list.limit.to_string());
+    let states = list.state.iter().map(|state| state.as_str()).collect::<Vec<_>>().join(",");
     let filters = [
-        ("state", list.state.as_deref().map(card::api_states)),
+        ("state", Some(states).filter(|states| !states.is_empty())),
         ("server", list.server),
         ("tool", list.tool),
         ("agent", list.agent),
@@ -142,7 +150,10 @@ async fn by_code(reviewer: &Reviewer, code: &str) -> anyhow::Result<String> {
         (Some(call), None) => Ok(card::text(call, "id").to_owned()),
         (Some(_), Some(_)) => anyhow::bail!("several calls have the code {code}; name one by its id"),
         (None, _) => {
-            anyhow::bail!("there is no call {code:?}; `countersign calls list` shows ids and codes")
+            anyhow::bail!(
+                "there is no call {code:?} at {}; `countersign calls list` shows ids and codes",
+                reviewer.url()
+            )
         }
     }
 }

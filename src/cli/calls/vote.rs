@@ -1,14 +1,14 @@
-//! `calls approve` and `calls deny`: a vote names the digest of what its reviewer has seen.
+//! `calls approve`, `deny`, `lift` and `resolve`: a vote names the digest of what its reviewer has seen.
 
 use std::{
     io::{IsTerminal as _, Write as _},
     process::ExitCode,
 };
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
-use super::{card, find};
+use super::{card, find, words};
 use crate::cli::{DENIED, EXPIRED, print, reviewer::Reviewer};
 
 #[derive(Debug, Args)]
@@ -27,6 +27,15 @@ pub(super) struct Ballot {
 }
 
 #[derive(Debug, Args)]
+pub(super) struct Approval {
+    #[command(flatten)]
+    ballot: Ballot,
+    /// Take your own approval back, before the call is sent; it waits for reviewers again.
+    #[arg(long, conflicts_with_all = ["reason", "digest", "code"])]
+    withdraw: bool,
+}
+
+#[derive(Debug, Args)]
 pub(super) struct Denial {
     #[command(flatten)]
     ballot: Ballot,
@@ -35,8 +44,31 @@ pub(super) struct Denial {
     once: bool,
 }
 
-pub(super) async fn approve(reviewer: &Reviewer, ballot: Ballot, json: bool) -> anyhow::Result<ExitCode> {
+/// What became of a call whose outcome nobody knew.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Found {
+    Done,
+    #[value(alias = "not_done")]
+    NotDone,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Resolution {
+    /// The call's id or short code.
+    call: String,
+    /// What became of it, as the server shows.
+    found: Found,
+    /// What you found; it is on the record.
+    #[arg(long)]
+    note: Option<String>,
+}
+
+pub(super) async fn approve(reviewer: &Reviewer, approval: Approval, json: bool) -> anyhow::Result<ExitCode> {
+    let Approval { ballot, withdraw } = approval;
     let call = find(reviewer, &ballot.call).await?;
+    if withdraw {
+        return take_back(reviewer, &call, json).await;
+    }
     if let Some(code) = over(&call) {
         return Ok(code);
     }
@@ -55,6 +87,43 @@ pub(super) async fn approve(reviewer: &Reviewer, ballot: Ballot, json: bool) -> 
     }
     let vote = json!({ "vote": "approve", "digest": call["digest"] });
     cast(reviewer, &call, vote, ballot.reason, json).await
+}
+
+async fn take_back(reviewer: &Reviewer, call: &Value, json: bool) -> anyhow::Result<ExitCode> {
+    let after = verb(reviewer, call, "withdraw", &json!({})).await?;
+    if json {
+        print::json(&after);
+    } else {
+        let code = card::text(call, "short_code");
+        print::line(&format!("{code} waits without your approval; {}", words::status(&after)));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A person has looked at the server.
+pub(super) async fn resolve(
+    reviewer: &Reviewer,
+    resolution: Resolution,
+    json: bool,
+) -> anyhow::Result<ExitCode> {
+    let call = find(reviewer, &resolution.call).await?;
+    let outcome = match resolution.found {
+        Found::Done => "done",
+        Found::NotDone => "not_done",
+    };
+    let after =
+        verb(reviewer, &call, "resolve", &json!({ "outcome": outcome, "note": resolution.note })).await?;
+    if json {
+        print::json(&after);
+    } else {
+        print::line(&format!("{} {}", card::text(&call, "short_code"), words::status(&after)));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn verb(reviewer: &Reviewer, call: &Value, verb: &str, body: &Value) -> anyhow::Result<Value> {
+    let id = card::text(call, "id");
+    Ok(reviewer.post(&format!("/api/v1/calls/{id}/{verb}"), body).await?)
 }
 
 pub(super) async fn deny(reviewer: &Reviewer, denial: Denial, json: bool) -> anyhow::Result<ExitCode> {
@@ -77,8 +146,7 @@ pub(super) async fn lift(reviewer: &Reviewer, name: &str, json: bool) -> anyhow:
         card::text(&call, "state") != "denied" || !card::text(&call, "answers_until").is_empty(),
         "nothing to lift: the same call, made again, asks people"
     );
-    let id = card::text(&call, "id");
-    let after = reviewer.post(&format!("/api/v1/calls/{id}/lift"), &json!({})).await?;
+    let after = verb(reviewer, &call, "lift", &json!({})).await?;
     if json {
         print::json(&after);
     } else {
@@ -95,8 +163,7 @@ fn over(call: &Value) -> Option<ExitCode> {
         "expired" => EXPIRED,
         _ => return None,
     };
-    let by = print::visible(card::text(call, "settled_by"));
-    eprintln!("the call is {} already (by {by}); nothing was done", card::text(call, "state"));
+    eprintln!("the call is settled already, and your vote was not cast: {}", words::status(call));
     Some(ExitCode::from(code))
 }
 
@@ -134,22 +201,33 @@ async fn cast(
     if let Some(reason) = reason {
         body["reason"] = Value::String(reason);
     }
-    let id = card::text(call, "id");
-    let after = reviewer.post(&format!("/api/v1/calls/{id}/reviews"), &body).await?;
+    let after = verb(reviewer, call, "reviews", &body).await?;
     if json {
         print::json(&after);
         return Ok(ExitCode::SUCCESS);
     }
     let (code, state) = (card::text(call, "short_code"), card::text(&after, "state"));
-    let is_on_the_line = card::text(call, "waiting") == "line";
     let words = match (card::text(&body, "vote"), state) {
-        ("approve", "pending") => "your approval counts; more are needed",
-        ("approve", _) if is_on_the_line => "approved; it is sent now",
-        ("approve", "permitted") => "approved; it runs if the agent comes back",
-        ("approve", _) => "approved",
-        _ if body["once"] == true => "denied; made again, it asks people again",
-        _ => "denied; nothing was run",
+        ("approve", "pending") => {
+            let (have, needed) = approvals(&after);
+            format!("approved by you, {have} of {needed} approvals; it waits for others")
+        }
+        ("approve", _) if words::is_there(call) => "approved; it is sent now".to_owned(),
+        ("approve", _) => words::status(&after),
+        _ if body["once"] == true => "denied; made again, it asks people again".to_owned(),
+        _ => "denied; nothing was run".to_owned(),
     };
     print::line(&format!("{code} {words}"));
     Ok(ExitCode::SUCCESS)
+}
+
+/// How many there are, and how many are needed, of all quorums.
+fn approvals(call: &Value) -> (u64, u64) {
+    let sum = |member: &str| {
+        card::list(call, "quorums")
+            .iter()
+            .filter_map(|quorum| quorum.get(member).and_then(Value::as_u64))
+            .sum()
+    };
+    (sum("have"), sum("approvals"))
 }

@@ -3,9 +3,9 @@
 use std::{collections::HashMap, process::ExitCode, time::Duration};
 
 use clap::Args;
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::{card, find};
+use super::{card, find, words};
 use crate::cli::{
     DENIED, EXPIRED,
     print::{self, visible},
@@ -108,12 +108,12 @@ impl Follower<'_> {
         let call = card::text(entry, "call");
         let about =
             if call.is_empty() { visible(card::text(entry, "stream")) } else { self.name(call).await? };
-        let mut words = vec![visible(card::text(entry, "at")), about, visible(card::text(entry, "event"))];
-        for pointer in ["/review/vote", "/review/reviewer/name", "/by/person/name", "/by/who", "/why"] {
-            let word = entry.pointer(pointer).and_then(Value::as_str);
-            words.extend(word.map(visible));
+        let event = card::text(entry, "event");
+        let mut what = if call.is_empty() { visible(event) } else { words::event(&step(entry)) };
+        if matches!(event, "failed" | "lost" | "reparked") {
+            what.push_str(&format!(": {}", visible(card::text(entry, "why"))));
         }
-        print::line(&words.join("  "));
+        print::line(&[visible(card::text(entry, "at")), about, what].join("  "));
         Ok(())
     }
 
@@ -133,6 +133,19 @@ impl Follower<'_> {
         self.names.insert(id.to_owned(), name.clone());
         Ok(name)
     }
+}
+
+/// An entry of the ledger, with the members that a step of a timeline has.
+fn step(entry: &Value) -> Value {
+    let first = |pointers: &[&str]| pointers.iter().find_map(|pointer| entry.pointer(pointer)).cloned();
+    let who = match entry.pointer("/by/who").and_then(Value::as_str) {
+        Some(who @ ("policy" | "agent" | "timer")) => Some(Value::String(format!("the {who}"))),
+        _ => first(&["/by/person/name", "/by/person", "/by/name", "/review/reviewer/name", "/reviewer/name"]),
+    };
+    json!({
+        "event": entry.get("event"), "by": who, "vote": entry.pointer("/review/vote"),
+        "how": first(&["/how", "/kind", "/why"]), "outcome": entry.get("outcome"), "lapsed": entry.get("lapsed"),
+    })
 }
 
 fn ends(event: &str) -> bool {

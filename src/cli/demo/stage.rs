@@ -37,7 +37,7 @@ impl Stage {
         let config =
             Config::parse(&config(port, &folder)?, None, folder.path().to_owned(), std::iter::empty())?;
         let running = serve::start(&config).await?;
-        let desk = Desk { broker: running.broker.clone(), changed: std::sync::Arc::default() };
+        let desk = Desk::new(running.broker.clone(), running.local_url.clone());
         let (by, servers) = (orders::by(), vec![SERVER.to_owned()]);
         let add = Order::AgentAdd { name: AGENT.into(), servers, owner: None, policy: None, by: by.clone() };
         let agent = desk.carry_out(add).await?;

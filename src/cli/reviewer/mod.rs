@@ -2,6 +2,7 @@
 
 mod credentials;
 mod live;
+mod place;
 
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use serde_json::Value;
 pub(super) use self::{
     credentials::{Credentials, write_private},
     live::{Frame, Live},
+    place::Place,
 };
 
 /// For a connection.
@@ -49,6 +51,11 @@ impl Reviewer {
     pub(super) fn new(url: &str, token: &str) -> anyhow::Result<Self> {
         let http = client(url)?;
         Ok(Self { url: url.trim_end_matches('/').to_owned(), token: token.to_owned(), http })
+    }
+
+    /// Whom it asks.
+    pub(super) fn url(&self) -> &str {
+        &self.url
     }
 
     pub(super) async fn get(&self, path: &str) -> Result<Value, ApiError> {

@@ -3,6 +3,7 @@
 pub(super) mod edit;
 mod login;
 mod probe;
+mod stops;
 
 use std::{
     collections::BTreeMap,
@@ -16,16 +17,20 @@ use serde_json::json;
 
 use self::edit::{Entry, Reach};
 use super::{
-    orders::{At, DEFAULT},
+    orders::{At, DEFAULT, cell},
     print,
 };
 use crate::{config::Config, upstream::Transport};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Servers {
-    /// Put a server behind the broker: `servers add NAME --url URL`, or `servers add NAME -- COMMAND ARG…`.
+    /// Put a server behind the broker: a URL, or a command that is started.
+    #[command(
+        override_usage = "countersign servers add [OPTIONS] NAME --url URL [--header NAME=VALUE]…\n       \
+                                countersign servers add [OPTIONS] NAME [--env NAME=VALUE]… -- COMMAND [ARGS]…"
+    )]
     Add(Add),
-    /// The configured servers.
+    /// The configured servers, and which of them are stopped.
     List,
     /// Take a server out of the configuration, and forget the tokens for it.
     Remove { name: String },
@@ -139,11 +144,12 @@ fn beside(policy: &Path, config: &Path) -> anyhow::Result<String> {
 
 fn list(config: &Config, json: bool) -> anyhow::Result<ExitCode> {
     let servers = &config.file.servers;
+    let stops = stops::standing(config);
     if json {
         let server = |(name, server): (&String, &crate::config::Server)| {
             let kind = transport(server);
             json!({ "name": name, "transport": kind, "command": server.command, "url": server.url,
-                "policy": server.policy })
+                "policy": server.policy, "stopped": stops::of(stops.as_ref(), name) })
         };
         print::json(&json!({ "servers": servers.iter().map(server).collect::<Vec<_>>() }));
         return Ok(ExitCode::SUCCESS);
@@ -152,13 +158,14 @@ fn list(config: &Config, json: bool) -> anyhow::Result<ExitCode> {
         eprintln!("no servers; add one: countersign servers add NAME -- COMMAND ARG…");
         return Ok(ExitCode::SUCCESS);
     }
-    let mut rows = vec![["NAME", "TRANSPORT", "WHERE", "POLICY"].map(str::to_owned).to_vec()];
+    let mut rows = vec![["NAME", "TRANSPORT", "WHERE", "POLICY", "STOPPED"].map(str::to_owned).to_vec()];
     for (name, server) in servers {
         let kind = transport(server);
         let command = server.command.as_ref().map(|command| command.join(" "));
         let place = server.url.clone().or(command).unwrap_or_default();
         let policy = server.policy.clone().unwrap_or_else(|| "-".to_owned());
-        rows.push(vec![name.clone(), kind.to_owned(), print::visible(&place), policy]);
+        let stopped = cell(&stops::of(stops.as_ref(), name));
+        rows.push(vec![name.clone(), kind.to_owned(), print::visible(&place), policy, stopped]);
     }
     print::table(&rows);
     Ok(ExitCode::SUCCESS)

@@ -1,6 +1,6 @@
 //! `servers test`: starts or reaches a server through the broker's own upstream side, and lists its tools.
 
-use std::{collections::BTreeMap, process::ExitCode, time::Duration};
+use std::{cell::Cell, collections::BTreeMap, convert::Infallible, process::ExitCode, time::Duration};
 
 use anyhow::Context as _;
 use bytes::Bytes;
@@ -20,6 +20,8 @@ use crate::{
 };
 
 const PATIENCE: Duration = Duration::from_secs(60);
+/// Whoever watches hears after this what is waited for, and again each time it has passed.
+const SILENCE: Duration = Duration::from_secs(3);
 /// Largest event of a stream, bytes.
 const LARGEST: usize = 64 << 20;
 /// A server that goes on past this many pages never ends.
@@ -41,9 +43,13 @@ pub(super) fn run(config: &Config, name: &str, json: bool) -> anyhow::Result<Exi
     let found = runtime.block_on(async {
         let upstreams = Upstreams::new(config.file.upstream.clone());
         upstreams.replace(BTreeMap::from([(name.to_owned(), settings)]))?;
-        let found = tokio::time::timeout(PATIENCE, probe(&upstreams, name)).await;
+        let step = Cell::new("");
+        let found = tokio::select! {
+            found = tokio::time::timeout(PATIENCE, probe(&upstreams, name, &step)) => found,
+            never = say_what_for(name, &step) => match never {},
+        };
         upstreams.drain().await;
-        found.with_context(|| format!("{name} did not answer within {} s", PATIENCE.as_secs()))?
+        found.with_context(|| format!("{name} took longer than {} s {}", PATIENCE.as_secs(), step.get()))?
     })?;
     if json {
         print::json(&json!({ "name": name, "server": found.server, "protocol": found.version,
@@ -58,6 +64,16 @@ pub(super) fn run(config: &Config, name: &str, json: bool) -> anyhow::Result<Exi
     Ok(ExitCode::SUCCESS)
 }
 
+/// A server may take its time, such as for a download; silence would look like a fault.
+async fn say_what_for(name: &str, step: &Cell<&str>) -> Infallible {
+    let begun = tokio::time::Instant::now();
+    loop {
+        tokio::time::sleep(SILENCE).await;
+        let (waited, most) = (begun.elapsed().as_secs(), PATIENCE.as_secs());
+        eprintln!("waiting for {name} {} ({waited} of at most {most} s)", step.get());
+    }
+}
+
 /// What a server said of itself.
 struct Found {
     server: String,
@@ -65,13 +81,15 @@ struct Found {
     tools: Vec<String>,
 }
 
-async fn probe(upstreams: &Upstreams, name: &str) -> anyhow::Result<Found> {
+async fn probe(upstreams: &Upstreams, name: &str, step: &Cell<&str>) -> anyhow::Result<Found> {
     let server = upstreams.server(name).context("the server is gone")?;
     let link = upstreams.link(&server, Conversation::Session { grant: "(probe)" });
     let mut talk = Talk { upstreams, link, version: Version::V2025_11_25.as_str().to_owned(), last_id: 0 };
     let hello = json!({ "protocolVersion": talk.version, "capabilities": {},
         "clientInfo": { "name": "countersign", "version": env!("CARGO_PKG_VERSION") } });
+    step.set("to start and to answer `initialize`");
     let welcome = talk.request("initialize", hello).await?;
+    step.set("to list its tools");
     let text =
         |pointer: &str| welcome.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
     let server = format!("{} {}", text("/serverInfo/name"), text("/serverInfo/version")).trim().to_owned();

@@ -87,7 +87,7 @@ fn is_taken(error: &anyhow::Error) -> bool {
 
 /// One reviewer, named after the user, is there from the start; their link lies in a file of their own.
 async fn greet(path: &Path, running: &Running) -> anyhow::Result<()> {
-    let desk = Desk { broker: running.broker.clone(), changed: std::sync::Arc::default() };
+    let desk = Desk::new(running.broker.clone(), running.local_url.clone());
     if running.broker.people().0.is_empty() {
         let (name, by) = (orders::by(), orders::by());
         desk.carry_out(Order::ReviewerAdd { name, groups: Vec::new(), auditor: false, by }).await?;

@@ -69,9 +69,18 @@ impl Cursor {
 pub(super) type Absent = BTreeMap<String, String>;
 
 pub(super) fn none_answered(asker: &Asker, absent: &Absent) -> Response {
-    let why: Vec<_> = absent.iter().map(|(server, why)| format!("{server}: {why}")).collect();
+    let why: Vec<_> = absent.iter().map(|(server, why)| about(server, why)).collect();
     let text = format!("no server answered: {}", why.join("; "));
     answer::error(StatusCode::OK, &asker.id, code::INTERNAL, &text, None)
+}
+
+/// What the plain endpoint says names its server already.
+fn about(server: &str, why: &str) -> String {
+    if why.starts_with(&format!("the server {server} ")) {
+        why.to_owned()
+    } else {
+        format!("{server}: {why}")
+    }
 }
 
 pub(super) async fn list(
@@ -97,8 +106,10 @@ pub(super) async fn list(
     });
     let mut whole = Whole::default();
     for (server, said) in join_all(pages).await {
-        if let Some(said) = said {
-            whole.add(&tour, list, server.name(), said);
+        match said {
+            Ok(Some(said)) => whole.add(&tour, list, server.name(), said),
+            Ok(None) => {}
+            Err(why) => drop(whole.absent.insert(server.name().to_owned(), why)),
         }
     }
     if whole.answered {
@@ -111,21 +122,21 @@ pub(super) async fn list(
 }
 
 /// One server's page; `None`: it has no such list.
+///
+/// # Errors
+/// There is no conversation with it; the log has why since that was tried.
 async fn page(
     tour: &Tour,
     list: &List,
     server: &Arc<Server>,
     place: Option<&str>,
     body: &Bytes,
-) -> Option<Said> {
-    let body = placed(body, place)?;
+) -> Result<Option<Said>, String> {
+    let Some(body) = placed(body, place) else { return Ok(None) };
     let mut said = None;
     // The second try is for a conversation that the server has forgotten.
     for _ in 0..2 {
-        let visit = match enter(tour, list, server).await {
-            Ok(visit) => visit?,
-            Err(why) => return Some(Said::Nothing { why, down: true }),
-        };
+        let Some(visit) = enter(tour, list, server).await? else { return Ok(None) };
         let session = visit.session.clone();
         let patience = tour.door.inner.settings.start_grace();
         let asked = timeout(patience, async { Said::of(plain::post(visit, body.clone()).await).await }).await;
@@ -136,7 +147,7 @@ async fn page(
             break;
         }
     }
-    said
+    Ok(said)
 }
 
 async fn enter(tour: &Tour, list: &List, server: &Arc<Server>) -> Result<Option<Visit>, String> {
@@ -234,6 +245,13 @@ fn named(tour: &Tour, list: &List, server: &str, element: Json<'_>) -> String {
 mod tests {
     use super::*;
     use crate::mcp::{Limits, strict};
+
+    #[test]
+    fn a_server_is_named_once() {
+        let why = "the server a cannot be reached: refused";
+        assert_eq!(about("a", why), why);
+        assert_eq!(about("b", "it is late"), "b: it is late");
+    }
 
     #[test]
     fn a_cursor_comes_back_as_it_was_given() {

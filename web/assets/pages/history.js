@@ -6,8 +6,9 @@ import { become, go } from "../route.js";
 import { useStore } from "../store.js";
 import { longDay } from "../time.js";
 import { html, useEffect, useRef, useState } from "../vendor/preact-htm.js";
+import { STATES } from "../words.js";
 
-const STATES = [["", "Any outcome"], ["completed", "Ran"], ["denied", "Denied"], ["expired", "Expired"], ["cancelled", "Withdrawn"], ["failed", "Not sent"], ["lost", "Unknown outcome"], ["pending", "Waiting"], ["permitted", "Approved"]];
+const PICKS = [["", "Any state"], ...Object.entries(STATES)];
 const FIELDS = ["state", "agent", "server", "tool", "reviewer", "q"];
 const PAGE = 50;
 const PAUSE = 350;
@@ -38,7 +39,7 @@ export function History({ query }) {
   return html`<main class="page" id="content" tabindex="-1"><header class="top"><h1>History</h1>
       <form class="filters" role="search" onSubmit=${(event) => event.preventDefault()}>
         <${Search} value=${filter.q} onSearch=${(text) => set("q", text, become)} />
-        <${Pick} label="Outcome" value=${filter.state} options=${STATES} onPick=${(value) => set("state", value)} />
+        <${Pick} label="State" value=${filter.state} options=${PICKS} onPick=${(value) => set("state", value)} />
         <${Pick} label="Agent" value=${filter.agent} options=${[["", "Any agent"], ...names.agents]} onPick=${(value) => set("agent", value)} />
         <${Pick} label="Server" value=${filter.server} options=${[["", "Any server"], ...names.servers]} onPick=${(value) => set("server", value)} />
         <input class="field" aria-label="Tool" placeholder="Tool" value=${filter.tool} onChange=${(event) => set("tool", event.target.value.trim())} />
