@@ -166,7 +166,7 @@ fn what_was_cut_off_is_found_with_a_head_that_was_kept() {
     let kept = Head::open(&note, &key().verifying_key()).unwrap();
     let report = verify(&whole[..4]);
     assert_eq!((report.bad, report.proven), (None, 0));
-    assert!(report.unproven.iter().any(|what| what.contains("under no signed head")));
+    assert!(report.unproven.iter().any(|what| what.contains("no signed head is here")));
     assert_eq!(named(&verify_with(&whole[..4], Some(kept.clone()))), Some(5));
     assert_eq!(named(&verify_with(&whole, Some(kept.clone()))), None);
     let another = Head { hash: leaf_hash(b"another"), size: 4, ..kept };

@@ -17,11 +17,12 @@ pub(super) fn on(message: &str, line: &str) -> (String, String) {
         return ("text stands in quotes".to_owned(), format!("write {key} = {text}"));
     }
     let wrong_word = message.strip_prefix("unknown variant ").and_then(first_quoted);
-    let near = wrong_word.and_then(|wrong| nearest(wrong, expected(message)));
+    let words = || expected(message).map(|word| format!("\"{word}\"")).collect::<Vec<_>>().join(", ");
     let hint = if message.contains("expected struct") {
         "each table here has a name of its own, as in [servers.NAME] or [notify.slack.NAME]".to_owned()
-    } else if let Some(near) = near {
-        format!("did you mean \"{near}\"?")
+    } else if let Some(wrong) = wrong_word {
+        let near = nearest(wrong, expected(message)).map(|word| format!("did you mean \"{word}\"?"));
+        near.unwrap_or_else(|| format!("write one of {}", words()))
     } else if let Some(mended) = mended(key, value, message) {
         format!("write {key} = {mended}")
     } else {
@@ -87,17 +88,18 @@ fn list(key: &str, text: &str) -> String {
     format!("[{}]", words.iter().map(|word| format!("\"{word}\"")).collect::<Vec<_>>().join(", "))
 }
 
-/// How the shipped defaults write the key.
-pub(super) fn example(key: &str) -> String {
-    let lines = DEFAULTS.lines().map(|line| line.trim_start_matches(['#', ' ']));
-    let found = lines.filter_map(assignment).find(|(name, _)| !key.is_empty() && *name == key);
-    found.map_or_else(
-        || {
-            "see the shipped default.toml: KEY = \"TEXT\", KEY = 5, KEY = true or KEY = [\"TEXT\", \"TEXT\"]"
-                .to_owned()
-        },
-        |(key, value)| format!("write it as in {key} = {value}"),
+fn example(key: &str) -> String {
+    shipped(key).map_or_else(
+        || "see the shipped default.toml: KEY = \"TEXT\", KEY = 5, KEY = true, KEY = [\"TEXT\"]".to_owned(),
+        |value| format!("write it as in {key} = {value}"),
     )
+}
+
+/// How the shipped defaults write the key.
+pub(super) fn shipped(key: &str) -> Option<&'static str> {
+    let lines = DEFAULTS.lines().map(|line| line.trim_start_matches(['#', ' ']));
+    let mut keys = lines.filter_map(assignment);
+    keys.find(|(name, _)| !key.is_empty() && *name == key).map(|(_, value)| value)
 }
 
 /// `key = value`, without the comment behind it.
@@ -160,7 +162,7 @@ mod tests {
             (
                 "unknown variant `batch`, expected `batched` or `durable`",
                 "allowed = \"batch\"",
-                "did you mean \"batched\"?",
+                "write one of \"batched\", \"durable\"",
             ),
             (
                 "unknown field `listne`, expected one of `listen`, `store`",

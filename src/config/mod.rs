@@ -198,7 +198,7 @@ mod tests {
             ("servers = { a = {\ncommand = [\"x\"], transport = \"sse\" } }", 2, "goes with a url"),
             ("[grants.a]\nservers = \"files\"", 2, "write servers = [\"files\"]"),
             ("\n\n[notify.slack]\nwebhook = \"x\"", 4, "[notify.slack.NAME]"),
-            ("[ledger]\nallowed = \"batch\"", 2, "did you mean \"batched\"?"),
+            ("[ledger]\nallowed = \"bached\"", 2, "did you mean \"batched\"?"),
             ("[approval]\n\nmax_wait = \"soon\"", 3, "is no duration"),
         ] {
             let error = parse(text).expect_err("refused").to_string();

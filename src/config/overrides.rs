@@ -105,7 +105,9 @@ pub(super) fn blamed(error: ConfigError, given: &[&Given], fits: impl Fn(&[&Give
 
 impl Given {
     fn wrong(&self, message: &str) -> ConfigError {
-        let key = self.path.last().map(String::as_str).unwrap_or_default();
+        // A step too deep: the key above it has an example.
+        let known = self.path.iter().rev().find(|key| advice::shipped(key).is_some());
+        let key = known.or(self.path.last()).map(String::as_str).unwrap_or_default();
         let (message, hint) = advice::on(message, &format!("{key} = {}", self.value));
         ConfigError::Override { variable: self.variable.clone(), message, hint }
     }

@@ -208,21 +208,16 @@ pub(crate) fn tls_config() -> Result<Arc<rustls::ClientConfig>, String> {
 
 /// What to do about a certificate that was not accepted; nothing for other errors.
 fn remedy(error: &std::io::Error) -> &'static str {
-    use rustls::CertificateError::{
-        Expired, ExpiredContext, NotValidForName, NotValidForNameContext, UnknownIssuer,
-    };
+    use rustls::CertificateError::{Expired, ExpiredContext, NotValidForName, NotValidForNameContext};
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
     let Some(rustls::Error::InvalidCertificate(why)) = inner else { return "" };
     if matches!(why, NotValidForName | NotValidForNameContext { .. }) {
         "; the certificate is for another host: write the `url` with the name that it has"
     } else if matches!(why, Expired | ExpiredContext { .. }) {
         "; the certificate has expired: whoever runs the server must renew it, or this machine's clock is wrong"
-    } else if matches!(why, UnknownIssuer) {
+    } else {
         "; if its authority is your own, add it to the system's certificates, or start countersign with \
          SSL_CERT_FILE naming a PEM file of all authorities to trust (not on macOS)"
-    } else {
-        "; the server needs another certificate, or this machine other authorities: SSL_CERT_FILE names a PEM \
-         file of them (not on macOS)"
     }
 }
 

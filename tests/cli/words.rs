@@ -171,12 +171,7 @@ fn the_broker_of_the_folder_is_asked_before_that_of_the_last_login() {
     login(&home, &local.replace("127.0.0.1", "localhost"), &eve);
     login(&home, &remote, &max);
     let asked = home.run(&["calls", "list"]).ends(0).err();
-    assert!(
-        asked.contains(&format!(
-            "asking the broker of this folder, {}",
-            local.replace("127.0.0.1", "localhost")
-        ))
-    );
+    assert!(asked.contains(&format!("asking the broker of this folder, {local}")), "{asked}");
     assert!(!home.run(&["calls", "list", far[0], far[1]]).ends(0).err().contains("asking"));
     here.signal(Signal::TERM);
     assert!(here.wait().success());

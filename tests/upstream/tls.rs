@@ -33,10 +33,10 @@ async fn server() -> u16 {
 }
 
 #[tokio::test]
-async fn a_certificate_of_an_unknown_authority_says_how_to_name_it() {
+async fn a_certificate_that_is_not_accepted_says_how_to_name_its_authority() {
     let url = format!("https://127.0.0.1:{}/mcp", server().await);
     let it = upstreams(ServerSettings { url: Some(url), ..Default::default() }, UpstreamSettings::default());
     let refused = call(&it, &session(&it), r#"{"jsonrpc":"2.0","id":1,"method":"tools/call"}"#).await;
     let Err(SendError::NotSent(why)) = refused else { panic!("{refused:?}") };
-    assert!(why.contains("SSL_CERT_FILE") && why.contains("authority"), "{why}");
+    assert!(why.contains("certificate") && why.contains("SSL_CERT_FILE naming a PEM file"), "{why}");
 }

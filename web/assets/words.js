@@ -125,7 +125,7 @@ export function eventWords(item) {
     submitted: "Asked for", attached: item.how === "task" ? "The agent waits with a task" : "The agent waits", detached: DETACHED[item.how] ?? "The agent left", voted: item.vote === "deny" ? `Denied${who}` : item.vote === "approve" ? `Approved${who}` : `Vote${who}`,
     vote_withdrawn: `Vote withdrawn${who}`, extended: `More time given${who}`, reparked: "Asked again: something changed, votes start over", permitted: "Approvals complete: it may run once",
     dispatched: "Sent to the server", completed: "The server answered", failed: "Not sent", lost: "Sent, but no answer came: unknown outcome", denied: `Denied${who}`,
-    expired: item.lapsed ? "Approved, but not collected in time; nothing was run" : "Expired, so denied; nothing was run", cancelled: item.by === TIMER ? "Withdrawn: the agent did not come back" : `Withdrawn${who}`, delivered: item.how === "recall" ? "The agent came back for the answer" : "The answer reached the agent", resolved: `${item.outcome === "not_done" ? "It was not done" : "It was done"}, found${who}`, lifted: `Denial lifted${who}: made again, it asks again`, late_answer: "A late answer came",
+    expired: item.lapsed ? "Approved, but not collected in time; nothing was run" : "Expired, so denied; nothing was run", cancelled: item.by === TIMER ? "Withdrawn" : `Withdrawn${who}`, delivered: item.how === "recall" ? "The agent came back for the answer" : "The answer reached the agent", resolved: `${item.outcome === "not_done" ? "It was not done" : "It was done"}, found${who}`, lifted: `Denial lifted${who}: made again, it asks again`, late_answer: "A late answer came",
   };
   return known[item.event] ?? item.event;
 }

@@ -110,8 +110,12 @@ impl Follower<'_> {
             if call.is_empty() { visible(card::text(entry, "stream")) } else { self.name(call).await? };
         let event = card::text(entry, "event");
         let mut what = if call.is_empty() { visible(event) } else { words::event(&step(entry)) };
-        if matches!(event, "failed" | "lost" | "reparked") {
-            what.push_str(&format!(": {}", visible(card::text(entry, "why"))));
+        let why = match event {
+            "failed" | "lost" | "reparked" => "/why",
+            _ => "/reason/reason/text",
+        };
+        if let Some(why) = entry.pointer(why).and_then(Value::as_str) {
+            what.push_str(&format!(": {}", visible(why)));
         }
         print::line(&[visible(card::text(entry, "at")), about, what].join("  "));
         Ok(())

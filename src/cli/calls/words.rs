@@ -84,7 +84,7 @@ pub(super) fn event(step: &Value) -> String {
             "approved, but not collected in time; nothing was run"
         }
         "expired" => "expired, so denied; nothing was run",
-        "cancelled" if text(step, "by") == TIMER => "withdrawn: the agent did not come back",
+        "cancelled" if text(step, "by") == TIMER => "withdrawn",
         "cancelled" => return format!("withdrawn{by}"),
         "delivered" if text(step, "how") == "recall" => "the agent came back for the answer",
         "delivered" => "the answer reached the agent",
@@ -138,7 +138,8 @@ mod tests {
         let others =
             ["permitted", "dispatched", "completed", "failed", "lost", "denied", "expired", "cancelled"];
         for name in names.iter().chain(&others).chain(&["delivered", "resolved", "lifted", "late_answer"]) {
-            assert!(event(&json!({"event": name, "by": TIMER})).contains(' '), "{name}");
+            let words = event(&json!({"event": name, "by": TIMER}));
+            assert!(words != *name && !words.contains('_'), "{words}");
         }
         assert_eq!(event(&json!({"event": "voted", "vote": "deny", "by": "eve"})), "denied by eve");
     }
