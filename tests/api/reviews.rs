@@ -99,6 +99,17 @@ async fn a_lost_call_says_in_lists_what_a_person_found_out() {
 }
 
 #[tokio::test]
+async fn an_expired_call_says_whether_it_had_been_approved() {
+    let w = world().await;
+    for (lapsed, shown) in [(true, json!(true)), (false, Value::Null)] {
+        let id = w.park("cancel", &json!({ "n": lapsed }).to_string()).await.call();
+        w.happened(id, Event::Expired { lapsed }).await;
+        let call = w.call(id).await;
+        assert_eq!((&call["state"], &call["lapsed"]), (&json!("expired"), &shown));
+    }
+}
+
+#[tokio::test]
 async fn an_approval_permits_the_call_and_a_later_vote_hears_who_and_when() {
     let w = world().await;
     let waiter = w.park("cancel", "{}").await;
