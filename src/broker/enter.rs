@@ -167,7 +167,7 @@ impl Parcel {
             tool: ask.tool.clone(),
             session: ask.session.as_deref().map(str::to_owned),
             era: ask.era,
-            client: ask.client.clone(),
+            client: (*ask.client).clone(),
             argument_names: self.argument_names(),
             policy,
             params: commitment(&self.nonce, &ask.body),

@@ -9,8 +9,12 @@ use std::{
 };
 
 use bytes::Bytes;
+use futures_util::future::{BoxFuture, Either};
 use sha2::{Digest as _, Sha256};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{
+    Notify,
+    mpsc::{self, error::TrySendError},
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{Ask, Clock, Inner};
@@ -100,6 +104,9 @@ impl Drop for Recording {
     }
 }
 
+/// The right to send, and the record that will tell of it.
+pub(super) type Admitted = (Pass, Recording);
+
 /// Where allowed calls are handed in.
 #[derive(Debug)]
 pub(super) struct Segments {
@@ -123,15 +130,16 @@ pub(super) fn segments() -> (Segments, Gatherer) {
 }
 
 impl Segments {
-    /// A place in the next segment, and with it the right to send. `None`: the gatherer is gone.
-    pub(super) async fn admit(
+    /// A place in the next segment, and with it the right to send: at once, or when the gatherer has made room.
+    /// `None`: it is gone.
+    pub(super) fn admit(
         &self,
         id: CallId,
         ask: Ask,
         rule: String,
         policy: Arc<str>,
         (clock, keep): (&Arc<dyn Clock>, usize),
-    ) -> Option<(Pass, Recording)> {
+    ) -> Either<Option<Admitted>, BoxFuture<'static, Option<Admitted>>> {
         let arguments = held(&ask, keep);
         let Ask { grant, server, session, tool, .. } = ask;
         let at = clock.now();
@@ -147,13 +155,20 @@ impl Segments {
             arguments,
             end: OnceLock::new(),
         });
-        if let Err(mpsc::error::TrySendError::Full(record)) = self.queue.try_send(Arc::clone(&record)) {
-            self.full.notify_one();
-            self.queue.send(record).await.ok()?;
-        } else if self.queue.is_closed() {
-            return None;
+        let queued = self.queue.try_send(Arc::clone(&record));
+        let recording = Recording { record, clock: Arc::clone(clock), status: NO_ANSWER, bytes: 0 };
+        match queued {
+            Ok(()) => Either::Left(Some((Pass::reserved(), recording))),
+            Err(TrySendError::Closed(_)) => Either::Left(None),
+            Err(TrySendError::Full(record)) => {
+                self.full.notify_one();
+                let queue = self.queue.clone();
+                Either::Right(Box::pin(async move {
+                    queue.send(record).await.ok()?;
+                    Some((Pass::reserved(), recording))
+                }))
+            }
         }
-        Some((Pass::reserved(), Recording { record, clock: Arc::clone(clock), status: NO_ANSWER, bytes: 0 }))
     }
 }
 

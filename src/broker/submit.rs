@@ -1,6 +1,11 @@
 //! A call comes in: judged, recorded, and passed on, parked or answered.
 
-use std::{pin::Pin, sync::Arc};
+use std::sync::Arc;
+
+use futures_util::{
+    FutureExt as _,
+    future::{BoxFuture, Either, Ready, ready},
+};
 
 use super::{
     Allowed, Ask, Broker, End, Inner, Outcome, Submission, compose::Parcel, join::Joined, rules::facts,
@@ -27,51 +32,56 @@ enum Path {
     },
 }
 
+/// A submission, at once or after what is boxed: an allowed call carries no room for the rest.
+pub type Submitted = Either<Ready<Submission>, BoxFuture<'static, Submission>>;
+
 impl Broker {
     /// Judges and records one `tools/call`. In doubt nothing is forwarded.
-    pub async fn submit(&self, ask: Ask) -> Submission {
+    pub fn submit(&self, ask: Ask) -> Submitted {
         let inner = &self.inner;
         if !inner.is_open() {
-            return Submission::Settled(Outcome::unrecorded(End::Unavailable));
+            return at_once(Submission::Settled(Outcome::unrecorded(End::Unavailable)));
         }
         if let Some(reason) = inner.stopped(&ask.grant.name, &ask.server) {
-            return Box::pin(inner.refuse(ask, Verdict::Deny { reason }, None)).await;
+            return inner.refused(ask, Verdict::Deny { reason });
         }
         match inner.judge(&ask) {
             Path::Allow { rule, taken, durable: false } if !inner.may_repeat(&ask) => {
-                inner.admit(ask, rule, taken).await
+                inner.admit(ask, rule, taken)
             }
             // What is not sent at once may be asked about, now or at the claim.
-            Path::Allow { .. } | Path::Review { .. } if ask.unseen => Submission::Unseen,
+            Path::Allow { .. } | Path::Review { .. } if ask.unseen => at_once(Submission::Unseen),
             // An agent that closes its connection drops this future. What has begun on the ledger must
             // be told to everyone all the same, and its waiter must leave: hence a task of its own.
             Path::Allow { rule, taken, durable } => {
                 let inner = Arc::clone(inner);
-                self.whole(Box::pin(async move { inner.allow(ask, rule, taken, durable).await })).await
+                self.whole(async move { inner.allow(ask, rule, taken, durable).await })
             }
             Path::Review { terms, over } => {
                 let inner = Arc::clone(inner);
-                self.whole(Box::pin(async move { inner.park(ask, terms, over).await })).await
+                self.whole(async move { inner.park(ask, terms, over).await })
             }
-            Path::Deny(reason) => Box::pin(inner.refuse(ask, Verdict::Deny { reason }, None)).await,
+            Path::Deny(reason) => inner.refused(ask, Verdict::Deny { reason }),
             Path::Hide(rule) => {
-                Box::pin(inner.refuse(ask, Verdict::Hide { rule }, None)).await;
-                Submission::Hidden
+                let refused = inner.refused(ask, Verdict::Hide { rule });
+                Either::Right(Box::pin(refused.map(|_| Submission::Hidden)))
             }
             Path::Limit(hit) => {
                 let inner = Arc::clone(inner);
-                self.whole(Box::pin(async move { inner.limit(ask, hit).await })).await
+                self.whole(async move { inner.limit(ask, hit).await })
             }
         }
     }
+
+    fn whole(&self, work: impl Future<Output = Submission> + Send + 'static) -> Submitted {
+        let done = self.inner.tasks.spawn(work);
+        let gone = |_| Submission::Settled(Outcome::unrecorded(End::Unavailable));
+        Either::Right(Box::pin(done.map(move |done| done.unwrap_or_else(gone))))
+    }
 }
 
-impl Broker {
-    /// Boxed: an allowed call carries no room for it.
-    async fn whole(&self, work: Pin<Box<dyn Future<Output = Submission> + Send>>) -> Submission {
-        let done = self.inner.tasks.spawn(work).await;
-        done.unwrap_or_else(|_| Submission::Settled(Outcome::unrecorded(End::Unavailable)))
-    }
+fn at_once(submission: Submission) -> Submitted {
+    Either::Left(ready(submission))
 }
 
 impl Inner {
@@ -123,13 +133,16 @@ impl Inner {
     }
 
     /// Allowed: a place in the next segment, and off it goes.
-    async fn admit(&self, ask: Ask, rule: String, taken: Option<Taken>) -> Submission {
+    fn admit(&self, ask: Ask, rule: String, taken: Option<Taken>) -> Submitted {
         let id = self.new_id();
         let policy = self.rules.load().digest(&ask.grant.name, &ask.server);
-        match self.segments.admit(id, ask, rule, policy, (&self.clock, self.settings.allowed_arguments)).await
-        {
+        let allowed = |admitted| match admitted {
             Some((pass, recording)) => Submission::Allowed(Allowed { pass, recording, taken }),
             None => Submission::Settled(Outcome::unrecorded(End::Unavailable)),
+        };
+        match self.segments.admit(id, ask, rule, policy, (&self.clock, self.settings.allowed_arguments)) {
+            Either::Left(admitted) => at_once(allowed(admitted)),
+            Either::Right(waiting) => Either::Right(Box::pin(waiting.map(allowed))),
         }
     }
 
@@ -201,6 +214,11 @@ impl Inner {
         let retry_at = hit.retry_at.unwrap_or_else(|| self.clock.now());
         let end = End::Limit { text: text.clone(), retry_at };
         self.refuse(ask, Verdict::Deny { reason: Reason { rule: hit.rule, text } }, Some(end)).await
+    }
+
+    fn refused(self: &Arc<Self>, ask: Ask, verdict: Verdict) -> Submitted {
+        let inner = Arc::clone(self);
+        Either::Right(Box::pin(async move { inner.refuse(ask, verdict, None).await }))
     }
 
     /// A refusal is on the ledger before the agent hears of it.
