@@ -23,7 +23,7 @@ use crate::{
     identity::Grant,
     ledger::{
         Pass,
-        segment::{AllowedCall, AllowedOutcome, Arguments},
+        segment::{AllowedCall, AllowedOutcome, Arguments, Leaves},
     },
 };
 
@@ -201,7 +201,7 @@ impl Gatherer {
             self.open.push((record, false));
         }
         let now = inner.clock.now();
-        let mut leaves = Vec::new();
+        let mut leaves = Leaves::default();
         let mut counted = Vec::new();
         let mut from = now;
         self.open.retain_mut(|(record, begun)| {
@@ -212,7 +212,7 @@ impl Gatherer {
                     count(&mut counted, &record.server);
                 }
                 from = from.min(record.at);
-                leaves.extend(leaf(record, ended));
+                add(&mut leaves, record, ended);
                 *begun = true;
             }
             ended.is_none() && !last
@@ -246,7 +246,7 @@ fn held(ask: &Ask, keep: usize) -> Held {
     }
 }
 
-fn leaf(record: &Record, ended: Option<End>) -> Option<Vec<u8>> {
+fn add(leaves: &mut Leaves, record: &Record, ended: Option<End>) {
     let arguments = match &record.arguments {
         Held::Raw(text) => Arguments::Raw(String::from_utf8_lossy(text)),
         Held::Digest(digest) => Arguments::Digest(*digest),
@@ -269,5 +269,7 @@ fn leaf(record: &Record, ended: Option<End>) -> Option<Vec<u8>> {
             status => AllowedOutcome::Completed { is_error: status >= 400, bytes: end.bytes },
         }),
     };
-    call.leaf().inspect_err(|error| tracing::error!(%error, "an allowed call could not be written")).ok()
+    if let Err(error) = leaves.push(&call) {
+        tracing::error!(%error, "an allowed call could not be written");
+    }
 }
