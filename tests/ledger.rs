@@ -6,7 +6,8 @@ use countersign::{
     call::{CallId, Commitment, Digest, Event, Timestamp},
     ledger::{
         AgentEvent, Bad, BrokerEvent, Chain, Fact, Head, Report, Stream, Verifier, commitment, decode,
-        export::Line, leaf_hash, merkle,
+        export::Line,
+        leaf_hash, merkle,
         segment::{self, AllowedCall, AllowedOutcome, Arguments, Leaves},
     },
 };

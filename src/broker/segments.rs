@@ -17,7 +17,7 @@ use tokio::sync::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Ask, Clock, Inner};
+use super::{Ask, Clock, Inner, enter::id_at};
 use crate::{
     call::{CallId, Digest, Timestamp},
     identity::Grant,
@@ -134,17 +134,15 @@ impl Segments {
     /// `None`: it is gone.
     pub(super) fn admit(
         &self,
-        id: CallId,
         ask: Ask,
-        rule: String,
-        policy: Arc<str>,
+        at: Timestamp,
+        (rule, policy): (String, Arc<str>),
         (clock, keep): (&Arc<dyn Clock>, usize),
     ) -> Either<Option<Admitted>, BoxFuture<'static, Option<Admitted>>> {
         let arguments = held(&ask, keep);
         let Ask { grant, server, session, tool, .. } = ask;
-        let at = clock.now();
         let record = Arc::new(Record {
-            id,
+            id: id_at(at),
             at,
             grant,
             server,

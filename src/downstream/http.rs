@@ -93,7 +93,9 @@ impl Door {
         B::Error: Into<BoxError>,
     {
         if let Some((server, path)) = server.split_once('/') {
-            return Either::Right(Box::pin(sse::answer(self, server, path, request, peer)) as BoxFuture<'_, _>);
+            return Either::Right(
+                Box::pin(sse::answer(self, server, path, request, peer)) as BoxFuture<'_, _>
+            );
         }
         let (parts, body) = request.into_parts();
         let visit = match known(self, &parts.headers) {

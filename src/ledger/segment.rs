@@ -207,7 +207,8 @@ impl Common {
         write(&Shared { agent, server, tool, rule, policy }, &mut text)?;
         go_on(&mut text, 0);
         text.pop();
-        let [agent, server, tool, rule, policy] = [agent, server, tool, rule, policy].map(ToString::to_string);
+        let [agent, server, tool, rule, policy] =
+            [agent, server, tool, rule, policy].map(ToString::to_string);
         Ok(Self { agent, server, tool, rule, policy, text })
     }
 

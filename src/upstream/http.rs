@@ -167,11 +167,10 @@ impl Http {
 
     fn reply(&self, response: Response<Incoming>, connection: Connection) -> Reply {
         let (parts, incoming) = response.into_parts();
-        let mut headers = HeaderMap::new();
-        for (name, value) in &parts.headers {
-            if passes_down(name) {
-                headers.append(name.clone(), value.clone());
-            }
+        // Few do not pass: the map itself goes on.
+        let mut headers = parts.headers;
+        while let Some(name) = headers.keys().find(|name| !passes_down(name)).cloned() {
+            headers.remove(name);
         }
         if incoming.is_end_stream() {
             self.pool.put(connection);
