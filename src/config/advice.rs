@@ -90,7 +90,7 @@ fn list(key: &str, text: &str) -> String {
 
 fn example(key: &str) -> String {
     shipped(key).map_or_else(
-        || "see the shipped default.toml: KEY = \"TEXT\", KEY = 5, KEY = true, KEY = [\"TEXT\"]".to_owned(),
+        || "the shipped default.toml shows how each is written: [servers.NAME], KEY = \"TEXT\", KEY = [\"TEXT\"]".to_owned(),
         |value| format!("write it as in {key} = {value}"),
     )
 }
