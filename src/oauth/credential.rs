@@ -4,6 +4,7 @@ use http::HeaderValue;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::scopes::{Scopes, Standing, StandingState};
 use crate::call::Timestamp;
 
 /// A token is renewed this long before its end, or after three quarters of a short life.
@@ -29,6 +30,20 @@ pub(super) struct Credential {
     pub resource: String,
     pub client: Client,
     pub tokens: Tokens,
+    /// Empty in files of before they were kept.
+    #[serde(default)]
+    pub scopes: Scopes,
+}
+
+impl Credential {
+    /// Must a person do something?
+    pub(super) fn standing(&self, now: Timestamp) -> Standing {
+        if self.tokens.access.is_empty() || self.tokens.is_over(now) && self.tokens.refresh.is_none() {
+            return Standing::needed();
+        }
+        let done = || Standing { state: StandingState::Done, missing: Vec::new() };
+        self.scopes.standing().unwrap_or_else(done)
+    }
 }
 
 #[derive(Clone, Serialize, Deserialize)]
