@@ -117,7 +117,7 @@ mod tests {
         ];
         assert_eq!(read(&two), [of("", "a b", "https://x/y")]);
         let one_line =
-            b"Basic realm=\"a, Bearer scope=\\\"no\\\"\", BEARER Error = insufficient_scope ,scope=\"a\", \
+            b"Basic realm=\"a\\\", Bearer scope=\\\"no\", BEARER Error = insufficient_scope ,scope=\"a\", \
                          Digest scope=\"no\"";
         assert_eq!(read(&[one_line]), [of("insufficient_scope", "a", "")]);
         // The first of two of the same name, and a description that is not ASCII.
