@@ -3,33 +3,31 @@
 //! Sorting borrows the body and decides by it alone; what it finds is owned, so that nothing of a large
 //! body is kept while a call waits.
 
-use std::{ops::Range, sync::atomic::Ordering, time::Duration};
+use std::{
+    ops::Range,
+    sync::{Arc, LazyLock, atomic::Ordering},
+};
 
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
+use futures_util::future::{BoxFuture, Either};
 use http::{HeaderMap, StatusCode};
 
 use super::{
     answer::{self, Asker, code},
-    delivery::recall,
-    elicit::{self, Offer},
+    elicit,
     http::Visit,
     lines::Leave,
     listen, modern,
     passing::{may_pass_unlisted, passing, refuse_stopped, require_session},
-    relay, reply,
-    settings::Rungs,
-    tasks,
+    relay, submit, tasks,
     tools::Sieve,
-    versions,
-    wait::{self, Thread},
-    wait_tool,
+    versions, wait_tool,
 };
 use crate::{
-    broker::{Allowed, Ask, End, Live, Outcome, Submission},
-    call::{AttachKind, ClientInfo, Era},
+    broker::Live,
+    call::ClientInfo,
     mcp::{Json, Limits, Malformed, Message, Meta, Passthrough, Route, ToolCall, methods, strict},
-    upstream::Outbound,
 };
 
 /// What a message asks for.
@@ -64,7 +62,7 @@ pub(super) struct Wanted {
     pub arguments: Option<Range<usize>>,
     pub input_responses: Option<Range<usize>>,
     pub asker: Asker,
-    pub client: ClientInfo,
+    pub client: Arc<ClientInfo>,
     pub live: Live,
     /// Why it is refused when it is not allowed outright.
     pub unseen: Option<modern::Fault>,
@@ -103,7 +101,7 @@ pub(super) fn sort(visit: &Visit, message: &Message<'_>, body: &Bytes) -> Result
         refuse_stopped(visit, message, asker.as_ref())?;
     }
     match (route, asker) {
-        (Route::Gate, Some(asker)) => call(visit, message, body, asker),
+        (Route::Gate, Some(asker)) => wanted(visit, message, body, asker),
         (Route::Gate | Route::CallWithoutId, _) => {
             let tool = ToolCall::parse(message.params()).map(|call| call.name.into_owned());
             Ok(Errand::DropCall { tool: tool.ok().filter(|tool| is_tool_name(tool)).unwrap_or_default() })
@@ -145,10 +143,17 @@ fn check_token(message: &Message<'_>, meta: &Meta<'_>) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Does what was asked. Everything but the call is boxed: an allowed call carries no room for it.
-pub(super) async fn run(visit: Visit, errand: Errand, body: Bytes) -> Response {
+/// Does what was asked. Everything but an allowed call is boxed: it carries no room for the rest.
+pub(super) fn run(visit: Visit, errand: Errand, body: Bytes) -> impl Future<Output = Response> + Send {
+    let Errand::Call(wanted) = errand else {
+        return Either::Right(Box::pin(run_other(visit, errand, body)) as BoxFuture<'_, _>);
+    };
+    submit::submit(visit, *wanted, body)
+}
+
+async fn run_other(visit: Visit, errand: Errand, body: Bytes) -> Response {
     match errand {
-        Errand::Call(wanted) => submit(visit, *wanted, body).await,
+        Errand::Call(wanted) => submit::submit(visit, *wanted, body).await,
         Errand::Collect(wanted) => Box::pin(wait_tool::call(visit, *wanted, body)).await,
         Errand::DropCall { tool } => {
             visit.door.inner.calls_without_id.fetch_add(1, Ordering::Relaxed);
@@ -193,7 +198,7 @@ fn cancel(visit: &Visit, id: &str) -> Leave {
 
 // ── tools/call ────────────────────────────────────────────────────────
 
-fn call(visit: &Visit, message: &Message<'_>, body: &Bytes, asker: Asker) -> Result<Errand, Refusal> {
+fn wanted(visit: &Visit, message: &Message<'_>, body: &Bytes, asker: Asker) -> Result<Errand, Refusal> {
     let status = if asker.modern { StatusCode::BAD_REQUEST } else { StatusCode::OK };
     let invalid =
         |text: &str| -> Refusal { answer::error(status, &asker.id, code::INVALID_PARAMS, text, None).into() };
@@ -208,7 +213,7 @@ fn call(visit: &Visit, message: &Message<'_>, body: &Bytes, asker: Asker) -> Res
         Err(modern::Fault { requested: Some(requested), .. }) => {
             return Ok(Errand::Unsupported { requested, asker });
         }
-        Err(fault) => return Err(mismatch(&fault, &asker).into()),
+        Err(fault) => return Err(submit::mismatch(&fault, &asker).into()),
     };
     let most = visit.door.inner.settings.max_arguments;
     if let Some(size) = call.arguments.map(|a| a.as_str().len()).filter(|size| *size > most) {
@@ -228,104 +233,6 @@ fn call(visit: &Visit, message: &Message<'_>, body: &Bytes, asker: Asker) -> Res
         alone: true,
         lap: lap(visit, call.request_state),
     })))
-}
-
-async fn submit(visit: Visit, wanted: Wanted, body: Bytes) -> Response {
-    let door = &visit.door.inner;
-    if door.closing.is_cancelled() {
-        return answer::draining(&wanted.asker.id);
-    }
-    let Wanted { tool, arguments, input_responses, asker, client, mut live, unseen, alone, as_task, lap } =
-        wanted;
-    let patience = door.settings.patience(&visit.grant.name, &client, live.progress_token.is_some());
-    let ask = Ask {
-        grant: visit.grant.clone(),
-        server: visit.server.shared_name(),
-        server_identity: visit.server.shared_identity(),
-        session: visit.session.as_ref().map(|session| session.id.clone()),
-        era: if asker.modern { Era::Modern } else { Era::Legacy },
-        client,
-        tool,
-        body: body.clone(),
-        arguments,
-        input_responses,
-        unseen: unseen.is_some(),
-        kind: AttachKind::Line,
-        as_task: false,
-    };
-    if as_task {
-        return Box::pin(tasks::begin(visit, ask, asker)).await;
-    }
-    let name = ask.tool.clone();
-    if let Some(state) = lap {
-        // The call waits for people already.
-        if let Some(fault) = &unseen {
-            return mismatch(fault, &asker);
-        }
-        let rungs = door.settings.rungs(&ask.client, asker.modern, patience);
-        let returned = Box::pin(door.broker.returned(ask, state)).await;
-        let headers = modern::headers_of_call(&visit.headers, &name, asker.modern);
-        let live = Live { headers, ..live };
-        return Box::pin(wait::returned(visit, returned, asker, live, (patience, rungs))).await;
-    }
-    let mut submission = door.broker.submit(ask).await;
-    if let Submission::Recalled(outcome, ask) = submission {
-        submission = Box::pin(recall(&visit.door, outcome, ask)).await;
-    }
-    match submission {
-        Submission::Allowed(allowed) => let_pass(&visit, allowed, body, &name, &asker).await,
-        Submission::Unseen => match unseen {
-            Some(fault) => mismatch(&fault, &asker),
-            None => wait::told_at_once(&visit, &Outcome::unrecorded(End::Unavailable), &asker),
-        },
-        Submission::Hidden => answer::json_with(StatusCode::OK, answer::unknown_tool(&name, &asker)),
-        Submission::Settled(outcome) => wait::told_at_once(&visit, &outcome, &asker),
-        Submission::Recalled(outcome, _) => wait::recalled(&visit, &outcome, &asker),
-        Submission::Waiting(waiter) => {
-            live.headers = modern::headers_of_call(&visit.headers, &name, asker.modern);
-            let rungs = rungs_of(&visit, &waiter.now().request.client, (&asker, alone), &body, patience);
-            drop((body, name));
-            let thread = Thread::of(&visit, &asker).filter(|_| alone);
-            Box::pin(wait::hold(visit, waiter, asker, live, (patience, thread, rungs))).await
-        }
-    }
-}
-
-/// How a call goes on when its line ends, and whether its client is asked to show a link meanwhile.
-fn rungs_of(
-    visit: &Visit,
-    client: &ClientInfo,
-    (asker, alone): (&Asker, bool),
-    body: &[u8],
-    patience: Option<Duration>,
-) -> Rungs {
-    let settings = &visit.door.inner.settings;
-    let link = Offer::of(settings, client, || match &visit.session {
-        _ if asker.modern => elicit::declared_in(body),
-        session => alone && session.as_ref().is_some_and(|session| session.shows_links),
-    });
-    let task = asker.modern && tasks::declared_in(body);
-    Rungs { task, link, ..settings.rungs(client, asker.modern, patience) }
-}
-
-/// Sends an allowed call.
-pub(super) async fn let_pass(
-    visit: &Visit,
-    allowed: Allowed,
-    body: Bytes,
-    tool: &str,
-    asker: &Asker,
-) -> Response {
-    let headers = modern::headers_of_call(&visit.headers, tool, asker.modern);
-    let out = Outbound::post(body).with_headers(headers);
-    match visit.door.inner.broker.pass(allowed, &visit.link(), out).await {
-        Ok((reply, recording)) => reply::pass_on(visit, reply, Some(asker), Some(recording)).await,
-        Err(error) => wait::told_at_once(visit, &answer::unsent(error), asker),
-    }
-}
-
-fn mismatch(fault: &modern::Fault, asker: &Asker) -> Response {
-    answer::error(StatusCode::BAD_REQUEST, &asker.id, fault.code, &fault.message, None)
 }
 
 /// A state of ours that comes back; a server's own is the server's.
@@ -365,14 +272,15 @@ pub(super) fn cut(text: &str) -> String {
     text.chars().take(LONGEST_NAME).collect()
 }
 
-fn client_of(visit: &Visit, meta: &Meta<'_>) -> ClientInfo {
+fn client_of(visit: &Visit, meta: &Meta<'_>) -> Arc<ClientInfo> {
+    static NOBODY: LazyLock<Arc<ClientInfo>> = LazyLock::new(Arc::default);
     match (&visit.session, meta.client_info) {
         (_, Some(_)) => {
             let (name, version) = meta.client();
-            ClientInfo { name: cut(&name), version: cut(&version) }
+            Arc::new(ClientInfo { name: cut(&name), version: cut(&version) })
         }
-        (Some(session), None) => session.client.clone(),
-        (None, None) => ClientInfo::default(),
+        (Some(session), None) => Arc::clone(&session.client),
+        (None, None) => Arc::clone(&NOBODY),
     }
 }
 
