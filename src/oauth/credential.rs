@@ -134,6 +134,17 @@ mod tests {
     }
 
     #[test]
+    fn a_sign_in_of_before_scopes_were_kept_is_still_one() {
+        let kept = json!({"server": "http://s/mcp", "issuer": "http://i", "token_endpoint": "http://i/token",
+            "resource": "http://s/mcp", "client": {"id": "c", "secret": null, "basic": false},
+            "tokens": tokens(3600, false)});
+        let kept: Credential = serde_json::from_value(kept).unwrap();
+        assert_eq!(kept.standing(Timestamp(0)).state, StandingState::Done);
+        assert_eq!(kept.standing(Timestamp(3_600_000)).state, StandingState::Needed);
+        assert_eq!(kept.scopes.to_ask("mcp"), ["mcp"]);
+    }
+
+    #[test]
     fn an_answer_without_a_bearer_token_is_refused() {
         for body in [
             json!({"access_token": "a", "token_type": "DPoP"}),
