@@ -20,7 +20,7 @@ use super::{
     orders::{At, DEFAULT, cell},
     print,
 };
-use crate::{config::Config, upstream::Transport};
+use crate::{config::Config, oauth::StandingState, upstream::Transport};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Servers {
@@ -30,7 +30,7 @@ pub(super) enum Servers {
                                 countersign servers add [OPTIONS] NAME [--env NAME=VALUE]… -- COMMAND [ARGS]…"
     )]
     Add(Add),
-    /// The configured servers, and which of them are stopped.
+    /// The configured servers, which of them are stopped, and at which the broker must be signed in.
     List,
     /// Take a server out of the configuration, and forget the tokens for it.
     Remove { name: String },
@@ -145,11 +145,16 @@ fn beside(policy: &Path, config: &Path) -> anyhow::Result<String> {
 fn list(config: &Config, json: bool) -> anyhow::Result<ExitCode> {
     let servers = &config.file.servers;
     let stops = stops::standing(config);
+    let standings = login::standings(config).unwrap_or_else(|error| {
+        eprintln!("where the broker is signed in is not known: {error:#}");
+        BTreeMap::new()
+    });
     if json {
         let server = |(name, server): (&String, &crate::config::Server)| {
             let kind = transport(server);
             json!({ "name": name, "transport": kind, "command": server.command, "url": server.url,
-                "policy": server.policy, "stopped": stops::of(stops.as_ref(), name) })
+                "policy": server.policy, "sign_in": standings.get(name),
+                "stopped": stops::of(stops.as_ref(), name) })
         };
         print::json(&json!({ "servers": servers.iter().map(server).collect::<Vec<_>>() }));
         return Ok(ExitCode::SUCCESS);
@@ -158,16 +163,21 @@ fn list(config: &Config, json: bool) -> anyhow::Result<ExitCode> {
         eprintln!("no servers; add one: countersign servers add NAME -- COMMAND ARG…");
         return Ok(ExitCode::SUCCESS);
     }
-    let mut rows = vec![["NAME", "TRANSPORT", "WHERE", "POLICY", "STOPPED"].map(str::to_owned).to_vec()];
+    let head = ["NAME", "TRANSPORT", "WHERE", "POLICY", "SIGN-IN", "STOPPED"];
+    let mut rows = vec![head.map(str::to_owned).to_vec()];
     for (name, server) in servers {
         let kind = transport(server);
         let command = server.command.as_ref().map(|command| command.join(" "));
         let place = server.url.clone().or(command).unwrap_or_default();
         let policy = server.policy.clone().unwrap_or_else(|| "-".to_owned());
+        let standing = login::words(standings.get(name));
         let stopped = cell(&stops::of(stops.as_ref(), name));
-        rows.push(vec![name.clone(), kind.to_owned(), print::visible(&place), policy, stopped]);
+        rows.push(vec![name.clone(), kind.to_owned(), print::visible(&place), policy, standing, stopped]);
     }
     print::table(&rows);
+    for (name, _) in standings.iter().filter(|(_, standing)| standing.state != StandingState::Done) {
+        eprintln!("sign the broker in: countersign servers login {name}");
+    }
     Ok(ExitCode::SUCCESS)
 }
 
