@@ -44,7 +44,7 @@ fn refusal(keys: &str) -> String {
 #[test]
 fn a_secret_that_is_not_there_is_named_with_its_line() {
     let no_variable = refusal("headers = { Authorization = \"env:NO_SUCH_VARIABLE_HERE\" }");
-    assert!(no_variable.contains("countersign.toml:2"), "{no_variable}");
+    assert!(no_variable.contains("countersign.toml:4"), "{no_variable}");
     assert!(no_variable.contains("NO_SUCH_VARIABLE_HERE is not set"), "{no_variable}");
     let no_file = refusal("headers = { Authorization = \"file:nowhere\" }");
     assert!(no_file.contains("the secret's file nowhere cannot be read"), "{no_file}");
