@@ -84,6 +84,12 @@ impl Broker {
         self.inner.seal.is_ours(name)
     }
 
+    /// Is that the name of a task of this grant at this server?
+    #[must_use]
+    pub fn names_task(&self, grant: &str, server: &str, name: &str) -> bool {
+        self.inner.named(grant, server, name).is_some()
+    }
+
     /// The task of that name, if it is of this grant at this server.
     ///
     /// # Errors

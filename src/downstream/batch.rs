@@ -13,22 +13,57 @@ use http_body_util::LengthLimitError;
 
 use super::{
     answer::{self, Asker},
-    gate::{self, Errand},
-    http::Visit,
+    gate::{self, Errand, Refusal},
+    http::{Visit, text},
     modern, reply,
 };
 use crate::{
     broker::HttpError,
     mcp::{
         Malformed, Message, Meta,
+        header::PROTOCOL_VERSION,
         sse::{Event, Splitter},
     },
     upstream::BrokenReply,
 };
 
+/// Who judges and answers the messages of a batch, one by one: the door of a server, or of all that are joined.
+pub(super) trait Desk: Clone + Send + Sync + 'static {
+    type Errand: Send + 'static;
+
+    fn headers(&self) -> &HeaderMap;
+
+    /// Bytes of the answer to it.
+    fn largest_answer(&self, errand: &Self::Errand) -> usize;
+
+    fn sort(&self, message: &Message<'_>, body: &Bytes) -> Result<Self::Errand, Refusal>;
+
+    fn run(self, errand: Self::Errand, body: Bytes) -> impl Future<Output = Response> + Send;
+}
+
+impl Desk for Visit {
+    type Errand = Errand;
+
+    fn headers(&self) -> &HeaderMap {
+        &self.headers
+    }
+
+    fn largest_answer(&self, _: &Errand) -> usize {
+        self.server.largest_answer()
+    }
+
+    fn sort(&self, message: &Message<'_>, body: &Bytes) -> Result<Errand, Refusal> {
+        gate::sort(self, message, body)
+    }
+
+    fn run(self, errand: Errand, body: Bytes) -> impl Future<Output = Response> + Send {
+        gate::run(self, errand, body)
+    }
+}
+
 /// One element: what it asks for and its bytes, or its answer already.
-pub(super) struct Element {
-    errand: Result<Errand, Box<Response>>,
+pub(super) struct Element<E> {
+    errand: Result<E, Refusal>,
     body: Bytes,
     /// Who is answered, if anyone.
     asker: Option<Asker>,
@@ -39,15 +74,14 @@ const MOST: usize = 100;
 
 /// # Errors
 /// The version has no batches, or there are too many elements.
-pub(super) fn split(
-    visit: &Visit,
+pub(super) fn split<D: Desk>(
+    desk: &D,
     messages: &[Message<'_>],
     body: &Bytes,
-) -> Result<Vec<Element>, Box<Response>> {
+) -> Result<Vec<Element<D::Errand>>, Refusal> {
     let refuse = |why| Err(answer::malformed(&Malformed::Envelope { why, id: None }).into());
-    let knows = |message: &Message<'_>| {
-        modern::version(visit.said_version(), &Meta::of(message.params())).has_batches()
-    };
+    let said = text(desk.headers(), PROTOCOL_VERSION);
+    let knows = |message: &Message<'_>| modern::version(said, &Meta::of(message.params())).has_batches();
     if !messages.iter().all(knows) {
         return refuse("this protocol version has no batches");
     }
@@ -62,22 +96,18 @@ pub(super) fn split(
             }
             Message::Notification(_) | Message::Response(_) => None,
         };
-        let mut errand = gate::sort(visit, message, &own);
-        if let Ok(Errand::Call(wanted) | Errand::Collect(wanted)) = &mut errand {
-            wanted.alone = false;
-        }
-        Element { errand, body: own, asker }
+        Element { errand: desk.sort(message, &own), body: own, asker }
     };
     Ok(messages.iter().map(element).collect())
 }
 
 /// All answers as events, each as soon as it is there; 202 when nothing asks for one.
-pub(super) async fn answer(visit: Visit, elements: Vec<Element>) -> Response {
+pub(super) async fn answer<D: Desk>(desk: D, elements: Vec<Element<D::Errand>>) -> Response {
     let (asking, telling): (Vec<_>, Vec<_>) =
         elements.into_iter().partition(|element| element.asker.is_some());
     for element in telling {
         if let Ok(errand) = element.errand {
-            gate::run(visit.clone(), errand, element.body).await;
+            desk.clone().run(errand, element.body).await;
         }
     }
     if asking.is_empty() {
@@ -85,15 +115,18 @@ pub(super) async fn answer(visit: Visit, elements: Vec<Element>) -> Response {
     }
     let answers = asking
         .into_iter()
-        .map(move |element| stream::once(as_events(visit.clone(), element)).flatten().boxed());
+        .map(move |element| stream::once(as_events(desk.clone(), element)).flatten().boxed());
     reply::events(HeaderMap::new(), Body::from_stream(stream::select_all(answers)))
 }
 
 /// One element's whole answer, as events; ids of its stream mean nothing in the one it becomes part of.
-async fn as_events(visit: Visit, element: Element) -> stream::BoxStream<'static, Result<Bytes, axum::Error>> {
-    let most = visit.server.largest_answer();
+async fn as_events<D: Desk>(
+    desk: D,
+    element: Element<D::Errand>,
+) -> stream::BoxStream<'static, Result<Bytes, axum::Error>> {
+    let most = element.errand.as_ref().map_or(usize::MAX, |errand| desk.largest_answer(errand));
     let response = match element.errand {
-        Ok(errand) => gate::run(visit, errand, element.body).await,
+        Ok(errand) => desk.run(errand, element.body).await,
         Err(refusal) => *refusal,
     };
     let kind = response.headers().get(header::CONTENT_TYPE);

@@ -230,7 +230,7 @@ fn wanted(visit: &Visit, message: &Message<'_>, body: &Bytes, asker: Asker) -> R
         as_task: !asker.modern && tasks::is_wanted(visit, &call),
         unseen,
         asker,
-        alone: true,
+        alone: !visit.in_batch,
         lap: lap(visit, call.request_state),
     })))
 }

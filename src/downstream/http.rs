@@ -43,6 +43,8 @@ pub(super) struct Visit {
     pub peer: Option<Peer>,
     /// It came with others of one stream (HTTP+SSE), which cannot be taken up again and is a session itself.
     pub on_stream: bool,
+    /// Its answer is one of several on one stream.
+    pub in_batch: bool,
 }
 
 impl Visit {
@@ -199,14 +201,17 @@ pub(super) fn admit(
     let found = door.inner.broker.upstreams().server(server).filter(|_| grant.reaches(server));
     let Some(server) = found else {
         // Where a client of HTTP+SSE (2024-11-05) looks when it was given `/mcp`.
-        let hint =
-            if server == "sse" { "; for HTTP+SSE each server has its own: /mcp/SERVER/sse" } else { "" };
+        let hint = if server == "sse" {
+            "; HTTP+SSE is at /mcp, for all servers, and at /mcp/SERVER/sse"
+        } else {
+            ""
+        };
         let text = format!("there is no server {server:?} for this token{hint}");
         return Err(answer::refuse(StatusCode::NOT_FOUND, &text).into());
     };
     check_headers(&headers)?;
     let session = find_session(&door, &server, &grant, &headers)?;
-    Ok(Visit { door, grant, server, session, headers, peer, on_stream: false })
+    Ok(Visit { door, grant, server, session, headers, peer, on_stream: false, in_batch: false })
 }
 
 pub(super) fn check_site(door: &Door, headers: &HeaderMap) -> Result<(), Box<Response>> {
@@ -279,12 +284,14 @@ where
 pub(super) fn post(visit: Visit, body: Bytes) -> impl Future<Output = Response> + Send {
     let sorted = match Frame::parse(&body, &visit.door.limits()) {
         Ok(Frame::One(message)) => gate::sort(&visit, &message, &body),
-        Ok(Frame::Batch(messages)) => match batch::split(&visit, &messages, &body) {
-            Ok(parts) => {
-                return Either::Right(Box::pin(batch::answer(visit, parts)) as BoxFuture<'static, _>);
-            }
-            Err(refusal) => Err(refusal),
-        },
+        Ok(Frame::Batch(messages)) => {
+            let visit = Visit { in_batch: true, ..visit };
+            let split = batch::split(&visit, &messages, &body);
+            return Either::Right(match split {
+                Ok(parts) => Box::pin(batch::answer(visit, parts)) as BoxFuture<'static, _>,
+                Err(refusal) => Box::pin(ready(*refusal)),
+            });
+        }
         Err(why) => Err(answer::malformed(&why).into()),
     };
     match sorted {

@@ -1,5 +1,6 @@
-//! Agents that speak HTTP+SSE (2024-11-05): `GET /mcp/{server}/sse` is a stream that first names the URL for
-//! this session's POSTs; each is taken with 202, and every answer comes on the stream.
+//! Agents that speak HTTP+SSE (2024-11-05): `GET /mcp/{server}/sse`, or `GET /mcp` for all that are joined, is
+//! a stream that first names the URL for this session's POSTs; each is taken with 202, and every answer comes
+//! on the stream.
 //!
 //! What lies between is the bridge of `stdio`, with the door in this process at its other end: gate, policy
 //! and waiting are those of every agent. The stream cannot be taken up again, so its end leaves each call.
@@ -19,7 +20,7 @@ use axum::{
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use futures_util::{future::BoxFuture, stream};
-use http::{HeaderMap, Method, StatusCode, header};
+use http::{HeaderMap, Method, StatusCode, Uri, header};
 use tokio::{sync::mpsc, time::sleep};
 use tokio_util::task::TaskTracker;
 
@@ -29,12 +30,14 @@ use super::{
     reply,
     stdio::{Joint, Near, take},
 };
-use crate::mcp::sse;
+use crate::{identity::Grant, mcp::sse};
 
 /// Messages on their way to one agent.
 const QUEUE: usize = 64;
 /// Requests of one agent's stream that may be under way.
 const MOST: usize = 1_000;
+/// Names the stream in the query of a POST to all that are joined.
+const KEY: &str = "stream";
 
 /// The open streams, by the unguessable end of the URL that each gave its agent.
 #[derive(Default)]
@@ -42,7 +45,8 @@ pub(super) struct Streams(Mutex<HashMap<String, Arc<Stream>>>);
 
 /// One agent's stream.
 struct Stream {
-    server: String,
+    /// `None`: of all that are joined.
+    server: Option<String>,
     grant: String,
     joint: Arc<Joint>,
     tasks: TaskTracker,
@@ -55,10 +59,10 @@ impl Streams {
     }
 
     /// To anyone but its own agent it does not exist.
-    fn find(&self, key: &str, visit: &Visit) -> Option<Arc<Stream>> {
+    fn find(&self, key: &str, grant: &Grant, server: Option<&str>) -> Option<Arc<Stream>> {
         let streams = self.lock();
         let stream = streams.get(key)?;
-        let own = stream.grant == visit.grant.name && stream.server == visit.server.name();
+        let own = stream.grant == grant.name && stream.server.as_deref() == server;
         own.then(|| stream.clone())
     }
 }
@@ -84,22 +88,26 @@ where
         Err(refusal) => return *refusal,
     };
     match (path.strip_prefix("sse"), parts.method) {
-        (Some(""), Method::GET) => open(&visit),
+        (Some(""), Method::GET) => {
+            let Visit { door, grant, server, peer, .. } = &visit;
+            if let Some(reason) = door.inner.broker.stopped(grant, server.name()) {
+                return answer::refuse(StatusCode::FORBIDDEN, &answer::stopped(&reason));
+            }
+            open(door, grant, Some(server.name()), peer.clone())
+        }
         // A client that tries streamable HTTP first falls back at this.
         (Some(""), _) => only(Method::GET),
         (Some(key), Method::POST) if key.starts_with('/') => {
-            let Some(stream) = door.inner.streams.find(&key[1..], &visit) else {
-                let text = "there is no such stream: open one with GET";
-                return answer::refuse(StatusCode::NOT_FOUND, text);
-            };
-            match read(body, door.inner.settings.max_body).await {
-                Ok(body) => stream.take(door, body).await,
-                Err(refusal) => *refusal,
-            }
+            take_in(door, &visit.grant, Some(visit.server.name()), &key[1..], body).await
         }
         (Some(key), _) if key.starts_with('/') => only(Method::POST),
         _ => answer::refuse(StatusCode::NOT_FOUND, "there is nothing here; streams are at /mcp/{server}/sse"),
     }
+}
+
+/// The stream at all that are joined that a POST to this URL belongs to.
+pub(super) fn key_in(uri: &Uri) -> Option<&str> {
+    uri.query()?.strip_prefix(KEY)?.strip_prefix('=')
 }
 
 async fn knock(
@@ -120,23 +128,46 @@ fn only(method: Method) -> Response {
     refusal
 }
 
-fn open(visit: &Visit) -> Response {
-    let Visit { door, grant, server, peer, .. } = visit;
-    if let Some(reason) = door.inner.broker.stopped(grant, server.name()) {
-        return answer::refuse(StatusCode::FORBIDDEN, &answer::stopped(&reason));
+/// What an agent POSTs to the URL that its stream named.
+pub(super) async fn take_in<B>(
+    door: &Door,
+    grant: &Grant,
+    server: Option<&str>,
+    key: &str,
+    body: B,
+) -> Response
+where
+    B: HttpBody<Data = Bytes>,
+    B::Error: Into<BoxError>,
+{
+    let Some(stream) = door.inner.streams.find(key, grant, server) else {
+        let text = "there is no such stream: open one with GET";
+        return answer::refuse(StatusCode::NOT_FOUND, text);
+    };
+    match read(body, door.inner.settings.max_body).await {
+        Ok(body) => stream.take(door, body).await,
+        Err(refusal) => *refusal,
     }
+}
+
+/// A stream at one server, or (`None`) at all that are joined.
+pub(super) fn open(door: &Door, grant: &Grant, server: Option<&str>, peer: Option<Peer>) -> Response {
     let (out, messages) = mpsc::channel(QUEUE);
-    let name = server.name().to_owned();
-    let near =
-        Near { door: door.clone(), server: name.clone(), grant: grant.name.clone(), peer: peer.clone() };
+    let server = server.map(str::to_owned);
+    let near = Near { door: door.clone(), server: server.clone(), grant: grant.name.clone(), peer };
+    let key = BASE64_URL_SAFE_NO_PAD.encode(rand::random::<[u8; 24]>());
+    let endpoint = match &server {
+        Some(server) => format!("/mcp/{server}/sse/{key}"),
+        // A path below could be that of a server.
+        None => format!("/mcp?{KEY}={key}"),
+    };
+    let endpoint = sse::named("endpoint", &endpoint);
     let stream = Arc::new(Stream {
-        server: name.clone(),
+        server,
         grant: grant.name.clone(),
         joint: Arc::new(Joint::near(near, out)),
         tasks: TaskTracker::new(),
     });
-    let key = BASE64_URL_SAFE_NO_PAD.encode(rand::random::<[u8; 24]>());
-    let endpoint = sse::named("endpoint", &format!("/mcp/{name}/sse/{key}"));
     door.inner.streams.lock().insert(key.clone(), stream.clone());
     let open = Open { door: door.clone(), key, stream, messages };
     let parts = stream::unfold((Some(endpoint.into()), open), |(first, mut open)| async move {

@@ -27,7 +27,7 @@ use crate::{
 };
 
 pub(super) use self::{
-    legacy::{as_result, begin, is_wanted, status},
+    legacy::{RELATED, as_result, begin, is_wanted, status},
     offer::Offered,
 };
 

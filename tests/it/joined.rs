@@ -247,28 +247,3 @@ async fn a_command_that_crashes_takes_nothing_else_with_it() {
     assert_eq!(text(&plain.ask(&call(4, "look", json!({}))).await), "still here");
     assert_eq!(text(&agent.ask(&call(5, "fragile__look", json!({}))).await), "still here");
 }
-
-#[tokio::test]
-async fn a_call_that_declares_tasks_is_held_here_where_no_task_can_be_asked_about() {
-    let (a, b, house) = two(Manner::Modern).await;
-    let declaring = |id: u64, tool: &str| {
-        let mut asked = modern(id, "tools/call", json!({"name": tool, "arguments": {"n": id}}));
-        asked["params"]["_meta"]["io.modelcontextprotocol/clientCapabilities"] =
-            json!({"sampling": {}, "extensions": {"io.modelcontextprotocol/tasks": {}, "x/y": {"z": 1}}});
-        asked
-    };
-    let agent = |tool| mirrored(house.agent().joined(), "tools/call", Some(tool));
-    let held = agent("b__cancel").post(&declaring(1, "b__cancel")).await;
-    assert!(held.is_stream(), "no task");
-    house.approve(&house.pending().await).await;
-    assert_eq!(text(&held.response().await), r#"cancel ran with {"n":1}"#);
-    assert_eq!(text(&agent("a__look").ask(&declaring(2, "a__look")).await), r#"look ran with {"n":2}"#);
-    for sent in [&a.calls()[0], &b.calls()[0]] {
-        let declared = &sent["params"]["_meta"]["io.modelcontextprotocol/clientCapabilities"];
-        assert_eq!(
-            declared,
-            &json!({"sampling": {}, "extensions": {"x/y": {"z": 1}}}),
-            "nor of the server's"
-        );
-    }
-}

@@ -246,7 +246,8 @@ async fn a_modern_client_discovers_all_or_falls_back() {
     let ask = modern(1, "server/discover", json!({}));
     let said = agent.ask(&ask).await["result"].clone();
     assert_eq!(said["supportedVersions"], json!(["2026-07-28"]));
-    assert_eq!(said["capabilities"], json!({"tools": {}, "extensions": {"x": {}}}));
+    let extensions = json!({"io.modelcontextprotocol/tasks": {}, "x": {}});
+    assert_eq!(said["capabilities"], json!({"tools": {}, "extensions": extensions}));
     assert_eq!((&said["ttlMs"], &said["cacheScope"]), (&json!(5000), &json!("private")));
     b.answers(
         "server/discover",

@@ -121,15 +121,6 @@ async fn tasks_are_offered_where_a_call_can_wait_and_nowhere_else() {
     let older = house.agent().initialized("old").await;
     assert!(older.post(&as_task("cancel", json!({}))).await.is_stream(), "it was offered none");
 
-    let hello = json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": {"protocolVersion": VERSION,
-        "capabilities": {}, "clientInfo": {"name": "rig", "version": "1"}}});
-    let joined = house.agent().joined();
-    let joint = joined.post(&hello).await;
-    let session = joint.headers["mcp-session-id"].to_str().unwrap().to_owned();
-    assert!(joint.response().await["result"]["capabilities"].get("tasks").is_none());
-    let joined = joined.with("mcp-session-id", &session).with("mcp-protocol-version", VERSION);
-    assert!(joined.post(&as_task("rig__cancel", json!({"n": 2}))).await.is_stream());
-
     house.rule(r#"{"version": "1", "default": "allow"}"#).await.unwrap();
     let (_, told) = greeted(house.agent()).await;
     assert_eq!(told["result"]["capabilities"], json!({"tools": {}}));

@@ -9,7 +9,9 @@ use countersign::{
 };
 use serde_json::{Value, json};
 
-use crate::rig::{Agent, Answer, House, Manner, Old, Plan, Server, Told, call, call_with_token, child, text};
+use crate::rig::{
+    Agent, Answer, House, Manner, Old, Plan, Server, Told, call, call_with_token, child, mirrored, text,
+};
 
 /// An agent with its open stream.
 struct Talk {
@@ -23,7 +25,16 @@ impl Talk {
     }
 
     async fn of(agent: Agent) -> Self {
-        let mut stream = agent.clone().at("/mcp/rig/sse").send("GET", "").await;
+        Self::opened(agent.at("/mcp/rig/sse")).await
+    }
+
+    /// At the endpoint that joins all servers.
+    async fn joined(agent: Agent) -> Self {
+        Self::opened(agent.joined()).await
+    }
+
+    async fn opened(agent: Agent) -> Self {
+        let mut stream = agent.send("GET", "").await;
         assert_eq!(stream.status, 200);
         assert!(stream.is_stream());
         let endpoint = stream.endpoint().await;
@@ -224,14 +235,87 @@ async fn a_new_token_goes_on_with_the_stream_and_a_revoked_agent_does_not() {
 }
 
 #[tokio::test]
-async fn the_joined_endpoint_says_where_old_agents_go() {
+async fn old_agents_reach_all_servers_over_one_stream() {
+    let (a, b) = (Server::start(Manner::Json).await, Server::start(Manner::Stream).await);
+    let house = House::open(Plan::two(&a.url, &b.url)).await;
+    let mut talk = Talk::joined(house.agent()).await;
+    talk.initialize("test").await;
+    talk.post(&json!({"jsonrpc": "2.0", "id": "l", "method": "tools/list"})).await;
+    assert_eq!(talk.answer("l").await.1["result"]["tools"].as_array().unwrap().len(), 6);
+    talk.post(&call_with_token(1, "b__cancel", json!({"n": 1}), "t")).await;
+    talk.post(&call(2, "a__look", json!({}))).await;
+    assert_eq!(text(&talk.answer(2).await.1), "look ran with {}");
+    let waiting = talk.message().await;
+    assert_eq!(
+        (&waiting["method"], &waiting["params"]["progressToken"]),
+        (&json!("notifications/progress"), &json!("t"))
+    );
+    house.approve(&house.pending().await).await;
+    assert_eq!(text(&talk.answer(1).await.1), "cancel ran with {\"n\":1}");
+    house.delivered(HowDelivered::Line).await;
+    assert_eq!((a.calls().len(), b.calls().len()), (1, 1));
+
+    // The stream is the session: its end leaves what waits, at once, and ends the conversation with each server.
+    talk.post(&call(3, "a__cancel", json!({"n": 2}))).await;
+    house.pending().await;
+    drop(talk);
+    house
+        .until(|call| &*call.request.server == "a" && call.request.tool == "cancel" && call.waiter.is_none())
+        .await;
+    a.ended().await;
+    b.ended().await;
+}
+
+#[tokio::test]
+async fn a_cancel_on_the_stream_of_all_is_heard_for_a_server_without_sessions_too() {
+    let (a, b) = (Server::start(Manner::Json).await, Server::start(Manner::Modern).await);
+    let house = House::open(Plan::two(&a.url, &b.url)).await;
+    let mut talk = Talk::joined(house.agent()).await;
+    talk.initialize("test").await;
+    talk.post(&call_with_token(5, "b__cancel", json!({}), "t")).await;
+    house.pending().await;
+    talk.message().await;
+    talk.post(&json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 5}}))
+        .await;
+    house.until(|call| call.waiter.is_none()).await;
+    assert!(
+        !b.messages().iter().any(|message| message["method"] == "notifications/cancelled"),
+        "it waited here"
+    );
+}
+
+#[tokio::test]
+async fn the_stream_of_all_servers_is_of_its_own_agent_and_of_nobody_modern() {
     let house = House::open(Plan::at(&Server::start(Manner::Json).await.url)).await;
-    for (path, status) in [("/mcp", 405), ("/mcp/sse", 404)] {
-        let refused = house.agent().at(path).send("GET", "").await;
-        assert_eq!(refused.status, status, "{path}");
+    let ping = json!({"jsonrpc": "2.0", "id": 1, "method": "ping"});
+    let talk = Talk::joined(house.agent()).await;
+    let mut other = talk.agent.clone();
+    other.headers = house.other_agent("other", &["rig"]).await.headers;
+    assert_eq!(other.post(&ping).await.status, 404);
+    assert_eq!(talk.agent.clone().without("authorization").post(&ping).await.status, 401);
+    let plain = Talk::open(&house).await;
+    let key = plain.agent.path().rsplit('/').next().unwrap().to_owned();
+    assert_eq!(
+        house.agent().at(&format!("/mcp?stream={key}")).post(&ping).await.status,
+        404,
+        "of one server"
+    );
+    assert_eq!(talk.agent.post(&ping).await.status, 202);
+
+    let quiet = house.agent().joined().with("accept", "application/json");
+    for agent in [quiet, mirrored(house.agent().joined(), "ping", None)] {
+        let refused = agent.send("GET", "").await;
+        assert_eq!(refused.status, 405);
         let said = refused.bytes().await;
-        assert!(String::from_utf8_lossy(&said).contains("/mcp/SERVER/sse"), "{path}: {said:?}");
+        assert!(String::from_utf8_lossy(&said).contains("HTTP+SSE"), "{said:?}");
     }
+    let elsewhere = house.agent().at("/mcp/sse").send("GET", "").await;
+    assert_eq!(elsewhere.status, 404);
+    let said = elsewhere.bytes().await;
+    assert!(String::from_utf8_lossy(&said).contains("/mcp/SERVER/sse"), "{said:?}");
+    let Talk { agent, stream } = talk;
+    drop(stream);
+    agent.until_gone(&ping).await;
 }
 
 #[tokio::test]

@@ -1,7 +1,8 @@
 //! One server's answer on its way down: what an agent must send back later names the server.
 //!
-//! The answer to a `tools/call` is not touched. On a legacy stream these are: the ids of events (to resume by),
-//! the ids and progress tokens of a server's own requests, and the URI of a resource that changed.
+//! The answer to a `tools/call` is not touched, but for the name of a task that it may go on as. On a legacy
+//! stream these are: the ids of events (to resume by), the ids and progress tokens of a server's own requests,
+//! the URI of a resource that changed, and the names of the server's tasks.
 
 use std::sync::Arc;
 
@@ -17,28 +18,96 @@ use super::{
     names,
     said::{LARGEST, is_encoded, is_stream},
     session::Joined,
+    tour::Tour,
+    whose,
 };
 use crate::{
     broker::HttpError,
     downstream::{
+        Door,
         answer::{self, Asker},
         reply,
+        tasks::{self, RELATED},
     },
+    identity::Grant,
     mcp::{
-        Answer, Json, Message,
+        self, Answer, Json, Message, Meta,
         patch::Edits,
         sse::{self, Event, Splitter},
     },
+    upstream::Server,
 };
 
+/// What an answer names.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Names {
+    Nothing,
+    /// What was read.
+    Resources,
+    /// The task that a call goes on as.
+    NewTask,
+    /// The task that was asked about.
+    Task,
+    /// The task whose outcome it is (`tasks/result`).
+    Outcome,
+}
+
+/// Where an answer, and a server's own message, says which task it belongs to.
+const OF_TASK: &[&str] = &["result", "_meta", RELATED, "taskId"];
+const SAID_OF_TASK: &[&str] = &["params", "_meta", RELATED, "taskId"];
+
+impl Names {
+    /// What the answer to this request will name.
+    pub(super) fn of(method: &str, message: &Message<'_>, modern: bool) -> Self {
+        let asks_for_task = || match modern {
+            true => tasks::declares(&Meta::of(message.params())),
+            false => message.params().is_some_and(|params| params.get("task").is_some()),
+        };
+        match method {
+            "resources/read" => Self::Resources,
+            "tasks/get" | "tasks/update" | "tasks/cancel" => Self::Task,
+            "tasks/result" => Self::Outcome,
+            "tools/call" if asks_for_task() => Self::NewTask,
+            _ => Self::Nothing,
+        }
+    }
+
+    /// Where tasks are named in this result.
+    fn of_tasks(self, result: Json<'_>) -> &'static [&'static [&'static str]] {
+        let is_modern = || result.get("resultType").and_then(Json::string).is_some_and(|kind| kind == "task");
+        match self {
+            Self::Nothing | Self::Resources => &[],
+            Self::NewTask if is_modern() => &[&["result", "taskId"]],
+            // What a tool answers has members of its own.
+            Self::NewTask if result.get("content").is_some() => &[OF_TASK],
+            Self::NewTask => &[&["result", "task", "taskId"], OF_TASK],
+            Self::Task => &[&["result", "taskId"], OF_TASK],
+            Self::Outcome => &[OF_TASK],
+        }
+    }
+}
+
 /// What is changed of one server's answers.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Carry {
-    pub server: String,
+    door: Door,
+    grant: Arc<Grant>,
+    server: Arc<Server>,
     /// A legacy server may ask, and its streams may be resumed. A session that is answered is not idle.
-    pub session: Option<Arc<Joined>>,
-    /// The answer is to `resources/read`: it names what was read.
-    pub reads: bool,
+    session: Option<Arc<Joined>>,
+    names: Names,
+}
+
+impl Tour {
+    pub(super) fn carry(&self, server: &Arc<Server>, names: Names) -> Carry {
+        Carry {
+            door: self.door.clone(),
+            grant: self.grant.clone(),
+            server: server.clone(),
+            session: self.session.clone(),
+            names,
+        }
+    }
 }
 
 impl Carry {
@@ -53,24 +122,28 @@ impl Carry {
             return response;
         }
         let (mut parts, body) = response.into_parts();
+        let may_change = self.names != Names::Nothing;
         if is_stream(&parts.headers) {
-            return Response::from_parts(
-                parts,
-                if self.session.is_some() || self.reads { self.stream(body) } else { body },
-            );
-        }
-        if !self.reads {
+            let body = if self.session.is_some() || may_change { self.stream(body) } else { body };
             return Response::from_parts(parts, body);
         }
-        let Ok(whole) = axum::body::to_bytes(body, LARGEST).await else {
+        if !may_change {
+            return Response::from_parts(parts, body);
+        }
+        let Ok(whole) = axum::body::to_bytes(body, self.largest()).await else {
             return answer::refuse(StatusCode::BAD_GATEWAY, "the server's answer broke off");
         };
         parts.headers.remove(header::CONTENT_LENGTH);
         Response::from_parts(parts, self.message(&whole).map_or(whole, Bytes::from).into())
     }
 
+    /// Bytes of one message: what passes at the server's own endpoint passes here.
+    fn largest(&self) -> usize {
+        self.server.largest_answer().max(LARGEST)
+    }
+
     fn stream(self, body: Body) -> Body {
-        let mut splitter = Splitter::new(LARGEST);
+        let mut splitter = Splitter::new(self.largest());
         let parts = body.into_data_stream().map(move |part| {
             let events = splitter.push(&part?).map_err(axum::Error::new)?;
             Ok::<_, axum::Error>(self.events(events))
@@ -90,66 +163,91 @@ impl Carry {
                 out.extend(event.raw);
                 continue;
             }
-            let id = id.map(|id| names::event(&self.server, id));
+            let id = id.map(|id| names::event(self.server.name(), id));
             out.extend(sse::write_with(id.as_deref(), event.retry, changed.as_deref().unwrap_or(data)));
         }
         out.into()
     }
 
     /// `None`: nothing to change.
-    pub(super) fn message(&self, message: &[u8]) -> Option<Vec<u8>> {
+    fn message(&self, message: &[u8]) -> Option<Vec<u8>> {
         let edits = match reply::read(message)? {
-            Message::Request(request) if self.session.is_some() => {
-                let mut edits = Edits::of(request.raw);
-                edits.set(&["id"], &names::asked(&self.server, request.id));
-                let token = request.params.and_then(|params| params.at(&["_meta", "progressToken"]));
-                if let Some(token) = token {
-                    edits.set(&["params", "_meta", "progressToken"], &names::asked(&self.server, token));
-                }
-                edits
-            }
-            Message::Notification(said) => {
-                let mut edits = Edits::of(said.raw);
-                let of = |name: &str| said.params?.get(name);
-                match (&*said.method, of("uri").and_then(Json::string), of("requestId")) {
-                    ("notifications/resources/updated", Some(uri), _) => {
-                        edits.set(&["params", "uri"], &names::quoted(&names::uri(&self.server, &uri)));
-                    }
-                    ("notifications/cancelled", _, Some(id)) if self.session.is_some() => {
-                        edits.set(&["params", "requestId"], &names::asked(&self.server, id));
-                    }
-                    _ => {}
-                }
-                edits
-            }
-            Message::Response(response) if self.reads => {
-                let mut edits = Edits::of(response.raw);
-                if let Answer::Result(result) = response.answer
-                    && let Some(contents) = result.get("contents")
-                {
-                    edits.set(&["result", "contents"], &self.each(contents, "uri"));
-                }
-                edits
-            }
-            Message::Request(_) | Message::Response(_) => return None,
+            Message::Request(request) => self.asked(&request)?,
+            Message::Notification(said) => self.said(&said),
+            Message::Response(response) => self.answered(&response)?,
         };
         (!edits.is_empty()).then(|| edits.apply())
     }
 
-    /// The array with the URI of each element as the agent knows it.
-    fn each(&self, array: Json<'_>, member: &str) -> String {
-        let elements: Vec<_> = array.elements().map(|element| self.located(element, member)).collect();
-        format!("[{}]", elements.join(","))
+    fn asked<'m>(&self, request: &mcp::Request<'m>) -> Option<Edits<'m>> {
+        self.session.as_ref()?;
+        let mut edits = Edits::of(request.raw);
+        edits.set(&["id"], &names::asked(self.server.name(), request.id));
+        let token = request.params.and_then(|params| params.at(&["_meta", "progressToken"]));
+        if let Some(token) = token {
+            edits.set(&["params", "_meta", "progressToken"], &names::asked(self.server.name(), token));
+        }
+        // What a server asks about tasks is about those of the agent.
+        if !request.method.starts_with("tasks/") {
+            self.rename(&mut edits, request.raw, SAID_OF_TASK);
+        }
+        Some(edits)
     }
 
-    /// The object with its URI as the agent knows it.
-    pub(super) fn located(&self, object: Json<'_>, member: &str) -> String {
-        let mut edits = Edits::of(object);
-        if let Some(uri) = object.get(member).and_then(Json::string) {
-            edits.set(&[member], &names::quoted(&names::uri(&self.server, &uri)));
+    fn said<'m>(&self, said: &mcp::Notification<'m>) -> Edits<'m> {
+        let mut edits = Edits::of(said.raw);
+        let of = |name: &str| said.params?.get(name);
+        match (&*said.method, of("uri").and_then(Json::string), of("requestId")) {
+            ("notifications/resources/updated", Some(uri), _) => {
+                edits.set(&["params", "uri"], &names::quoted(&names::uri(self.server.name(), &uri)));
+            }
+            ("notifications/cancelled", _, Some(id)) if self.session.is_some() => {
+                edits.set(&["params", "requestId"], &names::asked(self.server.name(), id));
+            }
+            ("notifications/tasks" | "notifications/tasks/status", ..) => {
+                self.rename(&mut edits, said.raw, &["params", "taskId"]);
+            }
+            _ => {}
         }
-        String::from_utf8(edits.apply()).unwrap_or_default()
+        self.rename(&mut edits, said.raw, SAID_OF_TASK);
+        edits
     }
+
+    fn answered<'m>(&self, response: &mcp::Response<'m>) -> Option<Edits<'m>> {
+        let Answer::Result(result) = response.answer else { return None };
+        let mut edits = Edits::of(response.raw);
+        if let Some(contents) = result.get("contents").filter(|_| self.names == Names::Resources) {
+            edits.set(&["result", "contents"], &self.each(contents, "uri"));
+        }
+        for path in self.names.of_tasks(result) {
+            self.rename(&mut edits, response.raw, path);
+        }
+        Some(edits)
+    }
+
+    /// The task that is named there, as the agent knows it.
+    fn rename(&self, edits: &mut Edits<'_>, message: Json<'_>, path: &[&str]) {
+        let own = message.at(path).and_then(Json::string);
+        let known = own.and_then(|own| whose::task(&self.door, &self.grant, self.server.name(), &own));
+        if let Some(known) = known {
+            edits.set(path, &names::quoted(&known));
+        }
+    }
+
+    /// The array with the URI of each element as the agent knows it.
+    fn each(&self, array: Json<'_>, member: &str) -> String {
+        let elements = array.elements().map(|element| located(self.server.name(), element, member));
+        format!("[{}]", elements.collect::<Vec<_>>().join(","))
+    }
+}
+
+/// A server's object with its URI as the agent knows it.
+fn located(server: &str, object: Json<'_>, member: &str) -> String {
+    let mut edits = Edits::of(object);
+    if let Some(uri) = object.get(member).and_then(Json::string) {
+        edits.set(&[member], &names::quoted(&names::uri(server, &uri)));
+    }
+    String::from_utf8(edits.apply()).unwrap_or_default()
 }
 
 /// An HTTP error is about one server, and must not look as if it were about all: a lost session, a token that

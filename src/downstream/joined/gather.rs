@@ -10,7 +10,7 @@ use http::StatusCode;
 use serde_json::json;
 use tokio::time::timeout;
 
-use super::{carry::Carry, names, said::Said, sort::result, tour::Tour};
+use super::{names, said::Said, sort::result, tour::Tour, whose::By};
 use crate::{
     downstream::{
         answer::{self, Asker, code},
@@ -29,21 +29,22 @@ pub(super) struct List {
     key: &'static str,
     /// By what an element is asked for later.
     named_by: &'static str,
-    is_uri: bool,
+    by: By,
     /// Who declares no such capability is not asked.
     capability: &'static str,
 }
 
-const fn list_by(method: &'static str, key: &'static str, named_by: &'static str, is_uri: bool) -> List {
-    let capability = if is_uri { "resources" } else { key };
-    List { method, key, named_by, is_uri, capability }
+const fn list_by(method: &'static str, key: &'static str, named_by: &'static str, by: By) -> List {
+    let capability = if matches!(by, By::Uri) { "resources" } else { key };
+    List { method, key, named_by, by, capability }
 }
 
-static LISTS: [List; 4] = [
-    list_by("tools/list", "tools", "name", false),
-    list_by("prompts/list", "prompts", "name", false),
-    list_by("resources/list", "resources", "uri", true),
-    list_by("resources/templates/list", "resourceTemplates", "uriTemplate", true),
+static LISTS: [List; 5] = [
+    list_by("tools/list", "tools", "name", By::Name),
+    list_by("prompts/list", "prompts", "name", By::Name),
+    list_by("resources/list", "resources", "uri", By::Uri),
+    list_by("resources/templates/list", "resourceTemplates", "uriTemplate", By::Uri),
+    list_by("tasks/list", "tasks", "taskId", By::Task),
 ];
 
 pub(super) fn list_of(method: &str) -> Option<&'static List> {
@@ -224,18 +225,13 @@ impl Whole {
 
 /// An element with the name that it has here; every other byte is the server's.
 fn named(tour: &Tour, list: &List, server: &str, element: Json<'_>) -> String {
-    if list.is_uri {
-        let carry = Carry { server: server.to_owned(), session: None, reads: false };
-        return carry.located(element, list.named_by);
-    }
     let mut edits = Edits::of(element);
     if let Some(own) = element.get(list.named_by).and_then(Json::string) {
-        let name = tour.door.inner.settings.joined_separator.name(server, &own);
-        edits.set(&[list.named_by], &names::quoted(&name));
+        edits.set(&[list.named_by], &names::quoted(&tour.named(list.by, server, &own)));
     }
     // A tool may say which resource shows its results.
     let shown_by = ["_meta", "ui", "resourceUri"];
-    if let Some(uri) = element.at(&shown_by).and_then(Json::string) {
+    if let Some(uri) = element.at(&shown_by).and_then(Json::string).filter(|_| list.by == By::Name) {
         edits.set(&shown_by, &names::quoted(&names::uri(server, &uri)));
     }
     String::from_utf8(edits.apply()).unwrap_or_default()

@@ -1,6 +1,6 @@
 //! What the joined endpoint says of itself: `initialize` and `server/discover`, put together from all servers.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering};
 
 use axum::response::Response;
 use bytes::Bytes;
@@ -56,12 +56,36 @@ pub(super) async fn hello(mut tour: Tour, body: Bytes, asker: &Asker) -> Respons
         return none_answered(asker, &absent);
     };
     let mut said = of_all(&tour, parts.iter().map(|(name, part)| (*name, told_by(part))), &absent);
+    settle_tasks(&session, version, &parts, &mut said);
     said.insert("protocolVersion".to_owned(), json!(version.as_str()));
     let mut response = result(asker, &Value::Object(said).to_string());
     if let Ok(id) = HeaderValue::from_str(&session.id) {
         response.headers_mut().insert(header::SESSION_ID, id);
     }
     response
+}
+
+/// Tasks are of 2025-11-25: what a client of an older version was not told of is offered to it nowhere.
+fn settle_tasks(
+    session: &Joined,
+    version: Version,
+    parts: &[(&str, Arc<Part>)],
+    said: &mut Map<String, Value>,
+) {
+    let capabilities = said.get_mut("capabilities").and_then(Value::as_object_mut);
+    let offered = capabilities.is_some_and(|all| {
+        if version != Version::V2025_11_25 {
+            all.shift_remove("tasks");
+        }
+        all.contains_key("tasks")
+    });
+    if offered {
+        return;
+    }
+    session.offers_tasks.store(false, Ordering::Release);
+    for own in parts.iter().filter_map(|(_, part)| part.session.as_ref()) {
+        own.tasks.withdraw();
+    }
 }
 
 fn told_by(part: &Part) -> (Value, Option<String>) {
@@ -152,10 +176,6 @@ fn of_all<'p>(
             instructions.push_str(&format!("\n\n# {server}\n\n{words}"));
         }
     }
-    // Their ids say no server.
-    for gone in [&["tasks"][..], &["extensions", "io.modelcontextprotocol/tasks"]] {
-        remove(&mut capabilities, gone);
-    }
     let own = json!({"name": "countersign", "version": env!("CARGO_PKG_VERSION")});
     let mut said = Map::new();
     said.insert("capabilities".to_owned(), capabilities);
@@ -182,19 +202,5 @@ fn join(all: &mut Value, theirs: Value) {
         }
         (Value::Bool(all), Value::Bool(theirs)) => *all |= theirs,
         _ => {}
-    }
-}
-
-fn remove(value: &mut Value, path: &[&str]) {
-    match path {
-        [] => {}
-        [last] => {
-            value.as_object_mut().and_then(|object| object.shift_remove(*last));
-        }
-        [first, rest @ ..] => {
-            if let Some(inner) = value.get_mut(*first) {
-                remove(inner, rest);
-            }
-        }
     }
 }

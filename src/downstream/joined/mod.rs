@@ -5,7 +5,8 @@
 //! server and tool apart. A request for all (`initialize`, lists, `server/discover`) is asked of each, and the
 //! answers are put together; a server that is down leaves its part out, and the answer's `_meta` says so.
 //!
-//! Reads down: `tour` (who knocks) → `sort` (whom it concerns) → `gather` (all) or `carry` (one), `streams`.
+//! Reads down: `tour` (who knocks) → `sort` (whom it concerns; `whose`: by its name) → `gather` (all) or `carry`
+//! (one), `streams`. A batch is taken apart as at the plain endpoint, and HTTP+SSE is the same bridge before it.
 
 mod carry;
 mod gather;
@@ -17,6 +18,7 @@ mod sort;
 mod streams;
 mod subscribe;
 mod tour;
+mod whose;
 
 pub use names::Separator;
 pub(super) use session::Sessions;

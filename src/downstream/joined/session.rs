@@ -59,6 +59,8 @@ pub(in crate::downstream) struct Joined {
     requests: Mutex<VecDeque<Request>>,
     /// The client's `notifications/initialized` has come.
     pub(super) greeted: AtomicBool,
+    /// The client is told that calls may be tasks.
+    pub(super) offers_tasks: AtomicBool,
     /// The client's last `logging/setLevel`.
     pub(super) level: Mutex<Option<Bytes>>,
     /// Counts the conversations that were opened.
@@ -76,6 +78,7 @@ impl Joined {
             places: Mutex::default(),
             requests: Mutex::default(),
             greeted: AtomicBool::new(false),
+            offers_tasks: AtomicBool::new(true),
             level: Mutex::default(),
             opened: watch::Sender::default(),
             over: CancellationToken::new(),

@@ -6,27 +6,28 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::{
-    carry::Carry,
+    carry::Names,
     gather::{self, Cursor, List},
     greeting, names,
-    said::Said,
+    said::{LARGEST, Said},
     subscribe,
     tour::Tour,
+    whose::By,
 };
 use crate::{
     downstream::{
         answer::{self, Asker, code},
+        batch::{self, Desk},
         gate::{self, Refusal, owned},
         http::{self as plain, text},
-        modern, tasks,
+        modern,
+        tasks::RELATED,
     },
-    mcp::{self, Frame, Json, Malformed, Message, Meta, header, methods, patch::Edits},
+    mcp::{self, Frame, Json, Message, Meta, header, methods, patch::Edits},
 };
 
-const CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
-
 /// What a message asks for.
-enum Wish {
+pub(super) enum Wish {
     Hello(Asker),
     Pong(Asker),
     Discover(Asker),
@@ -43,28 +44,70 @@ enum Wish {
 }
 
 /// A message for one server.
-struct One {
+pub(super) struct One {
     server: String,
     /// With the server's own name of what it is about.
     body: Bytes,
     /// That name, when a header mirrors it.
     own: Option<String>,
     asker: Option<Asker>,
-    reads: bool,
+    names: Names,
+}
+
+impl One {
+    /// What nobody waits on an answer for.
+    fn told(server: String, body: Bytes) -> Wish {
+        Wish::One(Box::new(Self { server, body, own: None, asker: None, names: Names::Nothing }))
+    }
 }
 
 pub(super) async fn post(tour: Tour, body: Bytes) -> Response {
     let sorted = match Frame::parse(&body, &tour.door.limits()) {
         Ok(Frame::One(message)) => sort(&tour, &message, &body),
-        Ok(Frame::Batch(_)) => {
-            let why = "this endpoint takes one message at a time; /mcp/SERVER takes batches";
-            return answer::malformed(&Malformed::Envelope { why, id: None });
+        Ok(Frame::Batch(messages)) => {
+            let tour = Tour { in_batch: true, ..tour };
+            return match batch::split(&tour, &messages, &body) {
+                Ok(parts) => Box::pin(batch::answer(tour, parts)).await,
+                Err(refusal) => *refusal,
+            };
         }
         Err(why) => return answer::malformed(&why),
     };
     match sorted {
         Ok(wish) => run(tour, wish, body).await,
         Err(refusal) => *refusal,
+    }
+}
+
+impl Desk for Tour {
+    type Errand = Wish;
+
+    fn headers(&self) -> &HeaderMap {
+        &self.headers
+    }
+
+    fn largest_answer(&self, wish: &Wish) -> usize {
+        match wish {
+            Wish::One(one) => self.server(&one.server).map_or(LARGEST, |server| server.largest_answer()),
+            // A list is that of all servers.
+            Wish::Hello(_)
+            | Wish::Pong(_)
+            | Wish::Discover(_)
+            | Wish::List(..)
+            | Wish::Level(_)
+            | Wish::Subscribe(_)
+            | Wish::Greeted
+            | Wish::Tell
+            | Wish::Nothing => usize::MAX,
+        }
+    }
+
+    fn sort(&self, message: &Message<'_>, body: &Bytes) -> Result<Wish, Refusal> {
+        sort(self, message, body)
+    }
+
+    fn run(self, wish: Wish, body: Bytes) -> impl Future<Output = Response> + Send {
+        run(self, wish, body)
     }
 }
 
@@ -89,6 +132,10 @@ fn sort(tour: &Tour, message: &Message<'_>, body: &Bytes) -> Result<Wish, Refusa
         return Ok(Wish::List(list, cursor.transpose()?, asker));
     }
     match method {
+        "initialize" if tour.in_batch => {
+            let text = "initialize cannot be part of a batch: its answer names the session in a header";
+            Err(answer::error(StatusCode::OK, &asker.id, code::INVALID_REQUEST, text, None).into())
+        }
         "initialize" => Ok(Wish::Hello(asker)),
         "ping" => Ok(Wish::Pong(asker)),
         "server/discover" => Ok(Wish::Discover(asker)),
@@ -106,7 +153,12 @@ fn answered(tour: &Tour, message: &Message<'_>) -> Result<Wish, Refusal> {
     };
     let mut edits = Edits::of(message.raw());
     edits.set(&["id"], &own);
-    Ok(Wish::One(Box::new(One { server, body: edits.apply().into(), own: None, asker: None, reads: false })))
+    let of_task = ["result", "_meta", RELATED, "taskId"];
+    let task = message.raw().at(&of_task).and_then(Json::string).and_then(|name| tour.find(By::Task, &name));
+    if let Some((_, task)) = task.filter(|(of, _)| *of == server) {
+        edits.set(&of_task, &names::quoted(&task));
+    }
+    Ok(One::told(server, edits.apply().into()))
 }
 
 fn notified(tour: &Tour, method: &str, message: &Message<'_>, body: &Bytes) -> Result<Wish, Refusal> {
@@ -119,13 +171,7 @@ fn notified(tour: &Tour, method: &str, message: &Message<'_>, body: &Bytes) -> R
                 return Ok(Wish::Nothing);
             };
             Ok(match session.went_to(id.as_str().as_bytes()) {
-                Some(server) => Wish::One(Box::new(One {
-                    server: server.to_string(),
-                    body: body.clone(),
-                    own: None,
-                    asker: None,
-                    reads: false,
-                })),
+                Some(server) => One::told(server.to_string(), body.clone()),
                 // To the other servers it means nothing.
                 None => Wish::Tell,
             })
@@ -137,8 +183,7 @@ fn notified(tour: &Tour, method: &str, message: &Message<'_>, body: &Bytes) -> R
             };
             let mut edits = Edits::of(message.raw());
             edits.set(&["params", "progressToken"], &own);
-            let body = edits.apply().into();
-            Ok(Wish::One(Box::new(One { server, body, own: None, asker: None, reads: false })))
+            Ok(One::told(server, edits.apply().into()))
         }
         // Without an id nobody could be answered; the gate counts it.
         "tools/call" => for_one(tour, method, message, None),
@@ -146,18 +191,21 @@ fn notified(tour: &Tour, method: &str, message: &Message<'_>, body: &Bytes) -> R
     }
 }
 
-/// Where the name of what a request is about stands, and whether it is a URI.
-fn subject(method: &str, message: &Message<'_>) -> Option<(&'static [&'static str], bool)> {
+/// Where the name of what a request is about stands, and what it names.
+fn subject(method: &str, message: &Message<'_>) -> Option<(&'static [&'static str], By)> {
     match method {
-        "tools/call" | "prompts/get" => Some((&["params", "name"], false)),
+        "tools/call" | "prompts/get" => Some((&["params", "name"], By::Name)),
         "resources/read" | "resources/subscribe" | "resources/unsubscribe" => {
-            Some((&["params", "uri"], true))
+            Some((&["params", "uri"], By::Uri))
+        }
+        "tasks/get" | "tasks/update" | "tasks/cancel" | "tasks/result" => {
+            Some((&["params", "taskId"], By::Task))
         }
         "completion/complete" => {
             let kind = message.params()?.at(&["ref", "type"])?.string()?;
             Some(match &*kind {
-                "ref/resource" => (&["params", "ref", "uri"], true),
-                _ => (&["params", "ref", "name"], false),
+                "ref/resource" => (&["params", "ref", "uri"], By::Uri),
+                _ => (&["params", "ref", "name"], By::Name),
             })
         }
         _ => None,
@@ -166,62 +214,31 @@ fn subject(method: &str, message: &Message<'_>) -> Option<(&'static [&'static st
 
 /// A request about something that has a name: the name says the server, and loses it.
 fn for_one(tour: &Tour, method: &str, message: &Message<'_>, asker: Option<Asker>) -> Result<Wish, Refusal> {
-    let Some((path, is_uri)) = subject(method, message) else {
+    let Some((path, by)) = subject(method, message) else {
         return Err(gate::not_found(method, asker.as_ref()));
     };
     let refusal = |text: &str| match &asker {
+        // As a server that has tasks and not this one.
+        Some(asker) if by == By::Task => {
+            answer::error(StatusCode::OK, &asker.id, code::INVALID_PARAMS, text, None).into()
+        }
         Some(asker) => invalid(asker, text),
         None => StatusCode::ACCEPTED.into_response().into(),
     };
     let Some(name) = message.raw().at(path).and_then(Json::string) else {
         return Err(refusal(&format!("`{}` must be a string", path.join("."))));
     };
-    let found = if is_uri { of_uri(tour, &name) } else { of_name(tour, &name) };
-    let Some((server, own)) = found else {
-        return Err(refusal(&match (is_uri, method) {
-            (true, _) => no_server(tour),
-            (false, "tools/call") => format!("Unknown tool: {name}"),
-            (false, _) => format!("Unknown prompt: {name}"),
-        }));
+    let Some((server, own)) = tour.find(by, &name) else {
+        return Err(refusal(&tour.unknown(by, method, &name)));
     };
     if let Some(asker) = asker.as_ref().filter(|asker| asker.modern) {
         check_mirror(&tour.headers, &name, asker)?;
     }
     let mut edits = Edits::of(message.raw());
     edits.set(path, &names::quoted(&own));
-    // A task of a call made here could not be asked about: its id says no server.
-    edits.remove(&["params", "_meta", CAPABILITIES, "extensions", tasks::EXTENSION]);
-    let reads = method == "resources/read";
+    let names = Names::of(method, message, asker.as_ref().is_some_and(|asker| asker.modern));
     let own = (path.len() == 2).then_some(own);
-    Ok(Wish::One(Box::new(One { server, body: edits.apply().into(), own, asker, reads })))
-}
-
-fn of_name(tour: &Tour, name: &str) -> Option<(String, String)> {
-    let (server, own) = tour.door.inner.settings.joined_separator.split(name)?;
-    tour.server(server).map(|_| (server.to_owned(), own.to_owned()))
-}
-
-/// A URI as a server wrote it (a tool's result may hold one) is that of the only server with resources.
-fn of_uri(tour: &Tour, uri: &str) -> Option<(String, String)> {
-    if let Some((server, own)) = names::split_uri(uri) {
-        return tour.server(server).map(|_| (server.to_owned(), own.to_owned()));
-    }
-    let mut servers = with_resources(tour).into_iter();
-    let only = servers.next().filter(|_| servers.next().is_none())?;
-    Some((only, uri.to_owned()))
-}
-
-fn with_resources(tour: &Tour) -> Vec<String> {
-    let Some(session) = &tour.session else {
-        return tour.servers().iter().map(|server| server.name().to_owned()).collect();
-    };
-    let parts = tour.parts_now(session).into_iter().filter(|(_, part)| part.has("resources"));
-    parts.map(|(server, _)| server.name().to_owned()).collect()
-}
-
-fn no_server(tour: &Tour) -> String {
-    let servers = with_resources(tour).join(", ");
-    format!("this URI names no server: write joined:SERVER:URI, where SERVER is one of: {servers}")
+    Ok(Wish::One(Box::new(One { server, body: edits.apply().into(), own, asker, names })))
 }
 
 fn invalid(asker: &Asker, text: &str) -> Refusal {
@@ -266,7 +283,7 @@ async fn run(tour: Tour, wish: Wish, body: Bytes) -> Response {
 }
 
 async fn visit_one(tour: Tour, one: One) -> Response {
-    let One { server, body, own, asker, reads } = one;
+    let One { server, body, own, asker, names } = one;
     let Some(server) = tour.server(&server) else { return StatusCode::ACCEPTED.into_response() };
     if let (Some(session), Some(asker)) = (&tour.session, &asker) {
         session.remember(&asker.id, server.name());
@@ -282,7 +299,7 @@ async fn visit_one(tour: Tour, one: One) -> Response {
     if let Some(own) = own {
         mirror(&mut visit.headers, &own);
     }
-    let carry = Carry { server: server.name().to_owned(), session: tour.session.clone(), reads };
+    let carry = tour.carry(&server, names);
     let response = plain::post(visit, body).await;
     carry.response(response, asker.as_ref()).await
 }

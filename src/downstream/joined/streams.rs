@@ -13,19 +13,19 @@ use futures_util::{
     Stream, StreamExt as _,
     stream::{self, SelectAll},
 };
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header::ACCEPT};
 use tokio::{sync::watch, time::sleep};
 
 use super::{
-    carry::Carry,
+    carry::{Carry, Names},
     names,
     said::{LARGEST, is_stream},
     session::{Joined, Part},
     tour::Tour,
 };
 use crate::{
-    downstream::{answer, http::text, listen as plain, reply},
-    mcp::{header, sse::Splitter},
+    downstream::{answer, http::text, listen as plain, reply, sse},
+    mcp::{Version, header, sse::Splitter},
     upstream::Server,
 };
 
@@ -33,11 +33,7 @@ use crate::{
 const PAUSE: Duration = Duration::from_secs(2);
 
 pub(super) async fn listen(tour: Tour) -> Response {
-    let Some(session) = tour.session.clone() else {
-        let text = "a stream to listen on belongs to a session; for HTTP+SSE each server has its own: \
-                    /mcp/SERVER/sse";
-        return answer::refuse(StatusCode::METHOD_NOT_ALLOWED, text);
-    };
+    let Some(session) = tour.session.clone() else { return without_session(&tour) };
     if let Some(last) = text(&tour.headers, header::LAST_EVENT_ID).map(str::to_owned) {
         return resume(tour, &session, &last).await;
     }
@@ -49,6 +45,19 @@ pub(super) async fn listen(tour: Tour) -> Response {
         Some((Ok::<_, Infallible>(part), all))
     });
     reply::events(HeaderMap::new(), Body::from_stream(parts))
+}
+
+/// An agent of HTTP+SSE begins with it, and is told by its stream where to go on.
+fn without_session(tour: &Tour) -> Response {
+    let said = text(&tour.headers, header::PROTOCOL_VERSION).and_then(Version::parse);
+    let takes_events =
+        text(&tour.headers, ACCEPT.as_str()).is_some_and(|kinds| kinds.contains("text/event-stream"));
+    if takes_events && !tour.on_stream && !said.is_some_and(Version::is_modern) {
+        return sse::open(&tour.door, &tour.grant, None, tour.peer.clone());
+    }
+    let words = "a stream to listen on belongs to a session: initialize with POST; an agent of HTTP+SSE asks for \
+                 text/event-stream";
+    answer::refuse(StatusCode::METHOD_NOT_ALLOWED, words)
 }
 
 /// One server's stream goes on, where its event says.
@@ -64,7 +73,8 @@ async fn resume(tour: Tour, session: &Arc<Joined>, last: &str) -> Response {
     };
     let mut visit = tour.visit(&server, Some(&part));
     visit.headers.insert(HeaderName::from_static(header::LAST_EVENT_ID), own);
-    let carry = Carry { server: server.name().to_owned(), session: Some(session.clone()), reads: false };
+    // A call may be answered on it.
+    let carry = tour.carry(&server, Names::NewTask);
     let response = plain::listen(visit).await;
     if response.status() == StatusCode::NOT_FOUND {
         // Of that server only.
@@ -83,8 +93,8 @@ struct All {
     tour: Tour,
     session: Arc<Joined>,
     opened: watch::Receiver<usize>,
-    /// Conversations whose stream is among these, by session id.
-    listened: HashSet<Arc<str>>,
+    /// Conversations whose stream is among these, by server and session id: two servers may give the same one.
+    listened: HashSet<(Arc<str>, Arc<str>)>,
     streams: SelectAll<Parts>,
 }
 
@@ -92,7 +102,7 @@ impl All {
     fn listen_to_new(&mut self) {
         for (server, part) in self.tour.parts_now(&self.session) {
             let Some(session) = &part.session else { continue };
-            if self.listened.insert(session.id.clone()) {
+            if self.listened.insert((server.shared_name(), session.id.clone())) {
                 self.streams.push(ear(self.tour.clone(), server, part));
             }
         }
@@ -116,7 +126,7 @@ impl All {
 
 /// What one server says unasked, for as long as its conversation lives.
 fn ear(tour: Tour, server: Arc<Server>, part: Arc<Part>) -> Parts {
-    let carry = Carry { server: server.name().to_owned(), session: tour.session.clone(), reads: false };
+    let carry = tour.carry(&server, Names::Nothing);
     let ear = Ear { tour, server, part, carry, open: None, last: None, was_open: false };
     Box::pin(stream::unfold(ear, |mut ear| async move {
         let part = ear.next().await?;

@@ -13,11 +13,12 @@ use serde_json::{Map, Value, json};
 use tokio::time::timeout;
 
 use super::{
-    carry::Carry,
+    carry::{Carry, Names},
     gather::{Absent, none_answered},
     names,
     said::{LARGEST, Said, is_encoded, is_stream},
     tour::Tour,
+    whose::By,
 };
 use crate::{
     downstream::{answer::Asker, gate, http as plain, reply},
@@ -30,15 +31,16 @@ use crate::{
 };
 
 const WANTED: &str = "notifications";
-const URIS: &str = "resourceSubscriptions";
+/// Its members that name things, one by one.
+const NAMED: [(&str, By); 2] = [("resourceSubscriptions", By::Uri), ("taskIds", By::Task)];
 
 type Parts = Pin<Box<dyn Stream<Item = Bytes> + Send>>;
 
 pub(super) async fn listen(tour: Tour, body: Bytes, asker: Asker) -> Response {
     let patience = tour.door.inner.settings.start_grace();
     let opened = tour.servers().into_iter().filter_map(|server| {
-        let body = own(&body, server.name())?;
         let tour = &tour;
+        let body = own(tour, &body, server.name())?;
         Some(async move {
             let opened = timeout(patience, open(tour, &server, body)).await;
             let late = || Err(Said::late(patience.as_secs()));
@@ -49,7 +51,7 @@ pub(super) async fn listen(tour: Tour, body: Bytes, asker: Asker) -> Response {
     for (server, opened) in join_all(opened).await {
         match opened {
             Ok((theirs, stream)) => {
-                agree(&mut agreed, theirs, server.name());
+                agree(&tour, &mut agreed, theirs, server.name());
                 streams.push(stream);
             }
             Err(said) if said.is_unknown_method() => {}
@@ -77,30 +79,28 @@ pub(super) async fn listen(tour: Tour, body: Bytes, asker: Asker) -> Response {
     reply::events(HeaderMap::new(), Body::from_stream(whole.map(Ok::<_, std::convert::Infallible>)))
 }
 
-/// The request with the resources of this server only; `None`: nothing of it is for this server.
-fn own(body: &Bytes, server: &str) -> Option<Bytes> {
+/// The request with the resources and tasks of this server only; `None`: nothing of it is for this server.
+fn own(tour: &Tour, body: &Bytes, server: &str) -> Option<Bytes> {
     let message = reply::read(body)?;
     let wanted = message.params()?.get(WANTED)?;
-    let Some(uris) = wanted.get(URIS) else { return Some(body.clone()) };
-    let own: Vec<_> = uris
-        .elements()
-        .filter_map(|uri| {
-            let uri = uri.string()?;
-            let (named, own) = names::split_uri(&uri)?;
-            (named == server).then(|| names::quoted(own))
-        })
-        .collect();
-    let others = wanted.members().any(|member| member.name != URIS && member.value.as_str() == "true");
-    if own.is_empty() && !others {
-        return None;
+    if NAMED.iter().all(|(member, _)| wanted.get(member).is_none()) {
+        return Some(body.clone());
     }
+    let is_named = |name: &str| NAMED.iter().any(|(member, _)| *member == name);
+    let mut any = wanted.members().any(|m| !is_named(&m.name) && m.value.as_str() == "true");
     let mut edits = Edits::of(message.raw());
-    if own.is_empty() {
-        edits.remove(&["params", WANTED, URIS]);
-    } else {
-        edits.set(&["params", WANTED, URIS], &format!("[{}]", own.join(",")));
+    for (member, by) in NAMED {
+        let Some(all) = wanted.get(member) else { continue };
+        let found = all.elements().filter_map(|name| tour.find(by, &name.string()?));
+        let own: Vec<_> = found.filter(|(of, _)| of == server).map(|(_, own)| names::quoted(&own)).collect();
+        if own.is_empty() {
+            edits.remove(&["params", WANTED, member]);
+        } else {
+            any = true;
+            edits.set(&["params", WANTED, member], &format!("[{}]", own.join(",")));
+        }
     }
-    Some(edits.apply().into())
+    any.then(|| edits.apply().into())
 }
 
 /// One server's stream, once it has said what it agrees to.
@@ -115,7 +115,7 @@ async fn open(tour: &Tour, server: &Arc<Server>, body: Bytes) -> Result<(Value, 
     let mut stream = Incoming {
         body: response.into_body().into_data_stream(),
         splitter: Splitter::new(LARGEST),
-        carry: Carry { server: server.name().to_owned(), session: None, reads: false },
+        carry: tour.carry(server, Names::Nothing),
     };
     let broke = || Said::Nothing { why: "its stream ended before it agreed".into(), down: true };
     let events = loop {
@@ -173,17 +173,18 @@ fn agreement(event: &Event) -> Option<Value> {
 }
 
 /// What any of them agreed to.
-fn agree(all: &mut Map<String, Value>, theirs: Value, server: &str) {
+fn agree(tour: &Tour, all: &mut Map<String, Value>, theirs: Value, server: &str) {
     let Value::Object(theirs) = theirs else { return };
     for (name, value) in theirs {
         if value == json!(false) && all.contains_key(&name) {
             continue;
         }
-        let value = match value.as_array().filter(|_| name == URIS) {
-            Some(uris) => {
-                let uris = uris.iter().filter_map(Value::as_str).map(|uri| json!(names::uri(server, uri)));
-                let known = all.get(URIS).and_then(Value::as_array).cloned().unwrap_or_default();
-                Value::Array(known.into_iter().chain(uris).collect())
+        let by = NAMED.iter().find(|(member, _)| *member == name).map(|(_, by)| *by);
+        let value = match value.as_array().zip(by) {
+            Some((own, by)) => {
+                let own = own.iter().filter_map(Value::as_str).map(|own| json!(tour.named(by, server, own)));
+                let known = all.get(&name).and_then(Value::as_array).cloned().unwrap_or_default();
+                Value::Array(known.into_iter().chain(own).collect())
             }
             None => value,
         };

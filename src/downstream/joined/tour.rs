@@ -27,7 +27,7 @@ use crate::{
     downstream::{
         Door, Peer, answer,
         http::{self as plain, Visit, text},
-        relay, reply,
+        relay, reply, sse,
     },
     identity::Grant,
     mcp::{Answer, Json, Message, Version, header},
@@ -46,6 +46,10 @@ pub(super) struct Tour {
     pub headers: HeaderMap,
     pub peer: Option<Peer>,
     pub session: Option<Arc<Joined>>,
+    /// As of a visit: it came with others of one stream.
+    pub on_stream: bool,
+    /// As of a visit: it is one of several that are answered on one stream.
+    pub in_batch: bool,
 }
 
 impl Door {
@@ -56,29 +60,65 @@ impl Door {
         B::Error: Into<BoxError>,
     {
         let (parts, body) = request.into_parts();
-        let tour = match admit(self.clone(), parts.headers, peer).await {
+        let grant = match plain::who(self, "", &parts.headers).await {
+            Ok(grant) => grant,
+            Err(refusal) => return *refusal,
+        };
+        if let Some(key) = sse::key_in(&parts.uri).filter(|_| parts.method == Method::POST) {
+            return Box::pin(sse::take_in(self, &grant, None, key, body)).await;
+        }
+        let tour = match admit(self.clone(), grant, parts.headers, peer) {
             Ok(tour) => tour,
             Err(refusal) => return *refusal,
         };
+        if parts.method != Method::POST {
+            return Box::pin(enact(tour, parts.method)).await;
+        }
+        match plain::read(body, self.inner.settings.max_body).await {
+            Ok(body) => sort::post(tour, body).await,
+            Err(refusal) => *refusal,
+        }
+    }
+
+    /// The same for a message that came with others of one stream, of an agent that is known.
+    pub(in crate::downstream) async fn answer_joined_on_stream(
+        &self,
+        grant: Arc<Grant>,
+        request: http::Request<Bytes>,
+        peer: Option<Peer>,
+    ) -> Response {
+        let (parts, body) = request.into_parts();
+        let tour = match admit(self.clone(), grant, parts.headers, peer) {
+            Ok(tour) => Tour { on_stream: true, ..tour },
+            Err(refusal) => return *refusal,
+        };
         match parts.method {
-            Method::POST => match plain::read(body, self.inner.settings.max_body).await {
-                Ok(body) => sort::post(tour, body).await,
-                Err(refusal) => *refusal,
-            },
-            Method::GET => streams::listen(tour).await,
-            Method::DELETE => tour.end().await,
-            _ => {
-                let mut refusal = answer::refuse(StatusCode::METHOD_NOT_ALLOWED, "use POST, GET or DELETE");
-                refusal.headers_mut().insert(ALLOW, HeaderValue::from_static("POST, GET, DELETE"));
-                refusal
-            }
+            Method::POST => sort::post(tour, body).await,
+            other => enact(tour, other).await,
         }
     }
 }
 
-/// As the plain endpoint: Host, Origin, token, session.
-async fn admit(door: Door, headers: HeaderMap, peer: Option<Peer>) -> Result<Tour, Box<Response>> {
-    let grant = plain::who(&door, "", &headers).await?;
+/// What is no POST.
+async fn enact(tour: Tour, method: Method) -> Response {
+    match method {
+        Method::GET => streams::listen(tour).await,
+        Method::DELETE => tour.end().await,
+        _ => {
+            let mut refusal = answer::refuse(StatusCode::METHOD_NOT_ALLOWED, "use POST, GET or DELETE");
+            refusal.headers_mut().insert(ALLOW, HeaderValue::from_static("POST, GET, DELETE"));
+            refusal
+        }
+    }
+}
+
+/// As the plain endpoint: headers, session.
+fn admit(
+    door: Door,
+    grant: Arc<Grant>,
+    headers: HeaderMap,
+    peer: Option<Peer>,
+) -> Result<Tour, Box<Response>> {
     plain::check_headers(&headers)?;
     let modern =
         text(&headers, header::PROTOCOL_VERSION).and_then(Version::parse).is_some_and(Version::is_modern);
@@ -90,7 +130,7 @@ async fn admit(door: Door, headers: HeaderMap, peer: Option<Peer>) -> Result<Tou
             Some(known.ok_or_else(gone)?)
         }
     };
-    let tour = Tour { door, grant, headers, peer, session };
+    let tour = Tour { door, grant, headers, peer, session, on_stream: false, in_batch: false };
     if tour.servers().is_empty() {
         let text = "there is no server for this token that can be joined";
         return Err(answer::refuse(StatusCode::NOT_FOUND, text).into());
@@ -133,7 +173,8 @@ impl Tour {
             session: part.and_then(|part| part.session.clone()),
             headers,
             peer: self.peer.clone(),
-            on_stream: false,
+            on_stream: self.on_stream,
+            in_batch: self.in_batch,
         }
     }
 
@@ -240,8 +281,7 @@ impl Tour {
         let instructions = result.get("instructions").and_then(Json::string).map(|text| text.into_owned());
         let now = self.door.inner.broker.clock().now();
         let own = id.and_then(|id| self.door.inner.sessions.find(server.name(), &id, &self.grant, now));
-        if let Some(own) = &own {
-            // Questions about tasks would have to say which server they are for.
+        if let Some(own) = own.as_ref().filter(|_| !session.offers_tasks.load(Ordering::Acquire)) {
             own.tasks.withdraw();
         }
         let part = Part { session: own, version: version.into_owned(), capabilities, instructions };

@@ -84,7 +84,8 @@ impl Joint {
 
     /// To the door in this process.
     pub(in crate::downstream) fn near(near: Near, out: mpsc::Sender<Vec<u8>>) -> Self {
-        let settings = StdioSettings::new(format!("/mcp/{}", near.server), String::new());
+        let place = near.server.as_ref().map_or_else(|| "/mcp".to_owned(), |server| format!("/mcp/{server}"));
+        let settings = StdioSettings::new(place, String::new());
         Self::by(Way::Near(near), settings, out)
     }
 

@@ -19,10 +19,11 @@ pub(super) enum Way {
     Near(Near),
 }
 
-/// The door of one server in this process.
+/// The door of one server, or of all that are joined, in this process.
 pub(in crate::downstream) struct Near {
     pub door: Door,
-    pub server: String,
+    /// `None`: all.
+    pub server: Option<String>,
     /// By name: tokens of it may come and go.
     pub grant: String,
     /// Who reads the answers.
@@ -68,6 +69,9 @@ impl Near {
         let mut request = Request::new(body);
         *request.method_mut() = method;
         *request.headers_mut() = headers;
-        Box::pin(self.door.answer_on_stream(&self.server, grant, request, self.peer.clone()))
+        match &self.server {
+            Some(server) => Box::pin(self.door.answer_on_stream(server, grant, request, self.peer.clone())),
+            None => Box::pin(self.door.answer_joined_on_stream(grant, request, self.peer.clone())),
+        }
     }
 }

@@ -26,7 +26,8 @@ use crate::{
     mcp::{self, Json, Limits, Message, Passthrough, ToolCall, Version, patch::Edits, strict},
 };
 
-const RELATED: &str = "io.modelcontextprotocol/related-task";
+/// The member of `_meta` that says which task a message belongs to.
+pub(in crate::downstream) const RELATED: &str = "io.modelcontextprotocol/related-task";
 /// What a host may tell its model before the outcome is there.
 const IMMEDIATE: &str = "io.modelcontextprotocol/model-immediate-response";
 

@@ -69,6 +69,10 @@ impl Agent {
         self
     }
 
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
     pub fn with(mut self, name: &'static str, value: &str) -> Self {
         self.headers.insert(HeaderName::from_static(name), HeaderValue::from_str(value).unwrap());
         self
