@@ -1,5 +1,7 @@
 //! A task whose server asks for more (2026-07-28): its agent answers, and a call that follows goes on with it.
 
+use std::time::Duration;
+
 use countersign::call::{AttachKind, HowDelivered, StateName};
 use serde_json::{Value, json};
 
@@ -207,7 +209,7 @@ async fn a_server_that_only_wants_to_be_asked_again_is_when_its_agent_asks() {
             }
         }
     };
-    let told = last.await;
+    let told = tokio::time::timeout(Duration::from_secs(10), last).await.expect("it ends");
     assert_eq!((&told["status"], &told["error"]["code"]), (&json!("failed"), &json!(-32603)), "{told}");
     assert_eq!(server.calls().len(), 32, "not for ever");
 }

@@ -1,5 +1,7 @@
 //! `notifications/tasks` (2026-07-28): how tasks stand, on the listening streams of their agent.
 
+use std::time::Duration;
+
 use countersign::call::{HowDelivered, StateName};
 use serde_json::{Value, json};
 
@@ -23,13 +25,16 @@ async fn listens(agent: Agent, wanted: Value) -> Answer {
     mirrored(agent, "subscriptions/listen", None).post(&request).await
 }
 
+/// The next message; comments between them are no news.
 async fn message(answer: &mut Answer) -> Value {
-    loop {
-        match answer.told().await.expect("more of it") {
-            Told::Message(message) => return message,
-            Told::Comment => {}
+    let message = async {
+        loop {
+            if let Told::Message(message) = answer.told().await.expect("more of it") {
+                return message;
+            }
         }
-    }
+    };
+    tokio::time::timeout(Duration::from_secs(10), message).await.expect("a message within 10 s")
 }
 
 /// The next that is told of a task, once it stands so.
