@@ -26,6 +26,7 @@ mod settings;
 mod sse;
 mod stage;
 mod stdio;
+mod submit;
 mod tasks;
 mod tools;
 mod versions;

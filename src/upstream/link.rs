@@ -6,7 +6,10 @@ use std::sync::{
 };
 
 use bytes::Bytes;
-use futures_util::future::Either;
+use futures_util::{
+    TryFutureExt as _,
+    future::{Either, ready},
+};
 use http::{HeaderValue, StatusCode};
 use tokio::sync::OnceCell;
 
@@ -186,17 +189,17 @@ impl Link {
     ) -> impl Future<Output = Result<Reply, SendError>> + Send + 'a {
         let is_first = !self.0.shared && self.0.session.get().is_none();
         let again = is_first.then(|| outbound.body.clone());
-        let sending = http.send(outbound, self.0.session.get(), proven);
-        async move {
-            let reply = sending.await?;
+        http.send(outbound, self.0.session.get(), proven).and_then(move |reply| {
             if let Some(id) = reply.headers.get(header::SESSION_ID) {
                 self.0.session.get_or_init(|| id.clone());
             }
             match again {
-                Some(body) if may_be_older(&reply) => Box::pin(self.find_sse(http, body, reply)).await,
-                Some(_) | None => Ok(reply),
+                Some(body) if may_be_older(&reply) => {
+                    Either::Right(Box::pin(self.find_sse(http, body, reply)))
+                }
+                Some(_) | None => Either::Left(ready(Ok(reply))),
             }
-        }
+        })
     }
 
     // ── HTTP+SSE (2024-11-05) ─────────────────────────────────────────

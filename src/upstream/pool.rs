@@ -10,7 +10,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures_util::{FutureExt as _, TryFutureExt as _, future::Either};
+use futures_util::{
+    FutureExt as _, TryFutureExt as _,
+    future::{Either, ready},
+};
 use http::{Request, Response, Uri};
 use http_body_util::Full;
 use hyper::{
@@ -85,13 +88,12 @@ impl Pool {
         mut connection: Connection,
         request: Request<Full<Bytes>>,
     ) -> impl Future<Output = Result<(Response<Incoming>, Connection), SendError>> + Send {
-        let sending = self.begin(&mut connection, request);
-        async move {
-            match sending.await? {
-                Sent::Answered(response) => Ok((response, connection)),
-                Sent::HandedBack(unsent) => Box::pin(self.send_anew(*unsent)).await,
-            }
-        }
+        // Combined, for an async block keeps what it waits for twice.
+        self.begin(&mut connection, request).then(move |sent| match sent {
+            Ok(Sent::Answered(response)) => Either::Left(ready(Ok((response, connection)))),
+            Ok(Sent::HandedBack(unsent)) => Either::Right(Box::pin(self.send_anew(*unsent))),
+            Err(error) => Either::Left(ready(Err(error))),
+        })
     }
 
     /// On an idle connection that has yet to settle, or on a new one.
