@@ -132,7 +132,10 @@ impl Broker {
         // What has begun is finished, whatever becomes of the connection.
         let done =
             self.inner.tasks.spawn(async move { inner.take_answers(grant, &server, &name, &answers).await });
-        done.await.unwrap_or_else(|_| Err(Outcome::unrecorded(End::Unavailable)))
+        match done.await {
+            Ok(done) => done,
+            Err(_) => Err(Outcome::unrecorded(End::Unavailable)),
+        }
     }
 
     /// Wakes whoever waits for a task to go on, or to be ended while its server asks.
@@ -221,7 +224,7 @@ impl Inner {
         let told = match broker.submit(ask).await {
             Submission::Waiting(waiter) => {
                 let next = task.at(waiter.call());
-                let puts = vec![self.leg_row(&next)?, forgotten(call.id)];
+                let puts = self.leg_row(&next).into_iter().chain([forgotten(call.id)]).collect();
                 match self.begin_task(*waiter, &headers, puts).await {
                     Ok(_) => return Ok(()),
                     Err(outcome) => outcome,
@@ -270,17 +273,16 @@ impl Inner {
         Ok(matches!(end, End::Completed { message } if asking(&message).is_some()))
     }
 
-    fn leg_row(&self, task: &Task) -> Result<Put, Outcome> {
+    /// `None` cannot come: see `Seal::seal`.
+    fn leg_row(&self, task: &Task) -> Option<Put> {
         let key = task.first.to_string();
         let leg = Leg { at: self.clock.now(), ..task.leg.clone() };
-        let plain = serde_json::to_vec(&leg).ok();
-        let sealed = plain.and_then(|plain| self.seal.seal(&[SPACE, &key], &plain));
-        let sealed = sealed.ok_or_else(|| Outcome::unrecorded(End::Unavailable))?;
-        Ok(Put { space: SPACE, key, value: Some(sealed.into_bytes()) })
+        let sealed = self.seal.seal(&[SPACE, &key], &serde_json::to_vec(&leg).ok()?)?;
+        Some(Put { space: SPACE, key, value: Some(sealed.into_bytes()) })
     }
 
     async fn put_leg(&self, task: &Task, mut puts: Vec<Put>) -> Result<(), Outcome> {
-        puts.push(self.leg_row(task)?);
+        puts.extend(self.leg_row(task));
         self.store.put(puts).await.map_err(|error| unread(&error))
     }
 }
