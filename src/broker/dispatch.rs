@@ -160,21 +160,27 @@ impl Inner {
         match self.claim(waiter, &stored).await {
             Claimed::Permit(permit, waiter, taken) => {
                 let outbound = Outbound::post(body).with_headers_of(&live.headers);
-                let attachment = waiter.attachment;
-                let exchange = self.exchange(id, permit, proof, link, outbound, live, agent);
-                let mut exchange = std::pin::pin!(exchange);
-                let sent = tokio::select! {
-                    sent = exchange.as_mut() => sent,
-                    () = agent.0.closed() => {
-                        // The agent left: whoever makes the same call again may take its place.
-                        drop(waiter);
-                        self.detach(id, attachment, DetachReason::Closed).await;
-                        exchange.await
+                let sent = {
+                    let (attachment, seat) = (waiter.attachment, waiter.seat.clone());
+                    let exchange = self.exchange(id, permit, proof, link, outbound, live, agent);
+                    let mut exchange = std::pin::pin!(exchange);
+                    tokio::select! {
+                        biased;
+                        sent = exchange.as_mut() => Some(sent),
+                        () = agent.0.closed() => {
+                            // The agent left: whoever makes the same call again may take its place.
+                            drop(waiter);
+                            self.detach(id, attachment, DetachReason::Closed).await;
+                            Some(exchange.await)
+                        }
+                        () = self.called_off(id, attachment, seat) => None,
                     }
                 };
                 Part::End(match sent {
-                    Ok(outcome) => outcome,
-                    Err(CannotHaveRun(why, said)) => self.fail(id, why, taken).await.in_words_of(said),
+                    Some(Ok(outcome)) => outcome,
+                    Some(Err(CannotHaveRun(why, said))) => self.fail(id, why, taken).await.in_words_of(said),
+                    // The exchange is over, and its stream closed.
+                    None => self.left(id).await,
                 })
             }
             Claimed::Reparked(waiter) => Part::Reparked(waiter),

@@ -44,12 +44,9 @@ impl Awaited {
 impl Inner {
     /// Does this answer ask the client for more? What its next leg will be known by.
     pub(super) async fn awaits_more(&self, id: CallId, message: &[u8]) -> Option<Awaited> {
-        let response = json(message)?;
-        if response.at(&["result", "resultType"])?.as_str() != "\"input_required\"" {
-            return None;
-        }
+        let result = asking(message)?;
         let call = self.store.call(id).await.ok()??;
-        let state = response.at(&["result", "requestState"]).map(Json::as_str);
+        let state = result.get("requestState").map(Json::as_str);
         let stored = self.store.payload(id, PayloadKind::Params, 0).await.ok()??;
         let arguments = json(&stored.bytes)?.at(&["params", "arguments"]).map(Json::as_str);
         let request = &call.request;
@@ -88,6 +85,12 @@ impl Inner {
         let parts = FingerprintParts { agent, server, tool, arguments: &arguments, input_responses: state };
         fingerprint(&self.fingerprint_key, &parts).to_text()
     }
+}
+
+/// The result of a server that asks its client for more.
+pub(super) fn asking(message: &[u8]) -> Option<Json<'_>> {
+    let result = json(message)?.get("result")?;
+    (result.get("resultType")?.as_str() == "\"input_required\"").then_some(result)
 }
 
 fn is_before(call: &Call, ask: &Ask) -> bool {

@@ -16,6 +16,7 @@ mod enter;
 mod follows;
 mod join;
 mod lap;
+mod legs;
 mod measure;
 mod outcome;
 mod parked;
@@ -37,6 +38,7 @@ mod submit;
 mod task;
 mod waiter;
 mod ways;
+mod withdraw;
 
 use std::sync::{
     Arc, Mutex, MutexGuard, PoisonError, Weak,
@@ -93,6 +95,7 @@ struct Inner {
     reconsidered: reconsider::Reconsidered,
     repeats: repeats::Repeats,
     seal: seal::Seal,
+    legs: legs::Legs,
     ways: ways::Ways,
     /// True from when a door is there: before, no policy and no server is.
     serves_tasks: AtomicBool,

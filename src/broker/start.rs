@@ -9,8 +9,18 @@ use arc_swap::ArcSwap;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    Broker, Clock, Inner, Rules, Settings, counters::Counted, deadlines::Deadlines, follows, parked::Parked,
-    reconsider::Reconsidered, repeats::Repeats, seal::Seal, seats::Seats, segments::segments, stops::Stops,
+    Broker, Clock, Inner, Rules, Settings,
+    counters::Counted,
+    deadlines::Deadlines,
+    follows,
+    legs::{self, Legs},
+    parked::Parked,
+    reconsider::Reconsidered,
+    repeats::Repeats,
+    seal::Seal,
+    seats::Seats,
+    segments::segments,
+    stops::Stops,
     ways::Ways,
 };
 use crate::{
@@ -46,8 +56,10 @@ impl Broker {
         let (queue, gatherer) = segments();
         let stops = load_stops(&*store).await?;
         let rules = Rules { version: store.version(Stream::Policies).await?, ..Rules::default() };
+        let seal = Seal::new(&fingerprint_key);
         let counted = Counted::after(*store.head().borrow());
         follows::forget_old(&*store, clock.now()).await?;
+        legs::forget_old(&*store, &seal, clock.now()).await?;
         let inner = Arc::new_cyclic(|me| Inner {
             me: me.clone(),
             stops: ArcSwap::from_pointee(stops),
@@ -60,7 +72,8 @@ impl Broker {
             deadlines: Deadlines::default(),
             reconsidered: Reconsidered::default(),
             repeats: Repeats::default(),
-            seal: Seal::new(&fingerprint_key),
+            seal,
+            legs: Legs::default(),
             ways: Ways::default(),
             serves_tasks: AtomicBool::new(false),
             segments: queue,

@@ -16,12 +16,13 @@ use uuid::Uuid;
 use super::{
     Broker, End, Inner, Live, Outcome, Part, Waiter,
     dispatch::Agent,
-    record::{Beside, RecordError, alone},
+    follows::asking,
+    legs::Leg,
+    record::{Beside, RecordError},
 };
 use crate::{
     call::{
-        AttachKind, Attachment, By, Call, CallId, Command, DetachReason, Era, Reason, State, Tally,
-        Timestamp, Why, tally,
+        AttachKind, Attachment, Call, CallId, Command, DetachReason, Era, State, Tally, Timestamp, tally,
     },
     store::{Put, StoreError},
     upstream::{Conversation, Link},
@@ -34,14 +35,21 @@ pub(super) const SPACE: &str = "tasks";
 const BREATH: Duration = Duration::from_secs(1);
 
 /// How a task stands.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Task {
     pub id: String,
+    /// When its agent made the first of its calls.
+    pub begun: Timestamp,
+    /// The one that it is at.
     pub call: Arc<Call>,
+    pub(super) first: CallId,
+    pub(super) leg: Leg,
     pub tally: Tally,
     pub outcome: Outcome,
     /// Until when its answer is to be had at least; `None`: it is not known yet, or there already.
     pub until: Option<Timestamp>,
+    /// Its agent called it off, and the server had not answered.
+    pub called_off: bool,
 }
 
 impl Broker {
@@ -65,7 +73,7 @@ impl Broker {
         let (told, heard) = oneshot::channel();
         // What is begun is recorded; an agent that closes its connection meanwhile never learns its task's name.
         self.inner.tasks.spawn(async move {
-            let begun = inner.begin_task(waiter, &headers).await;
+            let begun = inner.begin_task(waiter, &headers, Vec::new()).await;
             if let Err(Ok((task, attachment))) = told.send(begun) {
                 // Before another can sit down, who would find this way in the place of its own.
                 inner.ways.close(task.call.id);
@@ -97,21 +105,11 @@ impl Broker {
     pub async fn task(&self, grant: &str, server: &str, name: &str) -> Result<Option<Task>, StoreError> {
         let Some(id) = self.inner.named(grant, server, name) else { return Ok(None) };
         let Some(call) = self.inner.store.call(id).await? else { return Ok(None) };
-        Ok(Some(self.inner.task(name.to_owned(), Arc::new(call)).await))
-    }
-
-    /// Withdraws the call of a task, if it was not sent yet: `tasks/cancel` is said on purpose, where leaving a
-    /// connection may be a client's own time-out. What was sent runs on.
-    pub async fn cancel_task(&self, task: &Task) {
-        let text = "the agent cancelled its task".into();
-        let reason = Some(Reason { rule: "(tasks/cancel)".into(), text });
-        let cancel = Command::Cancel { by: By::Agent, reason: Why { reason, text: None } };
-        match self.inner.record(task.call.id, |_, _| cancel.clone(), alone).await {
-            Ok(_) | Err(RecordError::Refused(_)) => {}
-            Err(RecordError::Store(error)) => {
-                tracing::error!(call.id = %task.call.id, %error, "a task could not be cancelled");
-            }
-        }
+        let first = self.inner.task(name.to_owned(), Arc::new(call)).await;
+        let Some(task) = self.inner.at_its_leg(first).await? else { return Ok(None) };
+        let is_lost = matches!(task.call.state, State::Lost { .. });
+        let called_off = is_lost && self.inner.was_called_off(task.call.id).await?;
+        Ok(Some(Task { called_off, ..task }))
     }
 
     /// From here on tasks are dispatched, those first that were approved while no broker ran. Called by the
@@ -129,10 +127,12 @@ impl Broker {
 }
 
 impl Inner {
-    async fn begin_task(
+    /// `puts` go into the transaction that makes it a task.
+    pub(super) async fn begin_task(
         self: &Arc<Self>,
         mut waiter: Waiter,
         headers: &[u8],
+        mut puts: Vec<Put>,
     ) -> Result<(Task, Attachment), Outcome> {
         let (id, line) = (waiter.call(), waiter.attachment());
         waiter.spend();
@@ -152,7 +152,8 @@ impl Inner {
             self.ways.close(id);
             return Err(self.outcome(&left).await);
         };
-        let beside = |_: &[_], _| Beside { puts: vec![row.clone()], ..Beside::default() };
+        puts.push(row);
+        let beside = |_: &[_], _| Beside { puts: puts.clone(), ..Beside::default() };
         match self.record(id, |_, _| attach.clone(), beside).await {
             Ok(recorded) => Ok((self.task(name, recorded.call).await, attachment)),
             // Settled, or somebody else sat down.
@@ -183,7 +184,9 @@ impl Inner {
     pub(super) fn task_as(&self, id: String, call: Arc<Call>, outcome: Outcome) -> Task {
         let tally = tally(&call, &self.identity.directory().people);
         let until = outcome.call.as_ref().and_then(|brief| brief.expires_at);
-        Task { id, tally, outcome, until: until.map(|at| at.plus(self.settings.redelivery)), call }
+        let until = until.map(|at| at.plus(self.settings.redelivery));
+        let (begun, first) = (call.requested_at, call.id);
+        Task { id, begun, call, first, leg: Leg::default(), tally, outcome, until, called_off: false }
     }
 
     // ── the following dispatcher ──────────────────────────────────────────
@@ -208,6 +211,7 @@ impl Inner {
             let Ok(id) = key.parse::<CallId>() else { continue };
             match self.store.call(id).await? {
                 Some(call) if !call.state.is_settled() => self.follow_task(&Arc::new(call)),
+                Some(_) if self.may_go_on(id).await? => {}
                 Some(_) | None => self.forget_task(id).await?,
             }
         }
@@ -273,6 +277,8 @@ impl Inner {
             }
             // Asked anew: it is followed again when people have agreed.
             Part::Reparked(_) | Part::Message(_) | Part::End(Outcome { end: End::Unavailable, .. }) => {}
+            // The next leg goes up with the same headers.
+            Part::End(Outcome { end: End::Completed { message }, .. }) if asking(&message).is_some() => {}
             Part::End(_) => {
                 self.ways.close(id);
                 if let Err(error) = self.forget_task(id).await {
@@ -302,9 +308,12 @@ impl Inner {
         Some(Put { space: SPACE, key, value: Some(value) })
     }
 
+    pub(super) fn headers_as_stored(&self, id: CallId, row: &[u8]) -> Option<Vec<u8>> {
+        self.seal.open(&[SPACE, &id.to_string()], std::str::from_utf8(row).ok()?)
+    }
+
     fn headers(&self, id: CallId, row: &[u8]) -> Option<HeaderMap> {
-        let plain = self.seal.open(&[SPACE, &id.to_string()], std::str::from_utf8(row).ok()?)?;
-        let pairs: Vec<(String, String)> = serde_json::from_slice(&plain).ok()?;
+        let pairs: Vec<(String, String)> = serde_json::from_slice(&self.headers_as_stored(id, row)?).ok()?;
         let read = |(name, value): (String, String)| {
             Some((HeaderName::try_from(name).ok()?, HeaderValue::try_from(value).ok()?))
         };

@@ -4,8 +4,10 @@
 //! once and not with the next message.
 
 use std::{
+    convert::Infallible,
     pin::Pin,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use axum::{
@@ -13,20 +15,30 @@ use axum::{
     response::Response,
 };
 use bytes::Bytes;
-use futures_util::{Stream, StreamExt as _};
-use http::{StatusCode, header};
+use futures_util::{Stream, StreamExt as _, stream};
+use http::{HeaderMap, StatusCode, header};
+use tokio::time::sleep;
 
 use super::{
     answer::{self, Asker},
     http::Visit,
     relay::{relay, send, unreachable},
-    reply, tools,
+    reply,
+    tasks::News,
+    tools,
     wait::{Mark, resume},
 };
 use crate::{
-    mcp::{Passthrough, answer::end_of_subscription},
+    mcp::{
+        Passthrough,
+        answer::end_of_subscription,
+        sse::{self, BadEvent, Splitter},
+    },
     upstream::{Outbound, Reply, ReplyBody},
 };
+
+/// Bytes of one event of a stream that tells of tasks of ours too.
+const LARGEST: usize = 16 << 20;
 
 /// GET: the server's own messages, as they come.
 pub(super) async fn listen(visit: Visit) -> Response {
@@ -44,18 +56,39 @@ pub(super) async fn listen(visit: Visit) -> Response {
 /// A modern client's listening stream. One that is ended here ends as a server's own would: with its result.
 pub(super) async fn subscribe(visit: Visit, pass: Passthrough, body: Bytes, asker: Asker) -> Response {
     let end = end(&visit);
-    let reply = match send(&visit, pass, &visit.link(), body).await {
-        Ok(reply) => reply,
-        Err(why) => return unreachable(&visit, Some(&asker), &why),
+    let (ours, body) = match News::of(&visit, &body, &asker).await {
+        Ok(Some((news, left))) => {
+            (Some(Ours { news, agreed: false, splitter: Splitter::new(LARGEST) }), left)
+        }
+        Ok(None) => (None, Some(body)),
+        Err(refusal) => return *refusal,
     };
-    let response = reply::pass_on(&visit, reply, Some(&asker), None).await;
+    let response = match body {
+        Some(body) => match send(&visit, pass, &visit.link(), body).await {
+            Ok(reply) => reply::pass_on(&visit, reply, Some(&asker), None).await,
+            Err(why) => return unreachable(&visit, Some(&asker), &why),
+        },
+        // The server knows nothing of our tasks, and need not be there.
+        None => alone(&visit, News::acknowledged(&asker)),
+    };
     if !is_stream(&response) {
         return response;
     }
     let (parts, body) = response.into_parts();
-    let told =
-        Told { body: body.into_data_stream(), end: Box::pin(end), tail: Tail::default(), over: false, asker };
+    let (body, tail) = (body.into_data_stream(), Tail::default());
+    let told = Told { body, ours, end: Box::pin(end), tail, over: false, asker };
     Response::from_parts(parts, Body::from_stream(told))
+}
+
+/// A stream that says it is there, and nothing else.
+fn alone(visit: &Visit, first: Bytes) -> Response {
+    let beat = Duration::from_millis(visit.door.inner.settings.heartbeat_ms);
+    let beats = stream::unfold((), move |()| async move {
+        sleep(beat).await;
+        Some((Bytes::from(sse::comment("listening")), ()))
+    });
+    let parts = stream::once(std::future::ready(first)).chain(beats);
+    reply::events(HeaderMap::new(), Body::from_stream(parts.map(Ok::<_, Infallible>)))
 }
 
 /// A drain, or a stop of this agent or server.
@@ -99,9 +132,36 @@ fn is_stream(response: &Response) -> bool {
     response.status().is_success() && kind.is_some_and(|kind| kind.eq_ignore_ascii_case(b"text/event-stream"))
 }
 
+/// What is told of tasks of ours, between the events of the server's stream.
+struct Ours {
+    news: News,
+    /// The stream was acknowledged, which comes first.
+    agreed: bool,
+    splitter: Splitter,
+}
+
+impl Ours {
+    /// The whole events of what came, the acknowledgement with our tasks in it.
+    fn among(&mut self, part: &[u8]) -> Result<Bytes, BadEvent> {
+        let mut out = Vec::new();
+        for event in self.splitter.push(part)? {
+            let data = event.data.as_deref().filter(|_| !self.agreed);
+            match data.and_then(|data| self.news.added_to(data)) {
+                Some(agreed) => {
+                    self.agreed = true;
+                    out.extend(sse::write(event.id.as_deref(), &agreed));
+                }
+                None => out.extend(event.raw),
+            }
+        }
+        Ok(out.into())
+    }
+}
+
 /// The stream until it ends, or is ended with the result of the request that opened it.
 struct Told {
     body: BodyDataStream,
+    ours: Option<Ours>,
     end: Pin<Box<dyn Future<Output = ()> + Send>>,
     tail: Tail,
     over: bool,
@@ -124,11 +184,24 @@ impl Stream for Told {
             });
             return Poll::Ready(result);
         }
-        let polled = self.body.poll_next_unpin(context);
-        if let Poll::Ready(Some(Ok(part))) = &polled {
-            self.tail.add(part);
+        loop {
+            if let Some(ours) = self.ours.as_mut().filter(|ours| ours.agreed)
+                && let Poll::Ready(told) = ours.news.poll(context)
+            {
+                return Poll::Ready(Some(Ok(told)));
+            }
+            let mut polled = self.body.poll_next_unpin(context);
+            if let (Poll::Ready(Some(Ok(part))), Some(ours)) = (&mut polled, &mut self.ours) {
+                *part = ours.among(part).map_err(axum::Error::new)?;
+            }
+            if let Poll::Ready(Some(Ok(part))) = &polled {
+                if part.is_empty() {
+                    continue;
+                }
+                self.tail.add(part);
+            }
+            return polled;
         }
-        polled
     }
 }
 

@@ -4,44 +4,42 @@
 //! how it stands, and fetches the outcome. What other tasks there are is the server's own affair.
 
 mod legacy;
+mod news;
 mod offer;
+mod told;
 
 use axum::response::Response;
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode};
-use serde::Serialize;
-use serde_json::value::RawValue;
 
 use super::{
     answer::{self, Asker, code},
     delivery::{to_deliver, watch},
-    gate::Refusal,
+    gate::{Refusal, owned},
     http::Visit,
     modern, relay,
     tools::Sieve,
 };
 use crate::{
-    broker::{End, Task},
-    call::{HowDelivered, State, Timestamp},
-    mcp::{self, Json, Limits, Message, Meta, Passthrough, answer::result, header, patch::Edits, strict},
+    broker::{End, Outcome, Task},
+    call::HowDelivered,
+    mcp::{Json, Kind, Limits, Message, Meta, Passthrough, answer::result, header, patch::Edits, strict},
 };
 
 pub(super) use self::{
     legacy::{RELATED, as_result, begin, is_wanted, status},
+    news::News,
     offer::Offered,
+    told::begun,
 };
 
 pub(super) const EXTENSION: &str = "io.modelcontextprotocol/tasks";
-
-/// How soon a client looks again, ms: less and less often.
-const SOONEST: u64 = 5_000;
-const LATEST: u64 = 30_000;
 
 /// What an agent wants of a task.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Wish {
     Get,
-    /// Nothing is ever asked of the client by a task of ours: there is nothing to update.
+    /// Answers to what its server asks.
     Update,
     Cancel,
     /// The outcome, waited for (2025-11-25).
@@ -85,12 +83,15 @@ pub(super) fn asked(
         return Err(refusal.into());
     }
     if !declares(&Meta::of(message.params())) {
-        let text = "Missing required client capability: declare the tasks extension in this request";
-        let data = format!("{{\"requiredCapabilities\":{{\"extensions\":{{\"{EXTENSION}\":{{}}}}}}}}");
-        let code = code::MISSING_CAPABILITY;
-        return Err(answer::error(StatusCode::BAD_REQUEST, &asker.id, code, text, Some(&data)).into());
+        return Err(undeclared(asker).into());
     }
     Ok(Some((wish, id.into(), asker.clone())))
+}
+
+pub(super) fn undeclared(asker: &Asker) -> Response {
+    let text = "Missing required client capability: declare the tasks extension in this request";
+    let data = format!("{{\"requiredCapabilities\":{{\"extensions\":{{\"{EXTENSION}\":{{}}}}}}}}");
+    answer::error(StatusCode::BAD_REQUEST, &asker.id, code::MISSING_CAPABILITY, text, Some(&data))
 }
 
 /// Answers it.
@@ -119,23 +120,62 @@ pub(super) async fn tell(
     if !asker.modern {
         return legacy::tell(visit, (pass, body), wish, task, asker).await;
     }
+    let (task, why) = match wish {
+        Wish::Get => asked_again(&visit, task).await,
+        Wish::Update | Wish::Cancel | Wish::Result | Wish::List => (task, None),
+    };
     if let Some(theirs) = goes_on_as(&task) {
         delivered(&visit, &task);
         return ask_server(visit, (pass, body), &theirs, id, asker).await;
     }
     let told = match wish {
         Wish::Get | Wish::Result | Wish::List => {
-            let told = standing(&task, &asker, broker.clock().now());
+            let told = told::stands(&task, &asker, why, broker.clock().now());
             delivered(&visit, &task);
             told
         }
-        Wish::Update => acknowledged(&asker),
+        Wish::Update => match update(&visit, task, &body).await {
+            Ok(()) => acknowledged(&asker),
+            Err((code, why)) => return answer::error(StatusCode::OK, &asker.id, code, &why, None),
+        },
         Wish::Cancel => {
             broker.cancel_task(&task).await;
             acknowledged(&asker)
         }
     };
     answer::json_with(StatusCode::OK, told)
+}
+
+/// The agent's answers to what the task's server asks; the code and the words of an error otherwise.
+async fn update(visit: &Visit, task: Task, body: &Bytes) -> Result<(), (i32, String)> {
+    let message = strict::check(body, &visit.door.limits()).ok();
+    let said = message.and_then(|message| message.at(&["params", "inputResponses"]));
+    let said = said.map_or(Bytes::from_static(b"{}"), owned);
+    if strict::check(&said, &visit.door.limits()).map_or(true, |said| said.kind() != Kind::Object) {
+        let text = "inputResponses must be an object with an answer for each of the task's inputRequests";
+        return Err((code::INVALID_PARAMS, text.into()));
+    }
+    let who = (visit.grant.clone(), visit.server.clone());
+    let taken = visit.door.inner.broker.answer_task(who, task.id, said).await;
+    taken.map_err(|outcome| (code::INTERNAL, not_taken(&outcome)))
+}
+
+/// A server that only wants to be asked again is: nothing is needed of the client for it. With why it was not.
+async fn asked_again(visit: &Visit, task: Task) -> (Task, Option<String>) {
+    if task.asks().is_none_or(|asks| !asks.is_empty()) {
+        return (task, None);
+    }
+    let broker = &visit.door.inner.broker;
+    let who = (visit.grant.clone(), visit.server.clone());
+    if let Err(outcome) = broker.answer_task(who, task.id.clone(), Bytes::from_static(b"{}")).await {
+        return (task, Some(not_taken(&outcome)));
+    }
+    let now = broker.task(&visit.grant.name, visit.server.name(), &task.id).await;
+    (now.ok().flatten().unwrap_or(task), None)
+}
+
+fn not_taken(outcome: &Outcome) -> String {
+    answer::told(outcome).unwrap_or_else(|| "the task cannot go on now".into())
 }
 
 fn delivered(visit: &Visit, task: &Task) {
@@ -176,100 +216,4 @@ async fn ask_server(
 
 fn acknowledged(asker: &Asker) -> Bytes {
     result(asker.id(), r#"{"resultType":"complete"}"#).into()
-}
-
-/// The answer to the call that goes on as this task.
-pub(super) fn begun(task: &Task, asker: &Asker, now: Timestamp) -> Bytes {
-    Told::of(task, "task", now).spelt(asker)
-}
-
-/// The answer to `tasks/get`: with the outcome, when there is one.
-fn standing(task: &Task, asker: &Asker, now: Timestamp) -> Bytes {
-    let mut told = Told::of(task, "complete", now);
-    if !task.call.state.is_settled() {
-        return told.spelt(asker);
-    }
-    // The words and the form of an outcome are those of the call's own answer.
-    let answer = answer::tell(&task.outcome, asker, now);
-    let answer = strict::check(&answer, &Limits::of_servers(usize::MAX)).ok();
-    let member = |name| answer.and_then(|answer| raw(answer.get(name)?));
-    if matches!(task.call.state, State::Cancelled { .. }) {
-        told.status = "cancelled";
-        let said = answer
-            .and_then(|answer| answer.at(&["result", "content"])?.elements().next()?.get("text")?.string());
-        told.status_message = said.map_or(told.status_message, std::borrow::Cow::into_owned);
-        return told.spelt(asker);
-    }
-    told.result = member("result");
-    let kind = answer.and_then(|answer| answer.at(&["result", "resultType"])?.string());
-    told.status_message = match kind.as_deref() {
-        Some("input_required") => {
-            "the server asks for more: make the call again with its requestState".into()
-        }
-        Some(_) | None => told.status_message,
-    };
-    told.error = member("error");
-    told.status = if told.error.is_some() { "failed" } else { "completed" };
-    told.spelt(asker)
-}
-
-fn raw(json: Json<'_>) -> Option<&RawValue> {
-    serde_json::from_str(json.as_str()).ok()
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Told<'a> {
-    result_type: &'static str,
-    task_id: &'a str,
-    status: &'static str,
-    status_message: String,
-    created_at: Timestamp,
-    last_updated_at: Timestamp,
-    /// From `created_at` on; null once the call is sent, for its answer is kept.
-    ttl_ms: Option<u64>,
-    poll_interval_ms: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    result: Option<&'a RawValue>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<&'a RawValue>,
-    #[serde(rename = "_meta", skip_serializing_if = "Option::is_none")]
-    meta: Option<Box<RawValue>>,
-}
-
-impl<'a> Told<'a> {
-    fn of(task: &'a Task, result_type: &'static str, now: Timestamp) -> Self {
-        let call = &task.call;
-        let brief = task.outcome.call.as_ref();
-        let counts = task.tally.counts.first().copied();
-        let sent = if let State::Dispatched { at, .. } = &call.state { Some(*at) } else { None };
-        let age = millis(now.since(call.requested_at));
-        Told {
-            result_type,
-            task_id: &task.id,
-            status: "working",
-            status_message: brief.map(|brief| answer::of_task(brief, counts, now)).unwrap_or_default(),
-            created_at: call.requested_at,
-            last_updated_at: call.settled_at.or(sent).unwrap_or(call.requested_at),
-            ttl_ms: task.until.map(|until| millis(until.since(call.requested_at))),
-            poll_interval_ms: (age / 12).clamp(SOONEST, LATEST),
-            result: None,
-            error: None,
-            meta: brief.and_then(|brief| {
-                let call = answer::describe(brief, &task.outcome.end, now);
-                RawValue::from_string(format!("{{\"countersign/call\":{call}}}")).ok()
-            }),
-        }
-    }
-
-    fn spelt(&self, asker: &Asker) -> Bytes {
-        match serde_json::to_string(self) {
-            Ok(told) => result(asker.id(), &told).into(),
-            Err(why) => mcp::answer::error(asker.id(), code::INTERNAL, &why.to_string(), None).into(),
-        }
-    }
-}
-
-fn millis(span: std::time::Duration) -> u64 {
-    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }

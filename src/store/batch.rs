@@ -59,7 +59,8 @@ pub enum PayloadKind {
 /// No count and no state of a call is kept so. What is: `store` (the last boot, which the broker's stream says
 /// too; the key of the join, without which repeats are not known as such), credentials and sessions (without
 /// them somebody signs in again), cursors and letters of `notify` (a message may come twice), `follows`
-/// (a hint for a card), and `tasks` (sealed: the headers of a task, without which it is not sent).
+/// (a hint for a card), `tasks` (sealed: the headers of a task, without which it is not sent), and `legs` (sealed:
+/// which call a task is at whose server asked for more, without which it asks again what was answered).
 #[derive(Clone, Debug)]
 pub struct Put {
     pub space: &'static str,

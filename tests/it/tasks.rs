@@ -8,24 +8,24 @@ use serde_json::{Value, json};
 
 use crate::rig::{Agent, House, Manner, Plan, Script, Server, mirrored, modern, text};
 
-const TASKS: &str = "io.modelcontextprotocol/tasks";
+pub const TASKS: &str = "io.modelcontextprotocol/tasks";
 
-fn declaring(mut request: Value) -> Value {
+pub fn declaring(mut request: Value) -> Value {
     let meta = &mut request["params"]["_meta"];
     meta["io.modelcontextprotocol/clientCapabilities"] = json!({"extensions": {TASKS: {}}});
     request
 }
 
-fn wanted(id: u64, arguments: &Value) -> Value {
+pub fn wanted(id: u64, arguments: &Value) -> Value {
     declaring(modern(id, "tools/call", json!({"name": "cancel", "arguments": arguments})))
 }
 
-fn caller(house: &House) -> Agent {
+pub fn caller(house: &House) -> Agent {
     mirrored(house.agent(), "tools/call", Some("cancel"))
 }
 
 /// Asks for a call, and is given a task.
-async fn given(agent: &Agent, arguments: &Value) -> Value {
+pub async fn given(agent: &Agent, arguments: &Value) -> Value {
     let answer = agent.post(&wanted(1, arguments)).await;
     assert!(!answer.is_stream());
     let told = answer.response().await;
@@ -33,14 +33,20 @@ async fn given(agent: &Agent, arguments: &Value) -> Value {
     told["result"].clone()
 }
 
-async fn about(agent: Agent, method: &str, task: &Value) -> (u16, Value) {
+pub async fn about(agent: Agent, method: &str, task: &Value) -> (u16, Value) {
+    about_with(agent, method, task, json!({})).await
+}
+
+/// The same, with more parameters.
+pub async fn about_with(agent: Agent, method: &str, task: &Value, mut params: Value) -> (u16, Value) {
     let id = task["taskId"].as_str().unwrap();
-    let request = declaring(modern(7, method, json!({"taskId": id})));
+    params["taskId"] = json!(id);
+    let request = declaring(modern(7, method, params));
     let answer = mirrored(agent, method, Some(id)).post(&request).await;
     (answer.status.as_u16(), answer.response().await)
 }
 
-async fn stands(house: &House, task: &Value) -> Value {
+pub async fn stands(house: &House, task: &Value) -> Value {
     let (status, told) = about(house.agent(), "tasks/get", task).await;
     assert_eq!((status, &told["result"]["resultType"]), (200, &json!("complete")), "{told}");
     told["result"].clone()

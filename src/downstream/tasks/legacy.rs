@@ -10,7 +10,10 @@ use bytes::Bytes;
 use http::StatusCode;
 use serde::Serialize;
 
-use super::{Wish, delivered, millis};
+use super::{
+    Wish, delivered,
+    told::{LATEST, SOONEST, millis},
+};
 use crate::{
     broker::{Ask, End, Outcome, Submission, Task, Waiter},
     call::{Call, State, Timestamp},
@@ -283,7 +286,7 @@ impl<'a> Told<'a> {
             created_at: call.requested_at,
             last_updated_at: call.settled_at.or(sent).unwrap_or(call.requested_at),
             ttl: until.map(|until| millis(until.since(call.requested_at))),
-            poll_interval: (age / 12).clamp(super::SOONEST, super::LATEST),
+            poll_interval: (age / 12).clamp(SOONEST, LATEST),
         }
     }
 }

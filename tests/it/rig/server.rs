@@ -38,6 +38,7 @@ pub struct Server {
     seen: Arc<Mutex<Vec<Value>>>,
     headers: Arc<Mutex<Vec<HeaderMap>>>,
     deletes: Arc<AtomicUsize>,
+    left: Arc<AtomicUsize>,
     scripts: Arc<Mutex<HashMap<&'static str, Script>>>,
     came: Arc<Notify>,
 }
@@ -86,6 +87,7 @@ impl Server {
             seen: Arc::default(),
             headers: Arc::default(),
             deletes: Arc::default(),
+            left: Arc::default(),
             scripts: Arc::default(),
             came: Arc::default(),
         };
@@ -119,6 +121,16 @@ impl Server {
         tokio::time::timeout(std::time::Duration::from_secs(10), ended).await.expect("a DELETE within 10 s");
     }
 
+    /// Resolves when a client left before it was answered.
+    pub async fn left(&self) {
+        let left = async {
+            while self.left.load(Ordering::SeqCst) == 0 {
+                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(std::time::Duration::from_secs(10), left).await.expect("it leaves within 10 s");
+    }
+
     /// Resolves after another request reached it.
     pub async fn another(&self) {
         self.came.notified().await;
@@ -127,6 +139,17 @@ impl Server {
     /// The headers of every request that reached it.
     pub fn headers(&self) -> Vec<HeaderMap> {
         self.headers.lock().unwrap().clone()
+    }
+}
+
+/// Counts a request whose client closed the connection while it was worked on.
+struct Unanswered(Option<Arc<AtomicUsize>>);
+
+impl Drop for Unanswered {
+    fn drop(&mut self) {
+        if let Some(left) = &self.0 {
+            left.fetch_add(1, Ordering::SeqCst);
+        }
     }
 }
 
@@ -158,7 +181,10 @@ async fn answer(State(server): State<Server>, method: Method, headers: HeaderMap
         return StatusCode::FORBIDDEN.into_response();
     }
     if let Some(script) = script(message["method"].as_str().unwrap()) {
-        return script.respond(id).await;
+        let mut unanswered = Unanswered(Some(server.left.clone()));
+        let response = script.respond(id).await;
+        unanswered.0 = None;
+        return response;
     }
     let result = match message["method"].as_str().unwrap() {
         "initialize" => json!({"protocolVersion": "2025-06-18", "capabilities": {"tools": {}},

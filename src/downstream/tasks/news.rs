@@ -1,0 +1,186 @@
+//! `notifications/tasks` (2026-07-28): how tasks of ours stand, told to their agent on the listening stream that
+//! names them, from the first word to the last.
+//!
+//! A task that goes on as one of the server's own is left to the server: its agent asks with `tasks/get`.
+
+use std::{
+    borrow::Cow,
+    collections::BTreeSet,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use futures_util::{
+    Stream, StreamExt as _,
+    stream::{self, SelectAll},
+};
+use serde_json::json;
+use tokio::sync::watch;
+
+use super::{asked_again, declares, delivered, goes_on_as, told, undeclared};
+use crate::{
+    broker::Task,
+    downstream::{answer::Asker, gate::Refusal, http::Visit, reply},
+    mcp::{self, Json, Message, Meta, patch::Edits, strict},
+};
+
+/// Tasks of ours on one stream.
+const MOST: usize = 64;
+
+const WANTED: &str = "notifications";
+const TASKS: &str = "taskIds";
+
+/// What one stream tells of tasks of ours.
+pub(in crate::downstream) struct News {
+    agreed: Vec<String>,
+    ears: SelectAll<Pin<Box<dyn Stream<Item = Bytes> + Send>>>,
+}
+
+impl News {
+    /// What a `subscriptions/listen` wants of tasks of ours, and what is left of it for the server, if anything is.
+    /// `None`: it names none of them.
+    pub(in crate::downstream) async fn of(
+        visit: &Visit,
+        body: &Bytes,
+        asker: &Asker,
+    ) -> Result<Option<(Self, Option<Bytes>)>, Refusal> {
+        let Some((names, left)) = named(visit, body, asker)? else { return Ok(None) };
+        let visit = Arc::new(visit.clone());
+        let mut news = Self { agreed: Vec::new(), ears: SelectAll::new() };
+        for name in names.into_iter().take(MOST) {
+            let ear = Ear::new(visit.clone(), name, asker.clone());
+            if ear.task().await.is_some_and(|task| goes_on_as(&task).is_none()) {
+                news.agreed.push(ear.name.clone());
+                news.ears.push(Box::pin(stream::unfold(ear, |mut ear| async move {
+                    let told = ear.next().await?;
+                    Some((told, ear))
+                })));
+            }
+        }
+        Ok(Some((news, left)))
+    }
+
+    /// The acknowledgement of a stream that tells nothing else, to which they are added.
+    pub(in crate::downstream) fn acknowledged(asker: &Asker) -> Bytes {
+        let meta = format!("{{\"io.modelcontextprotocol/subscriptionId\":{}}}", asker.id());
+        let params = format!("{{\"{WANTED}\":{{\"{TASKS}\":[]}},\"_meta\":{meta}}}");
+        reply::event(&mcp::answer::notification("notifications/subscriptions/acknowledged", Some(&params)))
+    }
+
+    /// An acknowledgement, with these tasks; `None`: it is another message.
+    pub(in crate::downstream) fn added_to(&self, message: &str) -> Option<String> {
+        let Message::Notification(said) = reply::read(message.as_bytes())? else { return None };
+        if said.method != "notifications/subscriptions/acknowledged" {
+            return None;
+        }
+        let path = ["params", WANTED, TASKS];
+        let mut edits = Edits::of(said.raw);
+        for name in &self.agreed {
+            let name = json!(name).to_string();
+            if !edits.push(&path, &name) {
+                edits.set(&path, &format!("[{name}]"));
+            }
+        }
+        String::from_utf8(edits.apply()).ok()
+    }
+
+    /// The next event; never the last: a stream goes on when its tasks are over.
+    pub(in crate::downstream) fn poll(&mut self, context: &mut Context<'_>) -> Poll<Bytes> {
+        match self.ears.poll_next_unpin(context) {
+            Poll::Ready(Some(told)) => Poll::Ready(told),
+            Poll::Ready(None) | Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
+type Named = Option<(BTreeSet<String>, Option<Bytes>)>;
+
+fn named(visit: &Visit, body: &Bytes, asker: &Asker) -> Result<Named, Refusal> {
+    let broker = &visit.door.inner.broker;
+    let ours = |name: Json<'_>| name.string().filter(|name| broker.is_ours(name)).map(Cow::into_owned);
+    let Ok(message) = strict::check(body, &visit.door.limits()) else { return Ok(None) };
+    let Some(wanted) = message.at(&["params", WANTED]) else { return Ok(None) };
+    let all = || wanted.get(TASKS).into_iter().flat_map(Json::elements);
+    let names: BTreeSet<String> = all().filter_map(ours).collect();
+    if names.is_empty() {
+        return Ok(None);
+    }
+    if !declares(&Meta::of(message.get("params"))) {
+        return Err(undeclared(asker).into());
+    }
+    let theirs = all().any(|name| ours(name).is_none());
+    let others = wanted.members().any(|member| member.name != TASKS && member.value.as_str() != "false");
+    let mut edits = Edits::of(message);
+    if theirs {
+        edits.retain(&["params", WANTED, TASKS], |name| ours(name).is_none());
+    } else {
+        edits.remove(&["params", WANTED, TASKS]);
+    }
+    Ok(Some((names, (theirs || others).then(|| edits.apply().into()))))
+}
+
+/// Hears of one task.
+struct Ear {
+    visit: Arc<Visit>,
+    name: String,
+    asker: Asker,
+    legs: watch::Receiver<()>,
+    /// What was told last, and whether nothing follows it.
+    last: Option<(Task, bool)>,
+}
+
+impl Ear {
+    fn new(visit: Arc<Visit>, name: String, asker: Asker) -> Self {
+        let legs = visit.door.inner.broker.legs();
+        Self { visit, name, asker, legs, last: None }
+    }
+
+    async fn task(&self) -> Option<Task> {
+        let broker = &self.visit.door.inner.broker;
+        broker.task(&self.visit.grant.name, self.visit.server.name(), &self.name).await.ok()?
+    }
+
+    /// The next word of it, as an event; `None`: there is none any more.
+    async fn next(&mut self) -> Option<Bytes> {
+        let now = match self.last.take() {
+            None => {
+                self.legs.borrow_and_update();
+                self.task().await?
+            }
+            Some((task, true)) => {
+                // The connection asks for more: it has taken the outcome.
+                delivered(&self.visit, &task);
+                return None;
+            }
+            Some((task, false)) => self.changed(&task).await?,
+        };
+        let (task, _) = asked_again(&self.visit, now).await;
+        if goes_on_as(&task).is_some() {
+            return None;
+        }
+        let now = self.visit.door.inner.broker.clock().now();
+        let (message, is_last) = told::news(&task, &self.asker, now);
+        self.last = Some((task, is_last));
+        Some(reply::event(&message))
+    }
+
+    /// The task after its next change; `None`: so many hear of it that nobody else can.
+    async fn changed(&mut self, before: &Task) -> Option<Task> {
+        let broker = self.visit.door.inner.broker.clone();
+        if !before.call.state.is_settled() {
+            let mut waiter = broker.listen(before).await?;
+            broker.turn(&mut waiter).await;
+            self.legs.borrow_and_update();
+            return self.task().await;
+        }
+        loop {
+            self.legs.changed().await.ok()?;
+            let now = self.task().await?;
+            if (now.call.id, now.is_ended()) != (before.call.id, before.is_ended()) {
+                return Some(now);
+            }
+        }
+    }
+}
