@@ -9,7 +9,7 @@ use super::{
     account::error_of,
     credential::Client,
     discovery::{ServerMetadata, authorization_server},
-    fetch::{Fetch, address, is_loopback},
+    fetch::{Fetch, address, is_here},
 };
 
 /// Where to sign in, and for what.
@@ -121,7 +121,7 @@ impl Account {
 /// What an authorization server learns about the broker.
 #[must_use]
 pub fn about_us(redirect: &str) -> Value {
-    let local = Url::parse(redirect).is_ok_and(|url| is_loopback(&url));
+    let local = Url::parse(redirect).is_ok_and(|url| is_here(&url));
     json!({
         "client_name": "countersign",
         "redirect_uris": [redirect],
