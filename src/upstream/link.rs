@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc, OnceLock,
-    atomic::{AtomicUsize, Ordering},
+    atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
 use bytes::Bytes;
@@ -42,6 +42,8 @@ pub(super) struct Inner {
     /// The stream of a server that speaks HTTP+SSE.
     sse: OnceCell<Sse>,
     shared: bool,
+    /// HTTP: its session was ended, or the server has forgotten it.
+    ended: AtomicBool,
     holds: Arc<AtomicUsize>,
 }
 
@@ -74,7 +76,8 @@ impl Link {
         let holds = Arc::new(AtomicUsize::new(0));
         let stdio = server.http().is_none().then(|| Stdio::new(server.clone(), grant, shared, holds.clone()));
         let (session, sse) = (OnceLock::new(), OnceCell::new());
-        Self(Arc::new(Inner { server, session, stdio, sse, shared, holds }))
+        let ended = AtomicBool::new(false);
+        Self(Arc::new(Inner { server, session, stdio, sse, shared, ended, holds }))
     }
 
     #[must_use]
@@ -95,10 +98,12 @@ impl Link {
     }
 
     /// The child, or the stream, of a session has ended: what is sent now is answered 404, as a server does that forgot
-    /// the session.
+    /// the session. Or that has happened.
     #[must_use]
     pub fn is_over(&self) -> bool {
-        self.0.stdio.as_ref().is_some_and(Stdio::is_over) || self.0.sse.get().is_some_and(Sse::is_over)
+        self.0.stdio.as_ref().is_some_and(Stdio::is_over)
+            || self.0.sse.get().is_some_and(Sse::is_over)
+            || self.0.ended.load(Ordering::Relaxed)
     }
 
     /// Opens a fresh connection, and checks that the child or the stream of the session lives.
@@ -149,7 +154,12 @@ impl Link {
                 }
                 let is_first = !self.0.shared && self.0.session.get().is_none();
                 let again = is_first.then(|| outbound.body.clone());
-                let reply = http.send(outbound, self.0.session.get(), connection).await?;
+                let session = self.0.session.get();
+                let ends = outbound.verb == Verb::Delete;
+                let reply = http.send(outbound, session, connection).await?;
+                if (ends || reply.status == StatusCode::NOT_FOUND) && session.is_some() && !self.0.shared {
+                    self.0.ended.store(true, Ordering::Relaxed);
+                }
                 if let Some(id) = reply.headers.get(header::SESSION_ID) {
                     self.0.session.get_or_init(|| id.clone());
                 }

@@ -13,6 +13,7 @@ mod http_errors;
 mod joined;
 mod joined_parts;
 mod laps;
+mod leading;
 mod legacy_tasks;
 mod links;
 mod old_agents;
