@@ -62,7 +62,7 @@ pub(super) fn note_gone(visit: &Visit, status: StatusCode) {
     if status == StatusCode::NOT_FOUND
         && let Some(session) = &visit.session
     {
-        visit.door.inner.sessions.forget(visit.server.name(), &session.id);
+        visit.door.inner.sessions.forget(session);
     }
 }
 
