@@ -17,8 +17,9 @@ use futures_util::{Stream, StreamExt as _};
 use http::{StatusCode, header};
 
 use super::{
-    answer::{self, Asker},
+    answer::{self, Asker, code},
     http::Visit,
+    listeners::{Listening, TOO_MANY},
     relay::{relay, send, unreachable},
     reply, tools,
     wait::{Mark, resume},
@@ -28,21 +29,43 @@ use crate::{
     upstream::{Outbound, Reply, ReplyBody},
 };
 
-/// GET: the server's own messages, as they come.
+/// GET: the server's own messages, as they come. A stream that its agent came on (HTTP+SSE) counts already.
 pub(super) async fn listen(visit: Visit) -> Response {
+    let counts = !visit.on_stream;
+    open(visit, counts).await
+}
+
+/// The same, for a stream that is counted already.
+pub(super) async fn hear(visit: Visit) -> Response {
+    open(visit, false).await
+}
+
+async fn open(visit: Visit, counts: bool) -> Response {
     if let Some(reason) = visit.door.inner.broker.stopped(&visit.grant, visit.server.name()) {
         return answer::refuse(StatusCode::FORBIDDEN, &answer::stopped(&reason));
     }
     if let (Some(mark), Some(session)) = (Mark::of(&visit), visit.session.clone()) {
         return resume(visit, session, mark).await;
     }
+    let place = if counts { visit.door.inner.listeners.take(&visit.grant.name) } else { None };
+    if counts && place.is_none() {
+        return answer::refuse(StatusCode::SERVICE_UNAVAILABLE, TOO_MANY);
+    }
     let end = end(&visit);
     let (parts, body) = open_stream(visit).await.into_parts();
-    Response::from_parts(parts, Body::from_stream(body.into_data_stream().take_until(end)))
+    let stream = body.into_data_stream().take_until(end).inspect(move |_| {
+        // It is open for as long as it may have more to say.
+        let _ = &place;
+    });
+    Response::from_parts(parts, Body::from_stream(stream))
 }
 
 /// A modern client's listening stream. One that is ended here ends as a server's own would: with its result.
 pub(super) async fn subscribe(visit: Visit, pass: Passthrough, body: Bytes, asker: Asker) -> Response {
+    let Some(place) = visit.door.inner.listeners.take(&visit.grant.name) else {
+        let status = StatusCode::SERVICE_UNAVAILABLE;
+        return answer::error(status, &asker.id, code::INTERNAL, TOO_MANY, None);
+    };
     let end = end(&visit);
     let reply = match send(&visit, pass, &visit.link(), body).await {
         Ok(reply) => reply,
@@ -53,8 +76,8 @@ pub(super) async fn subscribe(visit: Visit, pass: Passthrough, body: Bytes, aske
         return response;
     }
     let (parts, body) = response.into_parts();
-    let told =
-        Told { body: body.into_data_stream(), end: Box::pin(end), tail: Tail::default(), over: false, asker };
+    let (body, end, tail) = (body.into_data_stream(), Box::pin(end), Tail::default());
+    let told = Told { body, end, tail, over: false, asker, _place: place };
     Response::from_parts(parts, Body::from_stream(told))
 }
 
@@ -106,6 +129,7 @@ struct Told {
     tail: Tail,
     over: bool,
     asker: Asker,
+    _place: Listening,
 }
 
 impl Stream for Told {

@@ -16,6 +16,7 @@ mod joined;
 mod learned;
 mod lines;
 mod listen;
+mod listeners;
 mod modern;
 mod passing;
 mod peer;
@@ -65,6 +66,7 @@ struct Inner {
     joined: joined::Sessions,
     lines: lines::Lines,
     streams: sse::Streams,
+    listeners: listeners::Listeners,
     learned: learned::Learned,
     closing: CancellationToken,
     /// Who is watched for having their answer.
@@ -80,6 +82,7 @@ impl Door {
         let idle = Duration::from_secs(settings.session_idle_s);
         let sessions = session::Sessions::new(settings.max_sessions, idle);
         let joined = joined::Sessions::new(settings.max_sessions, idle);
+        let listeners = listeners::Listeners::new(settings.max_streams);
         let learned = learned::Learned::new(Duration::from_millis(settings.learn_from_ms));
         broker.serve_tasks();
         Self {
@@ -87,6 +90,7 @@ impl Door {
                 broker,
                 sessions,
                 joined,
+                listeners,
                 learned,
                 settings,
                 lines: lines::Lines::default(),

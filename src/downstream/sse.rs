@@ -26,13 +26,15 @@ use tokio_util::task::TaskTracker;
 use super::{
     Door, Peer, answer,
     http::{Visit, admit, read, who},
+    listeners::{Listening, TOO_MANY},
     reply,
-    stdio::{Joint, Near, take},
+    stdio::{Joint, Near, Queued, queue, take},
 };
 use crate::mcp::sse;
 
-/// Messages on their way to one agent.
+/// Messages on their way to one agent, and their bytes.
 const QUEUE: usize = 64;
+const QUEUE_BYTES: u32 = 256 << 10;
 /// Requests of one agent's stream that may be under way.
 const MOST: usize = 1_000;
 
@@ -125,7 +127,10 @@ fn open(visit: &Visit) -> Response {
     if let Some(reason) = door.inner.broker.stopped(grant, server.name()) {
         return answer::refuse(StatusCode::FORBIDDEN, &answer::stopped(&reason));
     }
-    let (out, messages) = mpsc::channel(QUEUE);
+    let Some(place) = door.inner.listeners.take(&grant.name) else {
+        return answer::refuse(StatusCode::SERVICE_UNAVAILABLE, TOO_MANY);
+    };
+    let (out, messages) = queue(QUEUE, QUEUE_BYTES);
     let name = server.name().to_owned();
     let near =
         Near { door: door.clone(), server: name.clone(), grant: grant.name.clone(), peer: peer.clone() };
@@ -138,7 +143,7 @@ fn open(visit: &Visit) -> Response {
     let key = BASE64_URL_SAFE_NO_PAD.encode(rand::random::<[u8; 24]>());
     let endpoint = sse::named("endpoint", &format!("/mcp/{name}/sse/{key}"));
     door.inner.streams.lock().insert(key.clone(), stream.clone());
-    let open = Open { door: door.clone(), key, stream, messages };
+    let open = Open { door: door.clone(), key, stream, messages, _place: place };
     let parts = stream::unfold((Some(endpoint.into()), open), |(first, mut open)| async move {
         let part: Bytes = match first {
             Some(first) => first,
@@ -172,7 +177,8 @@ struct Open {
     door: Door,
     key: String,
     stream: Arc<Stream>,
-    messages: mpsc::Receiver<Vec<u8>>,
+    messages: mpsc::Receiver<Queued>,
+    _place: Listening,
 }
 
 impl Open {
@@ -187,7 +193,7 @@ impl Open {
         };
         tokio::select! {
             biased;
-            message = self.messages.recv() => message.map(|message| event(&message)),
+            message = self.messages.recv() => message.map(|queued| event(&queued.message)),
             // Each who waited has its ticket.
             () = done => None,
             () = sleep(beat) => Some(sse::comment("here").into()),

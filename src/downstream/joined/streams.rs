@@ -24,7 +24,13 @@ use super::{
     tour::Tour,
 };
 use crate::{
-    downstream::{answer, http::text, listen as plain, reply},
+    downstream::{
+        answer,
+        http::text,
+        listen as plain,
+        listeners::{Listening, TOO_MANY},
+        reply,
+    },
     mcp::{header, sse::Splitter},
     upstream::Server,
 };
@@ -41,8 +47,11 @@ pub(super) async fn listen(tour: Tour) -> Response {
     if let Some(last) = text(&tour.headers, header::LAST_EVENT_ID).map(str::to_owned) {
         return resume(tour, &session, &last).await;
     }
+    let Some(place) = tour.door.inner.listeners.take(&tour.grant.name) else {
+        return answer::refuse(StatusCode::SERVICE_UNAVAILABLE, TOO_MANY);
+    };
     let opened = session.opened.subscribe();
-    let mut all = All { tour, session, opened, listened: HashSet::new(), streams: SelectAll::new() };
+    let mut all = All { _place: place, tour, session, opened, listened: HashSet::new(), streams: SelectAll::new() };
     all.listen_to_new();
     let parts = stream::unfold(all, |mut all| async move {
         let part = all.next().await?;
@@ -80,6 +89,8 @@ type Parts = Pin<Box<dyn Stream<Item = Bytes> + Send>>;
 
 /// The streams of all conversations of one session.
 struct All {
+    /// Of the agent's stream; those of the servers are its own.
+    _place: Listening,
     tour: Tour,
     session: Arc<Joined>,
     opened: watch::Receiver<usize>,
@@ -184,7 +195,7 @@ impl Ear {
         if let Some(last) = self.last.as_deref().and_then(|last| HeaderValue::from_str(last).ok()) {
             visit.headers.insert(HeaderName::from_static(header::LAST_EVENT_ID), last);
         }
-        let response = plain::listen(visit).await;
+        let response = plain::hear(visit).await;
         let streams = response.status().is_success() && is_stream(response.headers());
         self.was_open = streams;
         streams.then(|| (response.into_body().into_data_stream(), Splitter::new(LARGEST)))
