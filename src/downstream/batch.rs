@@ -3,13 +3,12 @@
 //! So that one call which waits for a person does not hold the others.
 
 use axum::{
-    body::{Body, to_bytes},
+    body::Body,
     response::{IntoResponse as _, Response},
 };
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use http::{HeaderMap, StatusCode, header};
-use http_body_util::LengthLimitError;
 
 use super::{
     answer::{self, Asker},
@@ -23,7 +22,6 @@ use crate::{
         Malformed, Message, Meta,
         sse::{Event, Splitter},
     },
-    upstream::BrokenReply,
 };
 
 /// One element: what it asks for and its bytes, or its answer already.
@@ -92,6 +90,7 @@ pub(super) async fn answer(visit: Visit, elements: Vec<Element>) -> Response {
 /// One element's whole answer, as events; ids of its stream mean nothing in the one it becomes part of.
 async fn as_events(visit: Visit, element: Element) -> stream::BoxStream<'static, Result<Bytes, axum::Error>> {
     let most = visit.server.largest_answer();
+    let mut room = visit.door.inner.held.room(Some(visit.server.name()), &visit.grant.name, most);
     let response = match element.errand {
         Ok(errand) => gate::run(visit, errand, element.body).await,
         Err(refusal) => *refusal,
@@ -103,29 +102,21 @@ async fn as_events(visit: Visit, element: Element) -> stream::BoxStream<'static,
         return parts
             .map(move |part| {
                 let events = splitter.push(&part?).map_err(axum::Error::new)?;
+                room.hold(splitter.rest().len()).map_err(axum::Error::new)?;
                 Ok(events.into_iter().flat_map(Event::without_id).collect::<Vec<_>>().into())
             })
             .boxed();
     }
     let (status, headers) = (response.status(), response.headers().clone());
-    let event = match (to_bytes(response.into_body(), most).await, element.asker) {
+    let event = match (room.collect(response.into_body()).await, element.asker) {
         // Its status cannot be shown here.
         (Ok(body), Some(asker)) if !status.is_success() && !reply::is_response(&body) => {
             reply::event(&answer::http_error(&HttpError { status, headers, body }, None, None, &asker))
         }
         (Ok(body), _) => reply::event(&body),
         // The other elements have the same stream: it goes on.
-        (Err(why), Some(asker)) => reply::event(&reply::broken(&asker, &broke(why, most))),
+        (Err(why), Some(asker)) => reply::event(&reply::broken(&asker, &why)),
         (Err(_), None) => Bytes::new(),
     };
-    stream::once(std::future::ready(Ok(event))).boxed()
-}
-
-fn broke(why: axum::Error, most: usize) -> BrokenReply {
-    let why = why.into_inner();
-    if why.is::<LengthLimitError>() {
-        return BrokenReply::TooLarge(most);
-    }
-    let words = why.to_string();
-    why.downcast().map_or(BrokenReply::Broken(words), |why| *why)
+    stream::once(std::future::ready(Ok(room.keep(event)))).boxed()
 }

@@ -11,6 +11,7 @@ mod beats;
 mod delivery;
 mod elicit;
 mod gate;
+mod held;
 mod http;
 mod joined;
 mod learned;
@@ -68,6 +69,7 @@ struct Inner {
     streams: sse::Streams,
     listeners: listeners::Listeners,
     learned: learned::Learned,
+    held: held::Held,
     closing: CancellationToken,
     /// Who is watched for having their answer.
     deliveries: delivery::Deliveries,
@@ -83,6 +85,7 @@ impl Door {
         let sessions = session::Sessions::new(settings.max_sessions, idle);
         let joined = joined::Sessions::new(settings.max_sessions, idle);
         let listeners = listeners::Listeners::new(settings.max_streams);
+        let held = held::Held::new(settings.max_held);
         let learned = learned::Learned::new(Duration::from_millis(settings.learn_from_ms));
         broker.serve_tasks();
         Self {
@@ -91,6 +94,7 @@ impl Door {
                 sessions,
                 joined,
                 listeners,
+                held,
                 learned,
                 settings,
                 lines: lines::Lines::default(),

@@ -38,6 +38,9 @@ pub struct DoorSettings {
     /// Streams without an end of their own at a time (GET, `subscriptions/listen`, HTTP+SSE); one grant may have half
     /// of them.
     pub max_streams: usize,
+    /// Bytes of lists, of parts of batches and of other answers that are held whole at a time; one grant, and one
+    /// server, may have half of them.
+    pub max_held: usize,
     /// A legacy session without a message ends after this, s.
     pub session_idle_s: u64,
     /// On the joined endpoint, between a server's name and its tool's or prompt's.
@@ -113,6 +116,7 @@ impl Default for DoorSettings {
             poll_after_s: 0,
             max_sessions: 20_000,
             max_streams: 20_000,
+            max_held: 256 << 20,
             session_idle_s: 3_600,
             joined_separator: Separator::default(),
             patience: patience.map(|(name, patience)| (name.to_owned(), patience)).into(),

@@ -15,13 +15,15 @@ use http::{StatusCode, header};
 
 use super::{
     names,
-    said::{LARGEST, is_encoded, is_stream},
+    said::{is_encoded, is_stream},
     session::Joined,
+    tour::Tour,
 };
 use crate::{
     broker::HttpError,
     downstream::{
         answer::{self, Asker},
+        held::Room,
         reply,
     },
     mcp::{
@@ -29,22 +31,33 @@ use crate::{
         patch::Edits,
         sse::{self, Event, Splitter},
     },
+    upstream::Server,
 };
 
 /// What is changed of one server's answers.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Carry {
-    pub server: String,
+    tour: Tour,
+    server: Arc<Server>,
     /// A legacy server may ask, and its streams may be resumed. A session that is answered is not idle.
-    pub session: Option<Arc<Joined>>,
+    session: Option<Arc<Joined>>,
     /// The answer is to `resources/read`: it names what was read.
-    pub reads: bool,
+    reads: bool,
 }
 
 impl Carry {
+    pub(super) fn of(tour: &Tour, server: &Arc<Server>, reads: bool) -> Self {
+        Self { tour: tour.clone(), server: server.clone(), session: tour.session.clone(), reads }
+    }
+
+    /// For what is held of it.
+    pub(super) fn room(&self) -> Room {
+        self.tour.room(&self.server, self.server.largest_answer())
+    }
+
     pub(super) async fn response(self, response: Response, asker: Option<&Asker>) -> Response {
         let response = match asker {
-            Some(asker) => apart(response, self.session.is_some(), asker).await,
+            Some(asker) => apart(response, self.session.is_some(), asker, self.room()).await,
             // What nobody waits on must not end the session of all.
             None if !response.status().is_success() => return StatusCode::ACCEPTED.into_response(),
             None => response,
@@ -62,17 +75,22 @@ impl Carry {
         if !self.reads {
             return Response::from_parts(parts, body);
         }
-        let Ok(whole) = axum::body::to_bytes(body, LARGEST).await else {
-            return answer::refuse(StatusCode::BAD_GATEWAY, "the server's answer broke off");
+        let mut room = self.room();
+        let whole = match room.collect(body).await {
+            Ok(whole) => whole,
+            Err(why) => return answer::refuse(StatusCode::BAD_GATEWAY, &why.to_string()),
         };
         parts.headers.remove(header::CONTENT_LENGTH);
-        Response::from_parts(parts, self.message(&whole).map_or(whole, Bytes::from).into())
+        let changed = self.message(&whole).map_or(whole, Bytes::from);
+        Response::from_parts(parts, room.keep(changed).into())
     }
 
     fn stream(self, body: Body) -> Body {
-        let mut splitter = Splitter::new(LARGEST);
+        let mut room = self.room();
+        let mut splitter = Splitter::new(room.most());
         let parts = body.into_data_stream().map(move |part| {
             let events = splitter.push(&part?).map_err(axum::Error::new)?;
+            room.hold(splitter.rest().len()).map_err(axum::Error::new)?;
             Ok::<_, axum::Error>(self.events(events))
         });
         Body::from_stream(
@@ -90,7 +108,7 @@ impl Carry {
                 out.extend(event.raw);
                 continue;
             }
-            let id = id.map(|id| names::event(&self.server, id));
+            let id = id.map(|id| names::event(self.server.name(), id));
             out.extend(sse::write_with(id.as_deref(), event.retry, changed.as_deref().unwrap_or(data)));
         }
         out.into()
@@ -98,13 +116,14 @@ impl Carry {
 
     /// `None`: nothing to change.
     pub(super) fn message(&self, message: &[u8]) -> Option<Vec<u8>> {
+        let server = self.server.name();
         let edits = match reply::read(message)? {
             Message::Request(request) if self.session.is_some() => {
                 let mut edits = Edits::of(request.raw);
-                edits.set(&["id"], &names::asked(&self.server, request.id));
+                edits.set(&["id"], &names::asked(server, request.id));
                 let token = request.params.and_then(|params| params.at(&["_meta", "progressToken"]));
                 if let Some(token) = token {
-                    edits.set(&["params", "_meta", "progressToken"], &names::asked(&self.server, token));
+                    edits.set(&["params", "_meta", "progressToken"], &names::asked(server, token));
                 }
                 edits
             }
@@ -113,10 +132,10 @@ impl Carry {
                 let of = |name: &str| said.params?.get(name);
                 match (&*said.method, of("uri").and_then(Json::string), of("requestId")) {
                     ("notifications/resources/updated", Some(uri), _) => {
-                        edits.set(&["params", "uri"], &names::quoted(&names::uri(&self.server, &uri)));
+                        edits.set(&["params", "uri"], &names::quoted(&names::uri(server, &uri)));
                     }
                     ("notifications/cancelled", _, Some(id)) if self.session.is_some() => {
-                        edits.set(&["params", "requestId"], &names::asked(&self.server, id));
+                        edits.set(&["params", "requestId"], &names::asked(server, id));
                     }
                     _ => {}
                 }
@@ -127,7 +146,7 @@ impl Carry {
                 if let Answer::Result(result) = response.answer
                     && let Some(contents) = result.get("contents")
                 {
-                    edits.set(&["result", "contents"], &self.each(contents, "uri"));
+                    edits.set(&["result", "contents"], &each(server, contents, "uri"));
                 }
                 edits
             }
@@ -136,32 +155,34 @@ impl Carry {
         (!edits.is_empty()).then(|| edits.apply())
     }
 
-    /// The array with the URI of each element as the agent knows it.
-    fn each(&self, array: Json<'_>, member: &str) -> String {
-        let elements: Vec<_> = array.elements().map(|element| self.located(element, member)).collect();
-        format!("[{}]", elements.join(","))
-    }
+}
 
-    /// The object with its URI as the agent knows it.
-    pub(super) fn located(&self, object: Json<'_>, member: &str) -> String {
-        let mut edits = Edits::of(object);
-        if let Some(uri) = object.get(member).and_then(Json::string) {
-            edits.set(&[member], &names::quoted(&names::uri(&self.server, &uri)));
-        }
-        String::from_utf8(edits.apply()).unwrap_or_default()
+/// The array with the URI of each element as the agent knows it.
+fn each(server: &str, array: Json<'_>, member: &str) -> String {
+    let elements: Vec<_> = array.elements().map(|element| located(server, element, member)).collect();
+    format!("[{}]", elements.join(","))
+}
+
+/// The object with its URI as the agent knows it.
+pub(super) fn located(server: &str, object: Json<'_>, member: &str) -> String {
+    let mut edits = Edits::of(object);
+    if let Some(uri) = object.get(member).and_then(Json::string) {
+        edits.set(&[member], &names::quoted(&names::uri(server, &uri)));
     }
+    String::from_utf8(edits.apply()).unwrap_or_default()
 }
 
 /// An HTTP error is about one server, and must not look as if it were about all: a lost session, a token that
 /// one server refuses. It becomes an error of its request; a modern one that is a message keeps its status,
 /// which says what it is.
-async fn apart(response: Response, legacy: bool, asker: &Asker) -> Response {
+async fn apart(response: Response, legacy: bool, asker: &Asker, mut room: Room) -> Response {
     let status = response.status();
     if status.is_success() || status == StatusCode::SERVICE_UNAVAILABLE {
         return response;
     }
     let (parts, body) = response.into_parts();
-    let body = axum::body::to_bytes(body, LARGEST).await.unwrap_or_default();
+    let body = room.collect(body).await.unwrap_or_default();
+    let body = room.keep(body);
     let is_message = reply::is_response(&body);
     if is_message && !legacy {
         return Response::from_parts(parts, body.into());

@@ -282,7 +282,7 @@ async fn visit_one(tour: Tour, one: One) -> Response {
     if let Some(own) = own {
         mirror(&mut visit.headers, &own);
     }
-    let carry = Carry { server: server.name().to_owned(), session: tour.session.clone(), reads };
+    let carry = Carry::of(&tour, &server, reads);
     let response = plain::post(visit, body).await;
     carry.response(response, asker.as_ref()).await
 }
@@ -295,7 +295,8 @@ async fn level(tour: Tour, body: Bytes, asker: &Asker) -> Response {
     let mut refused = None;
     let mut heard = false;
     for (server, part) in tour.parts(&session).await.into_iter().filter(|(_, part)| part.has("logging")) {
-        match Said::of(plain::post(tour.visit(&server, Some(&part)), body.clone()).await).await {
+        let heard = plain::post(tour.visit(&server, Some(&part)), body.clone()).await;
+        match tour.said(&server, heard).await {
             Said::Result(_) => heard = true,
             none @ (Said::Error { .. } | Said::Nothing { .. }) => {
                 refused = Some(format!("{}: {}", server.name(), none.why()));

@@ -19,19 +19,23 @@ use tokio::{sync::watch, time::sleep};
 use super::{
     carry::Carry,
     names,
-    said::{LARGEST, is_stream},
+    said::is_stream,
     session::{Joined, Part},
     tour::Tour,
 };
 use crate::{
     downstream::{
         answer,
+        held::Room,
         http::text,
         listen as plain,
         listeners::{Listening, TOO_MANY},
         reply,
     },
-    mcp::{header, sse::Splitter},
+    mcp::{
+        header,
+        sse::{Event, Splitter},
+    },
     upstream::Server,
 };
 
@@ -73,7 +77,7 @@ async fn resume(tour: Tour, session: &Arc<Joined>, last: &str) -> Response {
     };
     let mut visit = tour.visit(&server, Some(&part));
     visit.headers.insert(HeaderName::from_static(header::LAST_EVENT_ID), own);
-    let carry = Carry { server: server.name().to_owned(), session: Some(session.clone()), reads: false };
+    let carry = Carry::of(&tour, &server, false);
     let response = plain::listen(visit).await;
     if response.status() == StatusCode::NOT_FOUND {
         // Of that server only.
@@ -127,7 +131,7 @@ impl All {
 
 /// What one server says unasked, for as long as its conversation lives.
 fn ear(tour: Tour, server: Arc<Server>, part: Arc<Part>) -> Parts {
-    let carry = Carry { server: server.name().to_owned(), session: tour.session.clone(), reads: false };
+    let carry = Carry::of(&tour, &server, false);
     let ear = Ear { tour, server, part, carry, open: None, last: None, was_open: false };
     Box::pin(stream::unfold(ear, |mut ear| async move {
         let part = ear.next().await?;
@@ -135,12 +139,27 @@ fn ear(tour: Tour, server: Arc<Server>, part: Arc<Part>) -> Parts {
     }))
 }
 
+struct Incoming {
+    body: BodyDataStream,
+    splitter: Splitter,
+    room: Room,
+}
+
+impl Incoming {
+    /// The next events, if any are whole; `None`: the stream is over, or there is no room for what it says.
+    async fn events(&mut self) -> Option<Vec<Event>> {
+        let events = self.splitter.push(&self.body.next().await?.ok()?).ok()?;
+        self.room.hold(self.splitter.rest().len()).ok()?;
+        Some(events)
+    }
+}
+
 struct Ear {
     tour: Tour,
     server: Arc<Server>,
     part: Arc<Part>,
     carry: Carry,
-    open: Option<(BodyDataStream, Splitter)>,
+    open: Option<Incoming>,
     /// The id of the last event, as the server wrote it.
     last: Option<String>,
     was_open: bool,
@@ -149,15 +168,11 @@ struct Ear {
 impl Ear {
     async fn next(&mut self) -> Option<Bytes> {
         loop {
-            let Some((body, splitter)) = &mut self.open else {
+            let Some(open) = &mut self.open else {
                 self.open = Some(self.listen().await?);
                 continue;
             };
-            let events = match body.next().await {
-                Some(Ok(part)) => splitter.push(&part).ok(),
-                Some(Err(_)) | None => None,
-            };
-            let Some(events) = events else {
+            let Some(events) = open.events().await else {
                 self.open = None;
                 continue;
             };
@@ -175,7 +190,7 @@ impl Ear {
     }
 
     /// `None`: the server has no such stream, or the conversation is over.
-    async fn listen(&mut self) -> Option<(BodyDataStream, Splitter)> {
+    async fn listen(&mut self) -> Option<Incoming> {
         if self.was_open {
             sleep(PAUSE).await;
         }
@@ -198,6 +213,8 @@ impl Ear {
         let response = plain::hear(visit).await;
         let streams = response.status().is_success() && is_stream(response.headers());
         self.was_open = streams;
-        streams.then(|| (response.into_body().into_data_stream(), Splitter::new(LARGEST)))
+        let room = self.carry.room();
+        let (body, splitter) = (response.into_body().into_data_stream(), Splitter::new(room.most()));
+        streams.then_some(Incoming { body, splitter, room })
     }
 }
