@@ -15,7 +15,8 @@ use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt as _;
 use hyper::body::Body;
 
-use crate::upstream::BrokenReply;
+use super::http::Visit;
+use crate::{identity::Grant, upstream::BrokenReply};
 
 /// A call whose answer this is said of has run: it must not sound as if it might be made again.
 const NO_ROOM: &str = "there is no room for it now: too much of large answers is held for this agent, for this \
@@ -48,6 +49,17 @@ pub(super) struct Room {
     most: usize,
 }
 
+/// A message of at most so many bytes is not counted: there is one for each connection that is not read.
+const SMALL: usize = 64 << 10;
+
+/// Counts the messages of one server on their way to one agent.
+#[derive(Clone)]
+pub(super) struct Keeper {
+    held: Held,
+    server: Arc<str>,
+    grant: Arc<Grant>,
+}
+
 /// Bytes that are counted for as long as anybody has them.
 struct Kept {
     bytes: Bytes,
@@ -57,6 +69,26 @@ struct Kept {
 impl AsRef<[u8]> for Kept {
     fn as_ref(&self) -> &[u8] {
         &self.bytes
+    }
+}
+
+impl Keeper {
+    pub(super) fn of(visit: &Visit) -> Self {
+        let (held, server) = (visit.door.inner.held.clone(), visit.server.shared_name());
+        Self { held, server, grant: visit.grant.clone() }
+    }
+
+    /// The message, counted until nobody has it any more.
+    ///
+    /// # Errors
+    /// There is no room for it.
+    pub(super) fn keep(&self, message: Bytes) -> Result<Bytes, BrokenReply> {
+        if message.len() <= SMALL {
+            return Ok(message);
+        }
+        let mut room = self.held.room(Some(&self.server), &self.grant.name, usize::MAX);
+        room.hold(message.len())?;
+        Ok(room.keep(message))
     }
 }
 

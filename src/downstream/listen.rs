@@ -18,6 +18,7 @@ use http::{StatusCode, header};
 
 use super::{
     answer::{self, Asker, code},
+    held::Keeper,
     http::Visit,
     listeners::{Listening, TOO_MANY},
     relay::{relay, send, unreachable},
@@ -108,7 +109,7 @@ async fn open_stream(visit: Visit) -> Response {
                 // A session that is listened to is not idle.
                 let _ = &session;
             });
-            reply::events(headers, reply::each_as_event(messages, None))
+            reply::events(headers, reply::each_as_event(messages, None, Keeper::of(&visit)))
         }
         (Ok(reply), Some(sieve)) if reply.status.is_success() => sieve.listen(&visit, reply),
         (Ok(reply), Some(sieve)) => sieve.pass_on(&visit, reply, None).await,

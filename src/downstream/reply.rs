@@ -16,6 +16,7 @@ use tokio::time::timeout;
 
 use super::{
     answer::{self, Asker, code},
+    held::Keeper,
     http::Visit,
 };
 use crate::{
@@ -52,7 +53,8 @@ pub(super) async fn pass_on(
                     recording.sent(message.len());
                 }
             });
-            Box::pin(spell(messages, (reply.status, reply.headers), asker.cloned(), grace)).await
+            let head = (reply.status, reply.headers);
+            Box::pin(spell(messages, head, asker.cloned(), grace, Keeper::of(visit))).await
         }
     }
 }
@@ -125,10 +127,20 @@ pub(super) fn event(message: &[u8]) -> Bytes {
 pub(super) fn each_as_event(
     messages: impl Stream<Item = Result<Bytes, BrokenReply>> + Send + 'static,
     asker: Option<Asker>,
+    keeper: Keeper,
 ) -> Body {
-    let told = messages.map(move |message| match message {
-        Ok(message) => Ok::<_, std::convert::Infallible>(event(&message)),
-        Err(why) => Ok(asker.as_ref().map_or_else(Bytes::new, |asker| event(&broken(asker, &why)))),
+    let broke = move |why| asker.as_ref().map_or_else(Bytes::new, |asker| event(&broken(asker, &why)));
+    let told = messages.map(move |message| {
+        let told = match message {
+            Ok(message) => match keeper.keep(event(&message)) {
+                Ok(told) => told,
+                Err(why) if is_response(&message) => broke(why),
+                // For what nobody waits on there is no room now.
+                Err(_) => Bytes::new(),
+            },
+            Err(why) => broke(why),
+        };
+        Ok::<_, std::convert::Infallible>(told)
     });
     Body::from_stream(told.filter(|part| std::future::ready(part.as_ref().is_ok_and(|p| !p.is_empty()))))
 }
@@ -139,20 +151,24 @@ pub(super) async fn spell(
     (status, headers): (StatusCode, HeaderMap),
     asker: Option<Asker>,
     grace: Duration,
+    keeper: Keeper,
 ) -> Response {
     match timeout(grace, messages.next()).await {
         Ok(Some(Ok(first))) if is_response(&first) => {
             let status = if status == StatusCode::OK { status_of(&first, asker.as_ref()) } else { status };
-            let mut response = answer::json_with(status, first);
+            let told = keeper.keep(first).unwrap_or_else(|why| {
+                asker.as_ref().map_or_else(Bytes::new, |asker| broken(asker, &why).into())
+            });
+            let mut response = answer::json_with(status, told);
             response.headers_mut().extend(headers);
             response
         }
         Ok(Some(first)) => {
             let all = stream::once(std::future::ready(first)).chain(messages);
-            events(headers, each_as_event(all, asker))
+            events(headers, each_as_event(all, asker, keeper))
         }
         Ok(None) => respond(StatusCode::ACCEPTED, headers, Body::empty()),
-        Err(_) => events(headers, each_as_event(messages, asker)),
+        Err(_) => events(headers, each_as_event(messages, asker, keeper)),
     }
 }
 

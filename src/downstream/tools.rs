@@ -11,7 +11,7 @@ use http::{HeaderMap, StatusCode, header};
 
 use super::{
     answer::{self, Asker},
-    held::{Room, of_list},
+    held::{Keeper, Room, of_list},
     http::Visit,
     reply,
     tasks::{EXTENSION, Offered},
@@ -116,7 +116,7 @@ impl Sieve {
             ReplyBody::Messages(messages) => {
                 let grace = visit.door.inner.settings.start_grace();
                 let sieved = messages.map(move |message| self.message(&message?));
-                reply::spell(sieved, (status, headers), asker, grace).await
+                reply::spell(sieved, (status, headers), asker, grace, Keeper::of(visit)).await
             }
             ReplyBody::Bytes(body) => {
                 let mut room = self.room(visit);
@@ -160,7 +160,7 @@ impl Sieve {
                     let _ = &session;
                     self.message(&message?)
                 });
-                return reply::events(headers, reply::each_as_event(sieved, None));
+                return reply::events(headers, reply::each_as_event(sieved, None, Keeper::of(visit)));
             }
             ReplyBody::Bytes(_) if !is_event_stream(&headers) || is_encoded(&headers) => {
                 return answer::refuse(StatusCode::BAD_GATEWAY, &unreadable().to_string());

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use super::{
     ServerSettings, SettingsError, Transport, UpstreamSettings,
     http::{Http, Wrong},
+    messages::Untaken,
 };
 use crate::oauth::{Account, Accounts};
 
@@ -30,6 +31,8 @@ pub struct Server {
     strays: AtomicU64,
     /// It was found to speak HTTP+SSE.
     found_sse: AtomicBool,
+    /// What it said that nobody has taken.
+    untaken: Untaken,
 }
 
 #[derive(Debug, Default)]
@@ -75,7 +78,8 @@ impl Server {
         let identity = settings.identity();
         let (children, strays, found_sse) = (Mutex::default(), AtomicU64::new(0), AtomicBool::new(false));
         let (name, identity) = (name.into(), identity.into());
-        Ok(Self { name, identity, settings, limits, http, children, strays, found_sse })
+        let untaken = Untaken::default();
+        Ok(Self { name, identity, settings, limits, http, children, strays, found_sse, untaken })
     }
 
     #[must_use]
@@ -128,6 +132,10 @@ impl Server {
     /// It opened, or refused, a stream with an endpoint.
     pub(super) fn found_sse(&self, so: bool) {
         self.found_sse.store(so, Ordering::Relaxed);
+    }
+
+    pub(super) fn untaken(&self) -> &Untaken {
+        &self.untaken
     }
 
     /// Messages that nobody had asked for.

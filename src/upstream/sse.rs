@@ -128,7 +128,7 @@ impl Sse {
 
     /// What the server says unasked.
     pub(super) fn listen(&self) -> Messages {
-        let (sink, messages) = Messages::channel();
+        let (sink, messages) = Messages::channel(self.0.server.untaken());
         self.0.routes().listen(sink);
         messages
     }
@@ -144,7 +144,7 @@ impl Sse {
         outbound: Outbound,
         proven: Option<Connection>,
     ) -> Result<Reply, SendError> {
-        let (sink, messages) = Messages::channel();
+        let (sink, messages) = Messages::channel(self.0.server.untaken());
         let number = {
             let mut routes = self.0.routes();
             if !self.0.is_alive() {
