@@ -99,11 +99,15 @@ fn open(
 fn not_opened(why: NotOpened, server: &str, asker: &Asker) -> Response {
     let (status, text) = match why {
         NotOpened::TooMany => {
-            let text = "too many sessions are open (one agent may have half of all); end one, or try again later";
+            let text =
+                "too many sessions are open (one agent may have half of all); end one, or try again later";
             (StatusCode::SERVICE_UNAVAILABLE, text.to_owned())
         }
         NotOpened::Taken => {
-            tracing::warn!(server.name = server, "the server gave two agents the same session id; the second is refused");
+            tracing::warn!(
+                server.name = server,
+                "the server gave two agents the same session id; the second is refused"
+            );
             let text = format!(
                 "the server {server} gave this session the id of another agent's, so neither could be told from \
                  the other; its sessions need ids of their own. Try again later"

@@ -189,14 +189,19 @@ mod tests {
     #[test]
     fn what_stays_on_this_machine_may_be_in_clear_and_no_more() {
         let address = |written: &str, from: &str| {
-            super::address(&format!("http://{written}:9/"), &Url::parse(&format!("http://{from}:8/")).unwrap())
+            super::address(
+                &format!("http://{written}:9/"),
+                &Url::parse(&format!("http://{from}:8/")).unwrap(),
+            )
         };
         let here = ["127.0.0.1", "127.8.8.8", "[::1]", "0.0.0.0", "[::]", "[::ffff:127.0.0.1]", "localhost"];
         for (to, from) in here.iter().flat_map(|to| here.map(|from| (to, from))) {
             assert!(address(to, from).is_ok(), "{from} leads to {to}");
         }
         // A resolver may ask others about these.
-        for not_sure in ["localhost.", "ip6-localhost", "localhost.localdomain", "localhost.example", "128.0.0.1"] {
+        for not_sure in
+            ["localhost.", "ip6-localhost", "localhost.localdomain", "localhost.example", "128.0.0.1"]
+        {
             assert!(address(not_sure, "127.0.0.1").is_err(), "{not_sure}");
         }
     }

@@ -99,7 +99,8 @@ async fn opened(broker: &Broker, request: &[u8]) -> Result<TcpStream, String> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn streams_to_listen_on_are_so_many_and_one_agent_has_half_of_them() {
     let broker = broker(ALLOWS, "[mcp]\nmax_streams = 40\n").await;
-    let (ways, theirs) = (ways(&broker.agent("bot", "wide")).await, ways(&broker.agent("ann-bot", "wide")).await);
+    let (ways, theirs) =
+        (ways(&broker.agent("bot", "wide")).await, ways(&broker.agent("ann-bot", "wide")).await);
     let story = async {
         let (mut open, mut refused) = (Vec::new(), Vec::new());
         for n in 0..100 {
@@ -113,7 +114,10 @@ async fn streams_to_listen_on_are_so_many_and_one_agent_has_half_of_them() {
     let (mut open, refused) = beside(&broker, 24, story).await;
     assert_eq!(open.len(), 20, "half of the 40");
     assert!(refused.iter().all(|words| words.contains("too many streams are open")), "{}", refused[0]);
-    assert!(refused.iter().any(|words| words.contains(r#""id":"l-1""#)), "who asked with an id is told by it");
+    assert!(
+        refused.iter().any(|words| words.contains(r#""id":"l-1""#)),
+        "who asked with an id is told by it"
+    );
     for way in &theirs {
         opened(&broker, way).await.expect("another agent has its own half");
     }
@@ -139,8 +143,10 @@ async fn a_stream_for_all_that_is_not_read_holds_one_huge_answer() {
     let story = async {
         let listening = wire::bytes(&bot.0.at("/mcp/wide/sse"), "GET", b"");
         let mut stream = wire::unread(broker.address, &listening).await.unwrap();
-        let said = wire::until(&mut stream, "event: endpoint").await + &wire::until(&mut stream, "\n\n").await;
-        let target = bot.0.at(said.lines().find_map(|line| line.strip_prefix("data: ")).expect("an endpoint"));
+        let said =
+            wire::until(&mut stream, "event: endpoint").await + &wire::until(&mut stream, "\n\n").await;
+        let target =
+            bot.0.at(said.lines().find_map(|line| line.strip_prefix("data: ")).expect("an endpoint"));
         for n in 0..30 {
             assert_eq!(target.post(&tools_call(json!(n), "say_large", "m")).await.unwrap().status, 202);
         }
@@ -186,7 +192,10 @@ async fn lists_that_are_sieved_and_not_read_are_held_up_to_a_limit_of_all() {
     // Half of the 32 MiB: two at a time, and one for sure.
     assert!((1..30).contains(&lists.len()), "{} lists", lists.len());
     for words in refused {
-        assert!(words.contains("max_held") && words.contains("ask again") && words.contains(r#""id":5"#), "{words}");
+        assert!(
+            words.contains("max_held") && words.contains("ask again") && words.contains(r#""id":5"#),
+            "{words}"
+        );
     }
     // When they are read, there is room again.
     assert!(unread_lists(&broker, &bot, 1).await[0].contains(r#""tools":["#));

@@ -63,7 +63,9 @@ async fn a_request_whose_id_is_null_is_refused_and_others_of_its_batch_are_not()
     for method in ["ping", "tools/list", "tools/call", "initialize", "notifications/initialized"] {
         let message = modern(json!(null), method, json!({"name": "cancel"}));
         let newer = mirrored(house.agent(), method, Some("cancel")).post(&message).await;
-        for answer in [agent.post(&ask(method, "cancel")).await, joined.post(&ask(method, "rig__cancel")).await, newer] {
+        for answer in
+            [agent.post(&ask(method, "cancel")).await, joined.post(&ask(method, "rig__cancel")).await, newer]
+        {
             assert_eq!(answer.status, 400);
             let told = answer.response().await;
             assert_eq!((&told["error"]["code"], &told["id"]), (&json!(-32600), &json!(null)), "{told}");

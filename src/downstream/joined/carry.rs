@@ -154,7 +154,6 @@ impl Carry {
         };
         (!edits.is_empty()).then(|| edits.apply())
     }
-
 }
 
 /// The array with the URI of each element as the agent knows it.

@@ -120,9 +120,7 @@ fn written(tour: &Tour, result: &str, asker: &Asker) -> Response {
             let whole = Bytes::from(mcp::answer::result(id, result));
             answer::json_with(StatusCode::OK, room.keep(whole))
         }
-        Err(why) => {
-            answer::error(StatusCode::OK, &asker.id, code::INTERNAL, &of_list(why).to_string(), None)
-        }
+        Err(why) => answer::error(StatusCode::OK, &asker.id, code::INTERNAL, &of_list(why).to_string(), None),
     }
 }
 

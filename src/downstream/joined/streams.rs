@@ -55,7 +55,8 @@ pub(super) async fn listen(tour: Tour) -> Response {
         return answer::refuse(StatusCode::SERVICE_UNAVAILABLE, TOO_MANY);
     };
     let opened = session.opened.subscribe();
-    let mut all = All { _place: place, tour, session, opened, listened: HashSet::new(), streams: SelectAll::new() };
+    let mut all =
+        All { _place: place, tour, session, opened, listened: HashSet::new(), streams: SelectAll::new() };
     all.listen_to_new();
     let parts = stream::unfold(all, |mut all| async move {
         let part = all.next().await?;
