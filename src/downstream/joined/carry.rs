@@ -31,7 +31,7 @@ use crate::{
         patch::Edits,
         sse::{self, Event, Splitter},
     },
-    upstream::Server,
+    upstream::{BrokenReply, Server},
 };
 
 /// What is changed of one server's answers.
@@ -78,7 +78,7 @@ impl Carry {
         let mut room = self.room();
         let whole = match room.collect(body).await {
             Ok(whole) => whole,
-            Err(why) => return answer::refuse(StatusCode::BAD_GATEWAY, &why.to_string()),
+            Err(why) => return broke(&why, asker),
         };
         parts.headers.remove(header::CONTENT_LENGTH);
         let changed = self.message(&whole).map_or(whole, Bytes::from);
@@ -153,6 +153,13 @@ impl Carry {
             Message::Request(_) | Message::Response(_) => return None,
         };
         (!edits.is_empty()).then(|| edits.apply())
+    }
+}
+
+fn broke(why: &BrokenReply, asker: Option<&Asker>) -> Response {
+    match asker {
+        Some(asker) => answer::json_with(StatusCode::OK, reply::broken(asker, why).into()),
+        None => answer::refuse(StatusCode::BAD_GATEWAY, &why.to_string()),
     }
 }
 

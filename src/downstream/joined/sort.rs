@@ -295,8 +295,8 @@ async fn level(tour: Tour, body: Bytes, asker: &Asker) -> Response {
     let mut refused = None;
     let mut heard = false;
     for (server, part) in tour.parts(&session).await.into_iter().filter(|(_, part)| part.has("logging")) {
-        let heard = plain::post(tour.visit(&server, Some(&part)), body.clone()).await;
-        match tour.said(&server, heard).await {
+        let answer = plain::post(tour.visit(&server, Some(&part)), body.clone()).await;
+        match tour.said(&server, answer).await {
             Said::Result(_) => heard = true,
             none @ (Said::Error { .. } | Said::Nothing { .. }) => {
                 refused = Some(format!("{}: {}", server.name(), none.why()));
