@@ -35,6 +35,7 @@ pub struct Link(pub(super) Arc<Inner>);
 #[derive(Debug)]
 pub(super) struct Inner {
     server: Arc<Server>,
+    grant: Box<str>,
     /// HTTP: what the server's answer to initialize said.
     session: OnceLock<HeaderValue>,
     /// The pipe of a server that is a command.
@@ -76,8 +77,8 @@ impl Link {
         let holds = Arc::new(AtomicUsize::new(0));
         let stdio = server.http().is_none().then(|| Stdio::new(server.clone(), grant, shared, holds.clone()));
         let (session, sse) = (OnceLock::new(), OnceCell::new());
-        let ended = AtomicBool::new(false);
-        Self(Arc::new(Inner { server, session, stdio, sse, shared, ended, holds }))
+        let (ended, grant) = (AtomicBool::new(false), grant.into());
+        Self(Arc::new(Inner { server, grant, session, stdio, sse, shared, ended, holds }))
     }
 
     #[must_use]
@@ -189,6 +190,7 @@ impl Link {
         }
         match self.open_sse(http).await {
             Ok(sse) => send_on(sse, outbound, None).await,
+            Err(Refused::Taken(error)) => Err(error),
             Err(_) if self.0.server.may_speak_sse() => {
                 // It was replaced, perhaps: found out anew.
                 self.0.server.found_sse(false);
@@ -214,12 +216,13 @@ impl Link {
                 tracing::info!(server.name = self.server().name(), "the server speaks HTTP+SSE");
                 sse.post(Outbound::post(body), None).await
             }
-            Err(_) => Ok(refusal),
+            Err(Refused::Taken(error)) => Err(error),
+            Err(Refused::Reply(_) | Refused::Error(_)) => Ok(refusal),
         }
     }
 
     async fn open_sse(&self, http: &Http) -> Result<&Sse, Refused> {
-        self.0.sse.get_or_try_init(|| Sse::open(&self.0.server, http)).await
+        self.0.sse.get_or_try_init(|| Sse::open(&self.0.server, http, &self.0.grant)).await
     }
 }
 

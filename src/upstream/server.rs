@@ -15,6 +15,7 @@ use super::{
     ServerSettings, SettingsError, Transport, UpstreamSettings,
     http::{Http, Wrong},
     messages::Untaken,
+    owners::Owners,
 };
 use crate::oauth::{Account, Accounts};
 
@@ -33,6 +34,8 @@ pub struct Server {
     found_sse: AtomicBool,
     /// What it said that nobody has taken.
     untaken: Untaken,
+    /// Of its streams, when it speaks HTTP+SSE.
+    owners: Owners,
 }
 
 #[derive(Debug, Default)]
@@ -78,8 +81,8 @@ impl Server {
         let identity = settings.identity();
         let (children, strays, found_sse) = (Mutex::default(), AtomicU64::new(0), AtomicBool::new(false));
         let (name, identity) = (name.into(), identity.into());
-        let untaken = Untaken::default();
-        Ok(Self { name, identity, settings, limits, http, children, strays, found_sse, untaken })
+        let (untaken, owners) = (Untaken::default(), Owners::default());
+        Ok(Self { name, identity, settings, limits, http, children, strays, found_sse, untaken, owners })
     }
 
     #[must_use]
@@ -136,6 +139,10 @@ impl Server {
 
     pub(super) fn untaken(&self) -> &Untaken {
         &self.untaken
+    }
+
+    pub(super) fn owners(&self) -> &Owners {
+        &self.owners
     }
 
     /// Messages that nobody had asked for.
