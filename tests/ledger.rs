@@ -6,7 +6,9 @@ use countersign::{
     call::{CallId, Commitment, Digest, Event, Timestamp},
     ledger::{
         AgentEvent, Bad, BrokerEvent, Chain, Fact, Head, Report, Stream, Verifier, commitment, decode,
-        export::Line, leaf_hash, merkle, segment,
+        export::Line,
+        leaf_hash, merkle,
+        segment::{self, AllowedCall, AllowedOutcome, Arguments, Leaves},
     },
 };
 use ed25519_dalek::SigningKey;
@@ -204,7 +206,7 @@ fn a_payload_must_be_the_one_that_its_entry_proves() {
 #[test]
 fn a_batch_of_allowed_calls_is_proven_by_its_leaves() {
     let leaves: Vec<Vec<u8>> = (0..5).map(|n| format!("{{\"call\":{n}}}").into_bytes()).collect();
-    let (sealed, packed) = segment::seal(&leaves, Timestamp(1), Timestamp(2));
+    let (sealed, packed) = leaves.iter().collect::<Leaves>().seal(Timestamp(1), Timestamp(2));
     assert_eq!(segment::unpack(&packed).unwrap(), leaves);
     let fact = Fact::Broker(BrokerEvent::AllowedCalls(sealed));
     let mut chain = Chain::default();
@@ -217,6 +219,40 @@ fn a_batch_of_allowed_calls_is_proven_by_its_leaves() {
     assert_eq!((verify(&lines).bad, verify(&lines).leaves), (None, 5));
     lines.swap(2, 3);
     assert_eq!(named(&verify(&lines)), Some(1));
+}
+
+#[test]
+fn a_packed_leaf_is_the_json_of_its_call() {
+    let of = |n: u128, tool: &'static str, session: Option<&'static str>| AllowedCall {
+        id: call(n as u64),
+        agent: "bot".into(),
+        server: "a \"b\" é".into(),
+        tool: tool.into(),
+        rule: "tools.x".into(),
+        policy: "0123".into(),
+        session: session.map(Into::into),
+        started: Timestamp(1),
+        duration_ms: 2,
+        arguments: if n % 2 == 0 {
+            Arguments::Raw("{\"a\":\"\\u0000\"}".into())
+        } else {
+            Arguments::Digest(Digest([7; 32]))
+        },
+        outcome: AllowedOutcome::Completed { is_error: false, bytes: 9 },
+    };
+    let tools = ["read", "read", "write", "read"];
+    let calls = (0..).zip(tools).map(|(n, tool)| of(n, tool, (n == 1).then_some("s"))).collect::<Vec<_>>();
+    let mut leaves = Leaves::default();
+    for call in &calls {
+        leaves.push(call).unwrap();
+    }
+    let (sealed, packed) = leaves.seal(Timestamp(1), Timestamp(2));
+    let texts: Vec<Vec<u8>> = calls.iter().map(|call| serde_json::to_vec(call).unwrap()).collect();
+    assert_eq!(segment::unpack(&packed).unwrap(), texts);
+    assert_eq!((sealed.count, sealed.root), (4, Digest(merkle::root(&texts)).to_string()));
+    assert_eq!(AllowedCall::read(&texts[1]).unwrap(), calls[1]);
+    let once = packed.windows(5).filter(|part| part == b"\"bot\"").count();
+    assert_eq!(once, 2, "once for each tool");
 }
 
 #[test]

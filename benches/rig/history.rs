@@ -49,8 +49,7 @@ pub async fn fill(store: &Arc<Sqlite>, entries: u64, pending: u64) -> u64 {
         for stage in 0..4 {
             append(store, &calls, &mut lives, stage).await;
         }
-        let leaves =
-            (0..20).map(|leaf| format!("{{\"allowed\":{n},\"leaf\":{leaf}}}").into_bytes()).collect();
+        let leaves = (0..20).map(|leaf| format!("{{\"allowed\":{n},\"leaf\":{leaf}}}")).collect();
         store.append_segment(at(n), leaves, at(n), at(n)).await.expect("a segment");
         n += TOGETHER;
     }

@@ -22,7 +22,7 @@ pub struct Ask {
     pub server_identity: Arc<str>,
     pub session: Option<Arc<str>>,
     pub era: Era,
-    pub client: ClientInfo,
+    pub client: Arc<ClientInfo>,
     pub tool: String,
     /// The whole JSON-RPC message.
     pub body: Bytes,

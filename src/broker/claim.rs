@@ -137,11 +137,8 @@ impl Inner {
         let directory = self.identity.directory();
         let granted =
             directory.agents.get(&request.agent).is_some_and(|grant| grant.reaches(&request.server));
-        Judgement {
-            evaluation: rules.judge(&facts),
-            policy: rules.digest(&request.agent, &request.server).to_string(),
-            granted,
-        }
+        let (evaluation, policy) = rules.judge(&facts);
+        Judgement { evaluation, policy: policy.to_string(), granted }
     }
 
     /// The limits of a call that was approved (or allowed durably).

@@ -6,6 +6,7 @@
 use std::sync::{Arc, atomic::Ordering};
 
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use tokio::{sync::mpsc, time::Instant};
 
 use super::{
@@ -39,15 +40,15 @@ impl Broker {
     ///
     /// # Errors
     /// As `Upstreams::forward`; what was taken of a limit is given back when nothing was sent.
-    pub async fn pass(
-        &self,
+    pub fn pass<'a>(
+        &'a self,
         allowed: Allowed,
-        link: &Link,
+        link: &'a Link,
         outbound: Outbound,
-    ) -> Result<(Reply, Recording), SendError> {
+    ) -> impl Future<Output = Result<(Reply, Recording), SendError>> + Send + 'a {
         let Allowed { pass, mut recording, taken } = allowed;
-        let sent = self.inner.upstreams.forward(Right::Pass(pass), link, outbound).await;
-        match sent {
+        let sending = self.inner.upstreams.forward(Right::Pass(pass), link, outbound);
+        sending.map(move |sent| match sent {
             Ok(reply) => {
                 recording.status(reply.status.as_u16());
                 Ok((reply, recording))
@@ -59,7 +60,7 @@ impl Broker {
                 }
                 Err(error)
             }
-        }
+        })
     }
 
     /// Everything that is not a `tools/call`.

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     call::{
         AttachKind, Attachment, CallId, Command, DigestParts, Era, Fingerprint, FingerprintParts, Request,
-        Verdict, canonical, digest, fingerprint,
+        Timestamp, Verdict, canonical, digest, fingerprint,
     },
     ledger::commitment,
     store::{Payload, PayloadKind},
@@ -140,9 +140,14 @@ impl Inner {
     }
 
     pub(super) fn new_id(&self) -> CallId {
-        let now = u64::try_from(self.clock.now().0).unwrap_or(0);
-        CallId(uuid::Builder::from_unix_timestamp_millis(now, &rand::random()).into_uuid())
+        id_at(self.clock.now())
     }
+}
+
+/// Fresh, and in the order of time.
+pub(super) fn id_at(now: Timestamp) -> CallId {
+    let now = u64::try_from(now.0).unwrap_or(0);
+    CallId(uuid::Builder::from_unix_timestamp_millis(now, &rand::random()).into_uuid())
 }
 
 fn rule_of(verdict: &Verdict) -> &str {
@@ -167,7 +172,7 @@ impl Parcel {
             tool: ask.tool.clone(),
             session: ask.session.as_deref().map(str::to_owned),
             era: ask.era,
-            client: ask.client.clone(),
+            client: (*ask.client).clone(),
             argument_names: self.argument_names(),
             policy,
             params: commitment(&self.nonce, &ask.body),

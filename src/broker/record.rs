@@ -9,7 +9,7 @@ use crate::{
         evolve, next_deadline,
     },
     identity::Directory,
-    ledger::{Entry, Fact, Stream},
+    ledger::{Entry, Fact, Stream, segment::Leaves},
     store::{Batch, Payload, Put, StoreError, Write},
 };
 
@@ -250,7 +250,7 @@ impl Inner {
     pub(super) async fn append_segment(
         &self,
         at: Timestamp,
-        leaves: Vec<Vec<u8>>,
+        leaves: Leaves,
         from: Timestamp,
     ) -> Result<(), StoreError> {
         let appended = self.store.append_segment(at, leaves, from, at).await;

@@ -28,17 +28,13 @@ impl Rules {
     /// Everything that applies; empty means: deny, `(no policy)`.
     #[must_use]
     pub fn of(&self, grant: &str, server: &str) -> Vec<&Policy> {
-        self.applying(grant, server).collect()
-    }
-
-    fn applying(&self, grant: &str, server: &str) -> impl Iterator<Item = &Policy> {
         let own = self.by_grant.get(grant);
         let lists = [
             self.by_server.get(server),
             own.map(|rules| &rules.everywhere),
             own.and_then(|rules| rules.by_server.get(server)),
         ];
-        lists.into_iter().flatten().flatten().map(AsRef::as_ref)
+        lists.into_iter().flatten().flatten().map(AsRef::as_ref).collect()
     }
 
     /// How far back limits look; `None` where nothing outlives a minute.
@@ -49,24 +45,25 @@ impl Rules {
         self.by_server.values().flatten().chain(own).filter_map(|policy| policy.longest_window()).max()
     }
 
-    /// The verdict of all policies that apply.
+    /// The verdict of all policies that apply, and their names as it stands in `request.policy`.
     #[must_use]
-    pub fn judge(&self, facts: &Facts<'_>) -> Evaluation {
-        evaluate(&self.of(facts.agent, facts.server), facts)
+    pub fn judge(&self, facts: &Facts<'_>) -> (Evaluation, Arc<str>) {
+        let applying = self.of(facts.agent, facts.server);
+        (evaluate(&applying, facts), digest(&applying))
     }
 
     /// Names the policies that judge this grant at this server, as it stands in `request.policy`.
     #[must_use]
     pub fn digest(&self, grant: &str, server: &str) -> Arc<str> {
-        let mut digests = self.applying(grant, server).map(|policy| &policy.digest);
-        match (digests.next(), digests.next()) {
-            (None, _) => Arc::default(),
-            (Some(only), None) => Arc::clone(only),
-            (Some(first), Some(second)) => {
-                let all = [first, second].into_iter().chain(digests).map(AsRef::as_ref);
-                all.collect::<Vec<&str>>().join("+").into()
-            }
-        }
+        digest(&self.of(grant, server))
+    }
+}
+
+fn digest(policies: &[&Policy]) -> Arc<str> {
+    match policies {
+        [] => Arc::default(),
+        [only] => Arc::clone(&only.digest),
+        all => all.iter().map(|policy| &*policy.digest).collect::<Vec<&str>>().join("+").into(),
     }
 }
 

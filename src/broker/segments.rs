@@ -9,17 +9,21 @@ use std::{
 };
 
 use bytes::Bytes;
+use futures_util::future::{BoxFuture, Either};
 use sha2::{Digest as _, Sha256};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{
+    Notify,
+    mpsc::{self, error::TrySendError},
+};
 use tokio_util::sync::CancellationToken;
 
-use super::{Ask, Clock, Inner};
+use super::{Ask, Clock, Inner, enter::id_at};
 use crate::{
     call::{CallId, Digest, Timestamp},
     identity::Grant,
     ledger::{
         Pass,
-        segment::{AllowedCall, AllowedOutcome, Arguments},
+        segment::{AllowedCall, AllowedOutcome, Arguments, Leaves},
     },
 };
 
@@ -100,6 +104,9 @@ impl Drop for Recording {
     }
 }
 
+/// The right to send, and the record that will tell of it.
+pub(super) type Admitted = (Pass, Recording);
+
 /// Where allowed calls are handed in.
 #[derive(Debug)]
 pub(super) struct Segments {
@@ -123,20 +130,19 @@ pub(super) fn segments() -> (Segments, Gatherer) {
 }
 
 impl Segments {
-    /// A place in the next segment, and with it the right to send. `None`: the gatherer is gone.
-    pub(super) async fn admit(
+    /// A place in the next segment, and with it the right to send: at once, or when the gatherer has made room.
+    /// `None`: it is gone.
+    pub(super) fn admit(
         &self,
-        id: CallId,
         ask: Ask,
-        rule: String,
-        policy: Arc<str>,
+        at: Timestamp,
+        (rule, policy): (String, Arc<str>),
         (clock, keep): (&Arc<dyn Clock>, usize),
-    ) -> Option<(Pass, Recording)> {
+    ) -> Either<Option<Admitted>, BoxFuture<'static, Option<Admitted>>> {
         let arguments = held(&ask, keep);
         let Ask { grant, server, session, tool, .. } = ask;
-        let at = clock.now();
         let record = Arc::new(Record {
-            id,
+            id: id_at(at),
             at,
             grant,
             server,
@@ -147,13 +153,20 @@ impl Segments {
             arguments,
             end: OnceLock::new(),
         });
-        if let Err(mpsc::error::TrySendError::Full(record)) = self.queue.try_send(Arc::clone(&record)) {
-            self.full.notify_one();
-            self.queue.send(record).await.ok()?;
-        } else if self.queue.is_closed() {
-            return None;
+        let queued = self.queue.try_send(Arc::clone(&record));
+        let recording = Recording { record, clock: Arc::clone(clock), status: NO_ANSWER, bytes: 0 };
+        match queued {
+            Ok(()) => Either::Left(Some((Pass::reserved(), recording))),
+            Err(TrySendError::Closed(_)) => Either::Left(None),
+            Err(TrySendError::Full(record)) => {
+                self.full.notify_one();
+                let queue = self.queue.clone();
+                Either::Right(Box::pin(async move {
+                    queue.send(record).await.ok()?;
+                    Some((Pass::reserved(), recording))
+                }))
+            }
         }
-        Some((Pass::reserved(), Recording { record, clock: Arc::clone(clock), status: NO_ANSWER, bytes: 0 }))
     }
 }
 
@@ -186,7 +199,7 @@ impl Gatherer {
             self.open.push((record, false));
         }
         let now = inner.clock.now();
-        let mut leaves = Vec::new();
+        let mut leaves = Leaves::default();
         let mut counted = Vec::new();
         let mut from = now;
         self.open.retain_mut(|(record, begun)| {
@@ -197,7 +210,7 @@ impl Gatherer {
                     count(&mut counted, &record.server);
                 }
                 from = from.min(record.at);
-                leaves.extend(leaf(record, ended));
+                add(&mut leaves, record, ended);
                 *begun = true;
             }
             ended.is_none() && !last
@@ -231,7 +244,7 @@ fn held(ask: &Ask, keep: usize) -> Held {
     }
 }
 
-fn leaf(record: &Record, ended: Option<End>) -> Option<Vec<u8>> {
+fn add(leaves: &mut Leaves, record: &Record, ended: Option<End>) {
     let arguments = match &record.arguments {
         Held::Raw(text) => Arguments::Raw(String::from_utf8_lossy(text)),
         Held::Digest(digest) => Arguments::Digest(*digest),
@@ -254,5 +267,7 @@ fn leaf(record: &Record, ended: Option<End>) -> Option<Vec<u8>> {
             status => AllowedOutcome::Completed { is_error: status >= 400, bytes: end.bytes },
         }),
     };
-    call.leaf().inspect_err(|error| tracing::error!(%error, "an allowed call could not be written")).ok()
+    if let Err(error) = leaves.push(&call) {
+        tracing::error!(%error, "an allowed call could not be written");
+    }
 }

@@ -3,10 +3,15 @@
 //! Sorting borrows the body and decides by it alone; what it finds is owned, so that nothing of a large
 //! body is kept while a call waits.
 
-use std::{ops::Range, sync::atomic::Ordering, time::Duration};
+use std::{
+    ops::Range,
+    sync::{Arc, LazyLock, atomic::Ordering},
+    time::Duration,
+};
 
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
+use futures_util::future::{BoxFuture, Either, ready};
 use http::{HeaderMap, StatusCode};
 
 use super::{
@@ -64,7 +69,7 @@ pub(super) struct Wanted {
     pub arguments: Option<Range<usize>>,
     pub input_responses: Option<Range<usize>>,
     pub asker: Asker,
-    pub client: ClientInfo,
+    pub client: Arc<ClientInfo>,
     pub live: Live,
     /// Why it is refused when it is not allowed outright.
     pub unseen: Option<modern::Fault>,
@@ -149,8 +154,15 @@ fn check_token(message: &Message<'_>, meta: &Meta<'_>) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Does what was asked. Everything but the call is boxed: an allowed call carries no room for it.
-pub(super) async fn run(visit: Visit, errand: Errand, body: Bytes) -> Response {
+/// Does what was asked. Everything but an allowed call is boxed: it carries no room for the rest.
+pub(super) fn run(visit: Visit, errand: Errand, body: Bytes) -> impl Future<Output = Response> + Send {
+    match errand {
+        Errand::Call(wanted) => submit(visit, *wanted, body),
+        other => Either::Right(Box::pin(run_other(visit, other, body)) as BoxFuture<'_, _>),
+    }
+}
+
+async fn run_other(visit: Visit, errand: Errand, body: Bytes) -> Response {
     match errand {
         Errand::Call(wanted) => submit(visit, *wanted, body).await,
         Errand::Collect(wanted) => Box::pin(wait_tool::call(visit, *wanted, body)).await,
@@ -234,22 +246,50 @@ fn call(visit: &Visit, message: &Message<'_>, body: &Bytes, asker: Asker) -> Res
     })))
 }
 
-async fn submit(visit: Visit, wanted: Wanted, body: Bytes) -> Response {
+/// A call, and what its answer needs besides the call itself.
+struct Asked {
+    visit: Visit,
+    body: Bytes,
+    tool: String,
+    asker: Asker,
+    client: Arc<ClientInfo>,
+    live: Live,
+    unseen: Option<modern::Fault>,
+    alone: bool,
+}
+
+impl Asked {
+    fn patience(&self) -> Option<Duration> {
+        let settings = &self.visit.door.inner.settings;
+        settings.patience(&self.visit.grant.name, &self.client, self.live.progress_token.is_some())
+    }
+
+    /// The call's own headers, as they go upstream when it is sent.
+    fn headers(&self) -> HeaderMap {
+        modern::headers_of_call(&self.visit.headers, &self.tool, self.asker.modern)
+    }
+}
+
+/// What the policy allows is on its way to the upstream when the future is first polled; the rest is boxed.
+fn submit(
+    visit: Visit,
+    wanted: Wanted,
+    body: Bytes,
+) -> Either<impl Future<Output = Response> + Send, BoxFuture<'static, Response>> {
     let door = &visit.door.inner;
     if door.closing.is_cancelled() {
-        return answer::draining(&wanted.asker.id);
+        return Either::Right(Box::pin(ready(answer::draining(&wanted.asker.id))));
     }
-    let Wanted { tool, arguments, input_responses, asker, client, mut live, unseen, alone, as_task, lap } =
+    let Wanted { tool, arguments, input_responses, asker, client, live, unseen, alone, as_task, lap } =
         wanted;
-    let patience = door.settings.patience(&visit.grant.name, &client, live.progress_token.is_some());
     let ask = Ask {
         grant: visit.grant.clone(),
         server: visit.server.shared_name(),
         server_identity: visit.server.shared_identity(),
         session: visit.session.as_ref().map(|session| session.id.clone()),
         era: if asker.modern { Era::Modern } else { Era::Legacy },
-        client,
-        tool,
+        client: client.clone(),
+        tool: tool.clone(),
         body: body.clone(),
         arguments,
         input_responses,
@@ -258,39 +298,65 @@ async fn submit(visit: Visit, wanted: Wanted, body: Bytes) -> Response {
         as_task: false,
     };
     if as_task {
-        return Box::pin(tasks::begin(visit, ask, asker)).await;
+        return Either::Right(Box::pin(tasks::begin(visit, ask, asker)));
     }
-    let name = ask.tool.clone();
+    let door = visit.door.clone();
+    let asked = Asked { visit, body, tool, asker, client, live, unseen, alone };
     if let Some(state) = lap {
-        // The call waits for people already.
-        if let Some(fault) = &unseen {
-            return mismatch(fault, &asker);
+        return Either::Right(Box::pin(come_back(asked, ask, state)));
+    }
+    match door.inner.broker.submit(ask) {
+        Either::Left(at_once) => match at_once.into_inner() {
+            Submission::Allowed(allowed) => {
+                let Asked { visit, body, tool, asker, .. } = asked;
+                Either::Left(let_pass(visit, (allowed, body, &tool), asker))
+            }
+            other => Either::Right(Box::pin(settle(asked, other))),
+        },
+        Either::Right(submitting) => {
+            Either::Right(Box::pin(async move { settle(asked, submitting.await).await }))
         }
-        let rungs = door.settings.rungs(&ask.client, asker.modern, patience);
-        let returned = Box::pin(door.broker.returned(ask, state)).await;
-        let headers = modern::headers_of_call(&visit.headers, &name, asker.modern);
-        let live = Live { headers, ..live };
-        return Box::pin(wait::returned(visit, returned, asker, live, (patience, rungs))).await;
     }
-    let mut submission = door.broker.submit(ask).await;
+}
+
+/// The call waits for people already.
+async fn come_back(asked: Asked, ask: Ask, state: Box<str>) -> Response {
+    if let Some(fault) = &asked.unseen {
+        return mismatch(fault, &asked.asker);
+    }
+    let patience = asked.patience();
+    let headers = asked.headers();
+    let Asked { visit, asker, client, live, .. } = asked;
+    let door = &visit.door.inner;
+    let rungs = door.settings.rungs(&client, asker.modern, patience);
+    let returned = door.broker.returned(ask, state).await;
+    let live = Live { headers, ..live };
+    wait::returned(visit, returned, asker, live, (patience, rungs)).await
+}
+
+/// A call that was not let pass at once.
+async fn settle(asked: Asked, mut submission: Submission) -> Response {
     if let Submission::Recalled(outcome, ask) = submission {
-        submission = Box::pin(recall(&visit.door, outcome, ask)).await;
+        submission = recall(&asked.visit.door, outcome, ask).await;
     }
+    let patience = asked.patience();
+    let headers = asked.headers();
+    let Asked { visit, body, tool, asker, live, unseen, alone, .. } = asked;
     match submission {
-        Submission::Allowed(allowed) => let_pass(&visit, allowed, body, &name, &asker).await,
+        Submission::Allowed(allowed) => let_pass(visit, (allowed, body, &tool), asker).await,
         Submission::Unseen => match unseen {
             Some(fault) => mismatch(&fault, &asker),
             None => wait::told_at_once(&visit, &Outcome::unrecorded(End::Unavailable), &asker),
         },
-        Submission::Hidden => answer::json_with(StatusCode::OK, answer::unknown_tool(&name, &asker)),
+        Submission::Hidden => answer::json_with(StatusCode::OK, answer::unknown_tool(&tool, &asker)),
         Submission::Settled(outcome) => wait::told_at_once(&visit, &outcome, &asker),
         Submission::Recalled(outcome, _) => wait::recalled(&visit, &outcome, &asker),
         Submission::Waiting(waiter) => {
-            live.headers = modern::headers_of_call(&visit.headers, &name, asker.modern);
             let rungs = rungs_of(&visit, &waiter.now().request.client, (&asker, alone), &body, patience);
-            drop((body, name));
+            drop((body, tool));
             let thread = Thread::of(&visit, &asker).filter(|_| alone);
-            Box::pin(wait::hold(visit, waiter, asker, live, (patience, thread, rungs))).await
+            let live = Live { headers, ..live };
+            wait::hold(visit, waiter, asker, live, (patience, thread, rungs)).await
         }
     }
 }
@@ -313,18 +379,18 @@ fn rungs_of(
 }
 
 /// Sends an allowed call.
-pub(super) async fn let_pass(
-    visit: &Visit,
-    allowed: Allowed,
-    body: Bytes,
-    tool: &str,
-    asker: &Asker,
-) -> Response {
+pub(super) fn let_pass(
+    visit: Visit,
+    (allowed, body, tool): (Allowed, Bytes, &str),
+    asker: Asker,
+) -> impl Future<Output = Response> + Send + use<> {
     let headers = modern::headers_of_call(&visit.headers, tool, asker.modern);
-    let out = Outbound::post(body).with_headers(headers);
-    match visit.door.inner.broker.pass(allowed, &visit.link(), out).await {
-        Ok((reply, recording)) => reply::pass_on(visit, reply, Some(asker), Some(recording)).await,
-        Err(error) => wait::told_at_once(visit, &answer::unsent(error), asker),
+    let (link, out) = (visit.link(), Outbound::post(body).with_headers(headers));
+    async move {
+        match visit.door.inner.broker.pass(allowed, &link, out).await {
+            Ok((reply, recording)) => reply::pass_on(&visit, reply, Some(&asker), Some(recording)).await,
+            Err(error) => wait::told_at_once(&visit, &answer::unsent(error), &asker),
+        }
     }
 }
 
@@ -369,14 +435,15 @@ pub(super) fn cut(text: &str) -> String {
     text.chars().take(LONGEST_NAME).collect()
 }
 
-fn client_of(visit: &Visit, meta: &Meta<'_>) -> ClientInfo {
+fn client_of(visit: &Visit, meta: &Meta<'_>) -> Arc<ClientInfo> {
+    static NOBODY: LazyLock<Arc<ClientInfo>> = LazyLock::new(Arc::default);
     match (&visit.session, meta.client_info) {
         (_, Some(_)) => {
             let (name, version) = meta.client();
-            ClientInfo { name: cut(&name), version: cut(&version) }
+            Arc::new(ClientInfo { name: cut(&name), version: cut(&version) })
         }
-        (Some(session), None) => session.client.clone(),
-        (None, None) => ClientInfo::default(),
+        (Some(session), None) => Arc::clone(&session.client),
+        (None, None) => Arc::clone(&NOBODY),
     }
 }
 

@@ -12,6 +12,7 @@ use axum::{
     routing::any,
 };
 use bytes::Bytes;
+use futures_util::future::{BoxFuture, Either, ready};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use tokio::time::timeout;
@@ -81,29 +82,41 @@ async fn enter_joined(State(door): State<Door>, request: Request) -> Response {
 impl Door {
     /// Answers one request to `/mcp/{server}`, where `server` may go on with `/sse` or `/sse/{key}`. The
     /// accept loop comes here at once; the router is for whoever nests the door elsewhere.
-    pub async fn answer<B>(&self, server: &str, request: http::Request<B>, peer: Option<Peer>) -> Response
+    pub fn answer<'a, B>(
+        &'a self,
+        server: &'a str,
+        request: http::Request<B>,
+        peer: Option<Peer>,
+    ) -> impl Future<Output = Response> + Send + 'a
     where
-        B: HttpBody<Data = Bytes>,
+        B: HttpBody<Data = Bytes> + Send + 'a,
         B::Error: Into<BoxError>,
     {
         if let Some((server, path)) = server.split_once('/') {
-            return Box::pin(sse::answer(self, server, path, request, peer)).await;
+            return Either::Right(
+                Box::pin(sse::answer(self, server, path, request, peer)) as BoxFuture<'_, _>
+            );
         }
         let (parts, body) = request.into_parts();
-        let grant = match who(self, server, &parts.headers).await {
-            Ok(grant) => grant,
-            Err(refusal) => return *refusal,
+        let visit = match known(self, &parts.headers) {
+            Ok(Some(grant)) => admit(self.clone(), server, grant, parts.headers, peer),
+            Ok(None) => {
+                let method = parts.method;
+                return Either::Right(Box::pin(async move {
+                    match access::grant(self, server, bearer(&parts.headers)).await {
+                        Ok(grant) => match admit(self.clone(), server, grant, parts.headers, peer) {
+                            Ok(visit) => receive(visit, method, body).await,
+                            Err(refusal) => *refusal,
+                        },
+                        Err(refusal) => *refusal,
+                    }
+                }));
+            }
+            Err(refusal) => Err(refusal),
         };
-        let visit = match admit(self.clone(), server, grant, parts.headers, peer) {
-            Ok(visit) => visit,
-            Err(refusal) => return *refusal,
-        };
-        if parts.method != Method::POST {
-            return Box::pin(enact(visit, parts.method)).await;
-        }
-        match read(body, visit.door.inner.settings.max_body).await {
-            Ok(body) => post(visit, body).await,
-            Err(refusal) => *refusal,
+        match visit {
+            Ok(visit) => Either::Left(receive(visit, parts.method, body)),
+            Err(refusal) => Either::Right(Box::pin(ready(*refusal))),
         }
     }
 
@@ -127,6 +140,23 @@ impl Door {
     }
 }
 
+/// The message, once it is known that its sender may speak to the server.
+fn receive<'a, B>(visit: Visit, method: Method, body: B) -> impl Future<Output = Response> + Send + 'a
+where
+    B: HttpBody<Data = Bytes> + Send + 'a,
+    B::Error: Into<BoxError>,
+{
+    if method != Method::POST {
+        return Either::Right(Box::pin(enact(visit, method)));
+    }
+    Either::Left(async move {
+        match read(body, visit.door.inner.settings.max_body).await {
+            Ok(body) => post(visit, body).await,
+            Err(refusal) => *refusal,
+        }
+    })
+}
+
 /// What is no POST.
 async fn enact(visit: Visit, method: Method) -> Response {
     match method {
@@ -146,12 +176,16 @@ async fn enact(visit: Visit, method: Method) -> Response {
 /// Host, Origin, token: in this order. Only what is no grant's token may be an access token. `server` is
 /// empty at the endpoint that joins all.
 pub(super) async fn who(door: &Door, server: &str, headers: &HeaderMap) -> Result<Arc<Grant>, Box<Response>> {
-    check_site(door, headers)?;
-    let token = bearer(headers);
-    match token.and_then(|token| door.inner.broker.identity().grant(token)) {
+    match known(door, headers)? {
         Some(grant) => Ok(grant),
-        None => Box::pin(access::grant(door, server, token)).await,
+        None => access::grant(door, server, bearer(headers)).await,
     }
+}
+
+/// `None`: the token is no grant's; it may be an access token.
+fn known(door: &Door, headers: &HeaderMap) -> Result<Option<Arc<Grant>>, Box<Response>> {
+    check_site(door, headers)?;
+    Ok(bearer(headers).and_then(|token| door.inner.broker.identity().grant(token)))
 }
 
 /// Server, headers, session: in this order.
@@ -242,18 +276,20 @@ where
     }
 }
 
-pub(super) async fn post(visit: Visit, body: Bytes) -> Response {
+pub(super) fn post(visit: Visit, body: Bytes) -> impl Future<Output = Response> + Send {
     let sorted = match Frame::parse(&body, &visit.door.limits()) {
         Ok(Frame::One(message)) => gate::sort(&visit, &message, &body),
         Ok(Frame::Batch(messages)) => match batch::split(&visit, &messages, &body) {
-            Ok(parts) => return Box::pin(batch::answer(visit, parts)).await,
-            Err(refusal) => return *refusal,
+            Ok(parts) => {
+                return Either::Right(Box::pin(batch::answer(visit, parts)) as BoxFuture<'static, _>);
+            }
+            Err(refusal) => Err(refusal),
         },
-        Err(why) => return answer::malformed(&why),
+        Err(why) => Err(answer::malformed(&why).into()),
     };
     match sorted {
-        Ok(errand) => gate::run(visit, errand, body).await,
-        Err(refusal) => *refusal,
+        Ok(errand) => Either::Left(gate::run(visit, errand, body)),
+        Err(refusal) => Either::Right(Box::pin(ready(*refusal))),
     }
 }
 

@@ -88,7 +88,7 @@ fn has_name(param: &str, json: Json<'_>) -> bool {
 }
 
 /// Room for the headers of one request upstream, those that are added later included.
-const UP: usize = 12;
+const UP: usize = 6;
 
 /// The headers that a call goes up with. Method and name are those of the body that was judged, so
 /// that nothing on the way is told of another call; a legacy server has no such headers.

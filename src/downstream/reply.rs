@@ -9,7 +9,11 @@ use std::{
 
 use axum::{body::Body, response::Response};
 use bytes::Bytes;
-use futures_util::{Stream, StreamExt as _, stream};
+use futures_util::{
+    Stream, StreamExt as _,
+    future::{BoxFuture, Either, Ready, ready},
+    stream,
+};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use tokio::time::timeout;
@@ -26,23 +30,20 @@ use crate::{
 };
 
 /// The answer to a POST; `asker` is the request it answers, if it was one; an allowed call's `recording`
-/// ends with the body.
-pub(super) async fn pass_on(
+/// ends with the body. Boxed where more than the reply's head is waited for.
+pub(super) fn pass_on(
     visit: &Visit,
     reply: Reply,
     asker: Option<&Asker>,
     mut recording: Option<Recording>,
-) -> Response {
+) -> Either<Ready<Response>, BoxFuture<'static, Response>> {
     note_gone(visit, reply.status);
-    match reply.body {
-        ReplyBody::Empty => respond(reply.status, reply.headers, Body::empty()),
-        ReplyBody::Bytes(body) => {
-            let body = match recording {
-                Some(recording) => Body::new(Recorded { body, recording }),
-                None => Body::new(body),
-            };
-            respond(reply.status, reply.headers, body)
-        }
+    let body = match reply.body {
+        ReplyBody::Empty => Body::empty(),
+        ReplyBody::Bytes(body) => match recording {
+            Some(recording) => Body::new(Recorded { body, recording }),
+            None => Body::new(body),
+        },
         ReplyBody::Messages(messages) => {
             // A call may run long, and clients give up on silence; anything else is quick once the child
             // has started, and its HTTP status says more than an event could.
@@ -54,9 +55,10 @@ pub(super) async fn pass_on(
                 }
             });
             let head = (reply.status, reply.headers);
-            Box::pin(spell(messages, head, asker.cloned(), grace, Keeper::of(visit))).await
+            return Either::Right(Box::pin(spell(messages, head, asker.cloned(), grace, Keeper::of(visit))));
         }
-    }
+    };
+    Either::Left(ready(respond(reply.status, reply.headers, body)))
 }
 
 /// A server that answers 404 no longer knows the session; its client must initialize again.

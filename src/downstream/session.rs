@@ -25,7 +25,7 @@ pub(super) struct Session {
     /// With its server and grant: what names it among all.
     pub whose: Arc<Whose>,
     pub link: Link,
-    pub client: ClientInfo,
+    pub client: Arc<ClientInfo>,
     pub tasks: Offered,
     /// Its client can show links to the person before it.
     pub shows_links: bool,
@@ -42,7 +42,7 @@ impl Session {
             id,
             whose,
             link,
-            client,
+            client: client.into(),
             tasks: Offered::default(),
             shows_links: false,
             shared: grant.settings.shared,

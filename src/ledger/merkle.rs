@@ -8,7 +8,20 @@ use super::leaf_hash;
 #[must_use]
 pub fn root<L: AsRef<[u8]>>(leaves: &[L]) -> [u8; 32] {
     let hashes: Vec<[u8; 32]> = leaves.iter().map(|leaf| leaf_hash(leaf.as_ref())).collect();
-    subtree(&hashes)
+    root_of(&hashes)
+}
+
+/// The same of leaves whose hashes are known.
+#[must_use]
+pub fn root_of(hashes: &[[u8; 32]]) -> [u8; 32] {
+    match hashes {
+        [] => Sha256::digest([]).into(),
+        [leaf] => *leaf,
+        more => {
+            let (left, right) = more.split_at(left_size(more.len()));
+            node(&root_of(left), &root_of(right))
+        }
+    }
 }
 
 /// The hashes beside the path from leaf `index` (from 0) up to the root; `None` when there is no such leaf.
@@ -52,21 +65,10 @@ fn climb(hashes: &[[u8; 32]], index: usize, path: &mut Vec<[u8; 32]>) {
     let (left, right) = hashes.split_at(left_size(hashes.len()));
     if index < left.len() {
         climb(left, index, path);
-        path.push(subtree(right));
+        path.push(root_of(right));
     } else {
         climb(right, index - left.len(), path);
-        path.push(subtree(left));
-    }
-}
-
-fn subtree(hashes: &[[u8; 32]]) -> [u8; 32] {
-    match hashes {
-        [] => Sha256::digest([]).into(),
-        [leaf] => *leaf,
-        more => {
-            let (left, right) = more.split_at(left_size(more.len()));
-            node(&subtree(left), &subtree(right))
-        }
+        path.push(root_of(left));
     }
 }
 

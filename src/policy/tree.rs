@@ -328,9 +328,18 @@ impl Reader<'_> {
     }
 }
 
+/// Up to so many keys are compared with each other, more are hashed.
+const FEW: usize = 8;
+
 fn no_duplicates(members: &[Member]) -> Result<(), Fault> {
-    let mut seen = HashSet::with_capacity(members.len());
-    match members.iter().find(|member| !seen.insert(member.key.as_str())) {
+    let twice = if members.len() <= FEW {
+        let twice = |(n, member): &(usize, &Member)| members.iter().take(*n).any(|m| m.key == member.key);
+        members.iter().enumerate().find(twice).map(|(_, member)| member)
+    } else {
+        let mut seen = HashSet::with_capacity(members.len());
+        members.iter().find(|member| !seen.insert(member.key.as_str()))
+    };
+    match twice {
         None => Ok(()),
         Some(member) => Err(Fault {
             at: member.key_at,

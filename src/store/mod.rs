@@ -18,7 +18,7 @@ pub use page::{Filter, Page};
 
 use crate::{
     call::{Call, CallId, Fingerprint, StateName, Timestamp},
-    ledger::{Entry, Stream},
+    ledger::{Entry, Stream, segment::Leaves},
 };
 
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
@@ -34,7 +34,7 @@ pub trait Store: Send + Sync + 'static {
     fn append_segment(
         &self,
         at: Timestamp,
-        leaves: Vec<Vec<u8>>,
+        leaves: Leaves,
         from: Timestamp,
         to: Timestamp,
     ) -> Answer<'_, Entry>;

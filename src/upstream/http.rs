@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use futures_util::{TryFutureExt as _, future::Either};
 use http::{
     HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri,
     header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST},
@@ -84,15 +85,22 @@ impl Http {
         self.pool.connect().await
     }
 
-    pub(super) async fn send(
-        &self,
+    /// Without an access token to ask for, the request is on its way when this returns.
+    pub(super) fn send<'a>(
+        &'a self,
         outbound: Outbound,
-        session: Option<&HeaderValue>,
+        session: Option<&'a HeaderValue>,
         proven: Option<Connection>,
-    ) -> Result<Reply, SendError> {
-        let bearer = self.bearer().await?;
-        let request = self.request(outbound, session, bearer.as_ref());
-        self.exchange(request, bearer, proven).await
+    ) -> impl Future<Output = Result<Reply, SendError>> + Send + 'a {
+        let Some(account) = &self.account else {
+            let sending = self.pool.send(self.request(outbound, session, None), proven);
+            return Either::Left(sending.map_ok(|(response, connection)| self.reply(response, connection)));
+        };
+        Either::Right(Box::pin(async move {
+            let bearer = account.bearer().await.map_err(SendError::NotSent)?;
+            let request = self.request(outbound, session, Some(&bearer));
+            self.exchange_as(account, &bearer, request, proven).await
+        }))
     }
 
     /// The same to another path (with its query) of this server, in no session of streamable HTTP.
@@ -105,21 +113,24 @@ impl Http {
         let bearer = self.bearer().await?;
         let mut request = self.request(outbound, None, bearer.as_ref());
         *request.uri_mut() = path;
-        self.exchange(request, bearer, proven).await
+        if let (Some(account), Some(bearer)) = (&self.account, &bearer) {
+            return self.exchange_as(account, bearer, request, proven).await;
+        }
+        let (response, connection) = self.pool.send(request, proven).await?;
+        Ok(self.reply(response, connection))
     }
 
-    async fn exchange(
+    async fn exchange_as(
         &self,
+        account: &Account,
+        bearer: &Bearer,
         request: Request<Full<Bytes>>,
-        bearer: Option<Bearer>,
         proven: Option<Connection>,
     ) -> Result<Reply, SendError> {
         let (response, connection) = self.pool.send(request, proven).await?;
-        if let (Some(account), Some(bearer)) = (&self.account, bearer)
-            && response.status() == StatusCode::UNAUTHORIZED
-        {
+        if response.status() == StatusCode::UNAUTHORIZED {
             // It cannot have run. The agent must not take this for a word about its own token.
-            return Err(SendError::NotSent(Box::pin(account.refused(&bearer)).await));
+            return Err(SendError::NotSent(Box::pin(account.refused(bearer)).await));
         }
         Ok(self.reply(response, connection))
     }
@@ -156,11 +167,10 @@ impl Http {
 
     fn reply(&self, response: Response<Incoming>, connection: Connection) -> Reply {
         let (parts, incoming) = response.into_parts();
-        let mut headers = HeaderMap::new();
-        for (name, value) in &parts.headers {
-            if passes_down(name) {
-                headers.append(name.clone(), value.clone());
-            }
+        // Few do not pass: the map itself goes on.
+        let mut headers = parts.headers;
+        while let Some(name) = headers.keys().find(|name| !passes_down(name)).cloned() {
+            headers.remove(name);
         }
         if incoming.is_end_stream() {
             self.pool.put(connection);

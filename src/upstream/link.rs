@@ -6,6 +6,10 @@ use std::sync::{
 };
 
 use bytes::Bytes;
+use futures_util::{
+    TryFutureExt as _,
+    future::{Either, ready},
+};
 use http::{HeaderValue, StatusCode};
 use tokio::sync::OnceCell;
 
@@ -136,7 +140,22 @@ impl Link {
         }
     }
 
-    pub(super) async fn send(&self, outbound: Outbound, proof: Option<Proof>) -> Result<Reply, SendError> {
+    /// What is not one exchange with an HTTP server is boxed: every allowed call would carry it.
+    pub(super) fn send(
+        &self,
+        outbound: Outbound,
+        proof: Option<Proof>,
+    ) -> impl Future<Output = Result<Reply, SendError>> + Send + '_ {
+        let inner = &*self.0;
+        match inner.server.http() {
+            Some(http) if proof.is_none() && inner.sse.get().is_none() && !inner.server.speaks_sse() => {
+                Either::Left(self.exchange(http, outbound, None))
+            }
+            Some(_) | None => Either::Right(Box::pin(self.send_otherwise(outbound, proof))),
+        }
+    }
+
+    async fn send_otherwise(&self, outbound: Outbound, proof: Option<Proof>) -> Result<Reply, SendError> {
         if proof.as_ref().is_some_and(|p| !Arc::ptr_eq(&p.server, &self.0.server)) {
             return Err(SendError::NotSent("the proof is of another server".into()));
         }
@@ -148,36 +167,55 @@ impl Link {
         match (self.0.server.http(), &self.0.stdio) {
             (Some(http), _) => {
                 if let Some(sse) = self.0.sse.get() {
-                    return Box::pin(send_on(sse, outbound, connection)).await;
+                    return send_on(sse, outbound, connection).await;
                 }
                 if self.0.server.speaks_sse() {
-                    return Box::pin(self.begin_sse(http, outbound)).await;
+                    return self.begin_sse(http, outbound).await;
                 }
-                let is_first = !self.0.shared && self.0.session.get().is_none();
-                let again = is_first.then(|| outbound.body.clone());
-                let session = self.0.session.get();
-                let ends = outbound.verb == Verb::Delete;
-                let reply = http.send(outbound, session, connection).await?;
-                if (ends || reply.status == StatusCode::NOT_FOUND) && session.is_some() && !self.0.shared {
-                    self.0.ended.store(true, Ordering::Relaxed);
-                }
-                if let Some(id) = reply.headers.get(header::SESSION_ID) {
-                    self.0.session.get_or_init(|| id.clone());
-                }
-                match again {
-                    Some(body) if may_be_older(&reply) => Box::pin(self.find_sse(http, body, reply)).await,
-                    Some(_) | None => Ok(reply),
-                }
+                self.exchange(http, outbound, connection).await
             }
             (None, Some(stdio)) => match outbound.verb {
-                Verb::Post => Box::pin(stdio.post(outbound.body, child)).await,
-                Verb::Get => Box::pin(stdio.get()).await,
+                Verb::Post => stdio.post(outbound.body, child).await,
+                Verb::Get => stdio.get().await,
                 Verb::Delete => {
-                    Box::pin(stdio.close()).await;
+                    stdio.close().await;
                     Ok(Reply::messages(StatusCode::OK, Messages::none()))
                 }
             },
             (None, None) => Err(SendError::NotSent("no way to the server".into())),
+        }
+    }
+
+    /// One request to a streamable HTTP server, as far as it is known to be one.
+    fn exchange<'a>(
+        &'a self,
+        http: &'a Http,
+        outbound: Outbound,
+        proven: Option<Connection>,
+    ) -> impl Future<Output = Result<Reply, SendError>> + Send + 'a {
+        let is_first = !self.0.shared && self.0.session.get().is_none();
+        let again = is_first.then(|| outbound.body.clone());
+        let ends = outbound.verb == Verb::Delete;
+        http.send(outbound, self.0.session.get(), proven).and_then(move |reply| {
+            if ends || reply.status == StatusCode::NOT_FOUND {
+                self.end();
+            }
+            if let Some(id) = reply.headers.get(header::SESSION_ID) {
+                self.0.session.get_or_init(|| id.clone());
+            }
+            match again {
+                Some(body) if may_be_older(&reply) => {
+                    Either::Right(Box::pin(self.find_sse(http, body, reply)))
+                }
+                Some(_) | None => Either::Left(ready(Ok(reply))),
+            }
+        })
+    }
+
+    /// The session over HTTP, if there is one, was ended, or its server knows it no longer.
+    fn end(&self) {
+        if !self.0.shared && self.0.session.get().is_some() {
+            self.0.ended.store(true, Ordering::Relaxed);
         }
     }
 

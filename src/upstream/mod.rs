@@ -29,6 +29,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
+use futures_util::TryFutureExt as _;
 
 pub use body::BytesBody;
 pub use link::{Conversation, Hold, Link, Proof};
@@ -154,13 +155,18 @@ impl Upstreams {
     ///
     /// # Errors
     /// See `SendError`; an HTTP status of the server is a `Reply`, not an error.
-    pub async fn forward(&self, right: Right, link: &Link, outbound: Outbound) -> Result<Reply, SendError> {
+    pub fn forward<'a>(
+        &self,
+        right: Right,
+        link: &'a Link,
+        outbound: Outbound,
+    ) -> impl Future<Output = Result<Reply, SendError>> + Send + 'a {
         let proof = match right {
             Right::Permit(_permit, proof) => Some(proof),
             Right::Pass(_pass) => None,
         };
         // A call begins no session, whatever its server says.
-        link.send(outbound, proof).await.map(Reply::without_session)
+        link.send(outbound, proof).map_ok(Reply::without_session)
     }
 
     /// Sends anything else: other requests, notifications, answers to the server, GET (listen), DELETE.

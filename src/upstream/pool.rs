@@ -10,6 +10,10 @@ use std::{
 };
 
 use bytes::Bytes;
+use futures_util::{
+    FutureExt as _, TryFutureExt as _,
+    future::{Either, ready},
+};
 use http::{Request, Response, Uri};
 use http_body_util::Full;
 use hyper::{
@@ -65,22 +69,44 @@ impl Pool {
 
     /// Sends on `proven`, else on an idle connection; on a new one if there is none, or if the request
     /// was handed back because that one had been closed.
-    pub(super) async fn send(
-        &self,
-        mut request: Request<Full<Bytes>>,
+    ///
+    /// The request leaves for an idle connection at once: the future waits for its response only, and is small,
+    /// for each call carries it. What is rare is boxed.
+    pub(super) fn send(
+        self: &Arc<Self>,
+        request: Request<Full<Bytes>>,
         proven: Option<Connection>,
+    ) -> impl Future<Output = Result<(Response<Incoming>, Connection), SendError>> + Send + use<> {
+        match proven.or_else(|| self.take_ready()) {
+            Some(connection) => Either::Left(Arc::clone(self).send_on(connection, request)),
+            None => Either::Right(Box::pin(Arc::clone(self).send_anew(request))),
+        }
+    }
+
+    fn send_on(
+        self: Arc<Self>,
+        mut connection: Connection,
+        request: Request<Full<Bytes>>,
+    ) -> impl Future<Output = Result<(Response<Incoming>, Connection), SendError>> + Send {
+        // Combined, for an async block keeps what it waits for twice.
+        self.begin(&mut connection, request).then(move |sent| match sent {
+            Ok(Sent::Answered(response)) => Either::Left(ready(Ok((response, connection)))),
+            Ok(Sent::HandedBack(unsent)) => Either::Right(Box::pin(self.send_anew(*unsent))),
+            Err(error) => Either::Left(ready(Err(error))),
+        })
+    }
+
+    /// On an idle connection that has yet to settle, or on a new one.
+    async fn send_anew(
+        self: Arc<Self>,
+        mut request: Request<Full<Bytes>>,
     ) -> Result<(Response<Incoming>, Connection), SendError> {
-        let first = match proven {
-            Some(connection) => Some(connection),
-            None => self.take().await,
-        };
-        for open in [first, None] {
+        for open in [self.take().await, None] {
             let mut connection = match open {
                 Some(connection) => connection,
-                // Boxed: rare, and large (TLS); every call would carry it.
-                None => Box::pin(self.connect()).await?,
+                None => self.connect().await?,
             };
-            match self.try_send(&mut connection, request).await? {
+            match self.begin(&mut connection, request).await? {
                 Sent::Answered(response) => return Ok((response, connection)),
                 Sent::HandedBack(unsent) => request = *unsent,
             }
@@ -88,25 +114,37 @@ impl Pool {
         Err(SendError::NotSent("the server closes each connection at once".into()))
     }
 
-    async fn try_send(
+    /// The request is on its way when this returns.
+    fn begin(
         &self,
         connection: &mut Connection,
         request: Request<Full<Bytes>>,
-    ) -> Result<Sent, SendError> {
+    ) -> impl Future<Output = Result<Sent, SendError>> + Send + use<> {
         let sending = connection.try_send_request(request);
-        let sent = match self.limits.header_timeout_ms {
-            None => sending.await,
-            Some(ms) => timeout(Duration::from_millis(ms), sending).await.map_err(|_| {
-                SendError::Unknown(format!("the server did not begin to answer within {ms} ms"))
-            })?,
+        let sending = match self.limits.header_timeout_ms {
+            None => Either::Left(sending.map(Ok)),
+            Some(ms) => {
+                let late =
+                    move |_| SendError::Unknown(format!("the server did not begin to answer within {ms} ms"));
+                Either::Right(Box::pin(timeout(Duration::from_millis(ms), sending).map_err(late)))
+            }
         };
-        match sent {
+        sending.map(|sent| match sent? {
             Ok(response) => Ok(Sent::Answered(response)),
             Err(mut error) => match error.take_message() {
                 Some(request) => Ok(Sent::HandedBack(Box::new(request))),
                 None => Err(SendError::Unknown(said(&error.into_error()))),
             },
-        }
+        })
+    }
+
+    /// The newest idle connection, if it can take a request at once.
+    fn take_ready(&self) -> Option<Connection> {
+        let mut idle = self.lock();
+        let fresh = |(connection, since): &mut (Connection, Instant)| {
+            connection.is_ready() && since.elapsed() <= Duration::from_millis(self.limits.idle_connection_ms)
+        };
+        Some(idle.pop_if(fresh)?.0)
     }
 
     /// An idle connection that is still open.

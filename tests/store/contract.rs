@@ -240,7 +240,7 @@ async fn the_same_call_is_found_by_its_fingerprint(store: &Opened) {
 }
 
 async fn a_segment_stands_under_one_entry(store: &Opened) {
-    let leaves = vec![b"one".to_vec(), b"two".to_vec()];
+    let leaves = [b"one", b"two"].into_iter().collect();
     let entry = store.append_segment(moment(3), leaves, moment(1), moment(2)).await.unwrap();
     let Fact::Broker(BrokerEvent::AllowedCalls(segment)) = &entry.fact else { panic!("{entry:?}") };
     assert_eq!((segment.count, segment.from, segment.to), (2, moment(1), moment(2)));
@@ -279,7 +279,7 @@ async fn the_next_boot_knows_the_last(store: &Opened) {
     };
     say(BrokerEvent::Started { replica: "main".into(), epoch: 7, version: "0.1.0".into() }).await.unwrap();
     assert_eq!(store.last_boot().await.unwrap(), Some(Boot { epoch: 7, drained: false }));
-    store.append_segment(moment(2), vec![b"leaf".to_vec()], moment(1), moment(2)).await.unwrap();
+    store.append_segment(moment(2), [b"leaf"].into_iter().collect(), moment(1), moment(2)).await.unwrap();
     say(BrokerEvent::Drained { epoch: 7 }).await.unwrap();
     assert_eq!(store.last_boot().await.unwrap(), Some(Boot { epoch: 7, drained: true }));
 }

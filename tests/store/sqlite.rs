@@ -135,7 +135,7 @@ async fn an_export_proves_entries_payloads_and_allowed_calls() {
     batch.payloads = vec![payload(&first, b"{}")];
     store.append(batch).await.unwrap();
     store
-        .append_segment(moment(1), vec![b"one".to_vec(), b"two".to_vec()], moment(0), moment(1))
+        .append_segment(moment(1), [b"one", b"two"].into_iter().collect(), moment(0), moment(1))
         .await
         .unwrap();
     store.drain().await.unwrap();
@@ -186,7 +186,7 @@ async fn full() -> (TempDir, VerifyingKey) {
     let mut batch = submit(&first);
     batch.payloads = vec![payload(&first, b"{}")];
     store.append(batch).await.unwrap();
-    store.append_segment(moment(1), vec![b"one".to_vec()], moment(0), moment(1)).await.unwrap();
+    store.append_segment(moment(1), [b"one"].into_iter().collect(), moment(0), moment(1)).await.unwrap();
     store.append(submit(&call(2))).await.unwrap();
     let started = BrokerEvent::Started { replica: "r".into(), epoch: 1, version: "1".into() };
     let boot = on(Stream::Broker, None, vec![Fact::Broker(started)]);

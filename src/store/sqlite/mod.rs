@@ -39,7 +39,7 @@ use self::{
 use super::{Answer, Batch, Boot, Filter, Page, Payload, PayloadKind, Put, Store, StoreError, Write};
 use crate::{
     call::{Call, CallId, Fingerprint, StateName, Timestamp},
-    ledger::{BrokerEvent, Entry, Fact, Stream, segment},
+    ledger::{BrokerEvent, Entry, Fact, Stream, segment::Leaves},
 };
 
 /// How many jobs may wait for the writer; more wait outside.
@@ -215,12 +215,12 @@ impl Store for Sqlite {
     fn append_segment(
         &self,
         at: Timestamp,
-        leaves: Vec<Vec<u8>>,
+        leaves: Leaves,
         from: Timestamp,
         to: Timestamp,
     ) -> Answer<'_, Entry> {
         Box::pin(async move {
-            let (segment, packed) = segment::seal(&leaves, from, to);
+            let (segment, packed) = leaves.seal(from, to);
             let facts = vec![Fact::Broker(BrokerEvent::AllowedCalls(segment))];
             let write = Write { stream: Stream::Broker, expected: None, facts, call: None, deadline: None };
             let batch = Batch { at, writes: vec![write], ..Batch::default() };

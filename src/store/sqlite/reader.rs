@@ -272,7 +272,6 @@ pub fn leaves(connection: &Connection, number: u64) -> Read<Vec<Vec<u8>>> {
         .optional()?;
     let Some(packed) = packed else { return Ok(Vec::new()) };
     let leaves = segment::unpack(&packed).filter(|leaves| !leaves.is_empty());
-    let leaves = leaves.map(|leaves| leaves.into_iter().map(<[u8]>::to_vec).collect());
     Ok(leaves.unwrap_or_else(|| vec![packed]))
 }
 
