@@ -87,8 +87,9 @@ async fn one_stream_of_an_old_agent_is_one_and_so_is_one_of_the_joined_endpoint(
         assert_eq!(eve.post(&message).await.status, 202);
     }
     // The greeting, and what the server says unasked on the stream behind.
-    for _ in 0..2 {
-        assert!(matches!(stream.told().await, Some(Told::Message(_))));
+    let mut said = 0;
+    while said < 2 {
+        said += usize::from(matches!(stream.told().await.expect("more"), Told::Message(_)));
     }
 }
 
