@@ -147,7 +147,7 @@ impl House {
             server_identity: "echo".into(),
             session: None,
             era: Era::Modern,
-            client: ClientInfo { name: "bench".into(), version: "1".into() },
+            client: ClientInfo { name: "bench".into(), version: "1".into() }.into(),
             tool: "wipe".into(),
             arguments: Some(before.len()..before.len() + arguments.len()),
             input_responses: None,

@@ -32,6 +32,7 @@
 //! ```text
 //!  agent ──► downstream/http, sse, stdio who knocks: grant, server, session, protocol version
 //!              └► downstream/gate       what it is: only a tools/call asks; the rest is relayed or refused
+//!              └► downstream/submit     the call is brought before the broker, and its answer to the agent
 //!                   └► broker/submit    stopped? limits? policy::evaluate → Verdict
 //!                        │   Allow  ─► broker/segments: a place in the next batch → Pass ─► forward
 //!                        │   Deny   ═► the ledger, then the answer

@@ -6,35 +6,28 @@
 use std::{
     ops::Range,
     sync::{Arc, LazyLock, atomic::Ordering},
-    time::Duration,
 };
 
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
-use futures_util::future::{BoxFuture, Either, ready};
+use futures_util::future::{BoxFuture, Either};
 use http::{HeaderMap, StatusCode};
 
 use super::{
     answer::{self, Asker, code},
-    delivery::recall,
-    elicit::{self, Offer},
+    elicit,
     http::Visit,
     lines::Leave,
     listen, modern,
     passing::{may_pass_unlisted, passing, refuse_stopped, require_session},
-    relay, reply,
-    settings::Rungs,
-    tasks,
+    relay, submit, tasks,
     tools::Sieve,
-    versions,
-    wait::{self, Thread},
-    wait_tool,
+    versions, wait_tool,
 };
 use crate::{
-    broker::{Allowed, Ask, End, Live, Outcome, Submission},
-    call::{AttachKind, ClientInfo, Era},
+    broker::Live,
+    call::ClientInfo,
     mcp::{Json, Kind, Limits, Malformed, Message, Meta, Passthrough, Route, ToolCall, methods, strict},
-    upstream::Outbound,
 };
 
 /// What a message asks for.
@@ -108,7 +101,7 @@ pub(super) fn sort(visit: &Visit, message: &Message<'_>, body: &Bytes) -> Result
         refuse_stopped(visit, message, asker.as_ref())?;
     }
     match (route, asker) {
-        (Route::Gate, Some(asker)) => call(visit, message, body, asker),
+        (Route::Gate, Some(asker)) => wanted(visit, message, body, asker),
         (Route::Gate | Route::CallWithoutId, _) => {
             let tool = ToolCall::parse(message.params()).map(|call| call.name.into_owned());
             Ok(Errand::DropCall { tool: tool.ok().filter(|tool| is_tool_name(tool)).unwrap_or_default() })
@@ -156,15 +149,15 @@ fn check_token(message: &Message<'_>, meta: &Meta<'_>) -> Result<(), Refusal> {
 
 /// Does what was asked. Everything but an allowed call is boxed: it carries no room for the rest.
 pub(super) fn run(visit: Visit, errand: Errand, body: Bytes) -> impl Future<Output = Response> + Send {
-    match errand {
-        Errand::Call(wanted) => submit(visit, *wanted, body),
-        other => Either::Right(Box::pin(run_other(visit, other, body)) as BoxFuture<'_, _>),
-    }
+    let Errand::Call(wanted) = errand else {
+        return Either::Right(Box::pin(run_other(visit, errand, body)) as BoxFuture<'_, _>);
+    };
+    submit::submit(visit, *wanted, body)
 }
 
 async fn run_other(visit: Visit, errand: Errand, body: Bytes) -> Response {
     match errand {
-        Errand::Call(wanted) => submit(visit, *wanted, body).await,
+        Errand::Call(wanted) => submit::submit(visit, *wanted, body).await,
         Errand::Collect(wanted) => Box::pin(wait_tool::call(visit, *wanted, body)).await,
         Errand::DropCall { tool } => {
             visit.door.inner.calls_without_id.fetch_add(1, Ordering::Relaxed);
@@ -209,7 +202,7 @@ fn cancel(visit: &Visit, id: &str) -> Leave {
 
 // ── tools/call ────────────────────────────────────────────────────────
 
-fn call(visit: &Visit, message: &Message<'_>, body: &Bytes, asker: Asker) -> Result<Errand, Refusal> {
+fn wanted(visit: &Visit, message: &Message<'_>, body: &Bytes, asker: Asker) -> Result<Errand, Refusal> {
     let status = if asker.modern { StatusCode::BAD_REQUEST } else { StatusCode::OK };
     let invalid =
         |text: &str| -> Refusal { answer::error(status, &asker.id, code::INVALID_PARAMS, text, None).into() };
@@ -224,7 +217,7 @@ fn call(visit: &Visit, message: &Message<'_>, body: &Bytes, asker: Asker) -> Res
         Err(modern::Fault { requested: Some(requested), .. }) => {
             return Ok(Errand::Unsupported { requested, asker });
         }
-        Err(fault) => return Err(mismatch(&fault, &asker).into()),
+        Err(fault) => return Err(submit::mismatch(&fault, &asker).into()),
     };
     let most = visit.door.inner.settings.max_arguments;
     if let Some(size) = call.arguments.map(|a| a.as_str().len()).filter(|size| *size > most) {
@@ -244,158 +237,6 @@ fn call(visit: &Visit, message: &Message<'_>, body: &Bytes, asker: Asker) -> Res
         alone: true,
         lap: lap(visit, call.request_state),
     })))
-}
-
-/// A call, and what its answer needs besides the call itself.
-struct Asked {
-    visit: Visit,
-    body: Bytes,
-    tool: String,
-    asker: Asker,
-    client: Arc<ClientInfo>,
-    live: Live,
-    unseen: Option<modern::Fault>,
-    alone: bool,
-}
-
-impl Asked {
-    fn patience(&self) -> Option<Duration> {
-        let settings = &self.visit.door.inner.settings;
-        settings.patience(&self.visit.grant.name, &self.client, self.live.progress_token.is_some())
-    }
-
-    /// The call's own headers, as they go upstream when it is sent.
-    fn headers(&self) -> HeaderMap {
-        modern::headers_of_call(&self.visit.headers, &self.tool, self.asker.modern)
-    }
-}
-
-/// What the policy allows is on its way to the upstream when the future is first polled; the rest is boxed.
-fn submit(
-    visit: Visit,
-    wanted: Wanted,
-    body: Bytes,
-) -> Either<impl Future<Output = Response> + Send, BoxFuture<'static, Response>> {
-    let door = &visit.door.inner;
-    if door.closing.is_cancelled() {
-        return Either::Right(Box::pin(ready(answer::draining(&wanted.asker.id))));
-    }
-    let Wanted { tool, arguments, input_responses, asker, client, live, unseen, alone, as_task, lap } =
-        wanted;
-    let ask = Ask {
-        grant: visit.grant.clone(),
-        server: visit.server.shared_name(),
-        server_identity: visit.server.shared_identity(),
-        session: visit.session.as_ref().map(|session| session.id.clone()),
-        era: if asker.modern { Era::Modern } else { Era::Legacy },
-        client: client.clone(),
-        tool: tool.clone(),
-        body: body.clone(),
-        arguments,
-        input_responses,
-        unseen: unseen.is_some(),
-        kind: AttachKind::Line,
-        as_task: false,
-    };
-    if as_task {
-        return Either::Right(Box::pin(tasks::begin(visit, ask, asker)));
-    }
-    let door = visit.door.clone();
-    let asked = Asked { visit, body, tool, asker, client, live, unseen, alone };
-    if let Some(state) = lap {
-        return Either::Right(Box::pin(come_back(asked, ask, state)));
-    }
-    match door.inner.broker.submit(ask) {
-        Either::Left(at_once) => match at_once.into_inner() {
-            Submission::Allowed(allowed) => {
-                let Asked { visit, body, tool, asker, .. } = asked;
-                Either::Left(let_pass(visit, (allowed, body, &tool), asker))
-            }
-            other => Either::Right(Box::pin(settle(asked, other))),
-        },
-        Either::Right(submitting) => {
-            Either::Right(Box::pin(async move { settle(asked, submitting.await).await }))
-        }
-    }
-}
-
-/// The call waits for people already.
-async fn come_back(asked: Asked, ask: Ask, state: Box<str>) -> Response {
-    if let Some(fault) = &asked.unseen {
-        return mismatch(fault, &asked.asker);
-    }
-    let patience = asked.patience();
-    let headers = asked.headers();
-    let Asked { visit, asker, client, live, .. } = asked;
-    let door = &visit.door.inner;
-    let rungs = door.settings.rungs(&client, asker.modern, patience);
-    let returned = door.broker.returned(ask, state).await;
-    let live = Live { headers, ..live };
-    wait::returned(visit, returned, asker, live, (patience, rungs)).await
-}
-
-/// A call that was not let pass at once.
-async fn settle(asked: Asked, mut submission: Submission) -> Response {
-    if let Submission::Recalled(outcome, ask) = submission {
-        submission = recall(&asked.visit.door, outcome, ask).await;
-    }
-    let patience = asked.patience();
-    let headers = asked.headers();
-    let Asked { visit, body, tool, asker, live, unseen, alone, .. } = asked;
-    match submission {
-        Submission::Allowed(allowed) => let_pass(visit, (allowed, body, &tool), asker).await,
-        Submission::Unseen => match unseen {
-            Some(fault) => mismatch(&fault, &asker),
-            None => wait::told_at_once(&visit, &Outcome::unrecorded(End::Unavailable), &asker),
-        },
-        Submission::Hidden => answer::json_with(StatusCode::OK, answer::unknown_tool(&tool, &asker)),
-        Submission::Settled(outcome) => wait::told_at_once(&visit, &outcome, &asker),
-        Submission::Recalled(outcome, _) => wait::recalled(&visit, &outcome, &asker),
-        Submission::Waiting(waiter) => {
-            let rungs = rungs_of(&visit, &waiter.now().request.client, (&asker, alone), &body, patience);
-            drop((body, tool));
-            let thread = Thread::of(&visit, &asker).filter(|_| alone);
-            let live = Live { headers, ..live };
-            wait::hold(visit, waiter, asker, live, (patience, thread, rungs)).await
-        }
-    }
-}
-
-/// How a call goes on when its line ends, and whether its client is asked to show a link meanwhile.
-fn rungs_of(
-    visit: &Visit,
-    client: &ClientInfo,
-    (asker, alone): (&Asker, bool),
-    body: &[u8],
-    patience: Option<Duration>,
-) -> Rungs {
-    let settings = &visit.door.inner.settings;
-    let link = Offer::of(settings, client, || match &visit.session {
-        _ if asker.modern => elicit::declared_in(body),
-        session => alone && session.as_ref().is_some_and(|session| session.shows_links),
-    });
-    let task = asker.modern && tasks::declared_in(body);
-    Rungs { task, link, ..settings.rungs(client, asker.modern, patience) }
-}
-
-/// Sends an allowed call.
-pub(super) fn let_pass(
-    visit: Visit,
-    (allowed, body, tool): (Allowed, Bytes, &str),
-    asker: Asker,
-) -> impl Future<Output = Response> + Send + use<> {
-    let headers = modern::headers_of_call(&visit.headers, tool, asker.modern);
-    let (link, out) = (visit.link(), Outbound::post(body).with_headers(headers));
-    async move {
-        match visit.door.inner.broker.pass(allowed, &link, out).await {
-            Ok((reply, recording)) => reply::pass_on(&visit, reply, Some(&asker), Some(recording)).await,
-            Err(error) => wait::told_at_once(&visit, &answer::unsent(error), &asker),
-        }
-    }
-}
-
-fn mismatch(fault: &modern::Fault, asker: &Asker) -> Response {
-    answer::error(StatusCode::BAD_REQUEST, &asker.id, fault.code, &fault.message, None)
 }
 
 /// A state of ours that comes back; a server's own is the server's.

@@ -314,6 +314,6 @@ mod tests {
     #[test]
     fn a_requests_future_is_small() {
         // It is boxed for each request, and moved into its box.
-        assert!(size(enter) <= 8 << 10, "{} bytes", size(enter));
+        assert!(size(enter) <= 4 << 10, "{} bytes", size(enter));
     }
 }

@@ -28,6 +28,7 @@ mod settings;
 mod sse;
 mod stage;
 mod stdio;
+mod submit;
 mod tasks;
 mod tools;
 mod versions;

@@ -182,7 +182,7 @@ impl World {
             server_identity: "http://127.0.0.1:9/mcp".into(),
             session: Some("s1".into()),
             era: Era::Legacy,
-            client: ClientInfo { name: "test".into(), version: "1".into() },
+            client: ClientInfo { name: "test".into(), version: "1".into() }.into(),
             tool: tool.into(),
             arguments: Some(start..start + arguments.len()),
             input_responses: None,

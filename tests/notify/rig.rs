@@ -243,7 +243,7 @@ impl House {
             server_identity: "https://rig.example/mcp".into(),
             session: None,
             era: Era::Modern,
-            client: ClientInfo::default(),
+            client: Arc::default(),
             tool: tool.into(),
             body: Bytes::from(format!("{head}{arguments}{beside}}}}}")),
             arguments: Some(range),

@@ -21,7 +21,7 @@ use crate::{
         http::Visit,
         modern,
         passing::may_pass_unlisted,
-        relay, wait,
+        relay, submit, wait,
     },
     mcp::{self, Json, Limits, Message, Passthrough, ToolCall, Version, patch::Edits, strict},
 };
@@ -55,7 +55,7 @@ pub(in crate::downstream) async fn begin(visit: Visit, mut ask: Ask, asker: Aske
     }
     let headers = modern::headers_of_call(&visit.headers, &name, false);
     let task = match submission {
-        Submission::Allowed(allowed) => return gate::let_pass(visit, (allowed, body, &name), asker).await,
+        Submission::Allowed(allowed) => return submit::let_pass(visit, (allowed, body, &name), asker).await,
         Submission::Hidden => return answer::json_with(StatusCode::OK, answer::unknown_tool(&name, &asker)),
         Submission::Unseen => Err(Outcome::unrecorded(End::Unavailable)),
         Submission::Settled(outcome) | Submission::Recalled(outcome, _) => Err(outcome),
