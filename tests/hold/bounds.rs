@@ -22,6 +22,8 @@ use crate::{
 };
 
 const LARGE: usize = 7 << 20;
+/// Bytes of a list, which is read member by member: that takes its time in a build for tests.
+const LIST: usize = 2 << 20;
 
 /// Its lists and some of its answers are large, and its streams stay open.
 struct Wide;
@@ -35,7 +37,7 @@ impl Answers for Wide {
             "GET" | "subscriptions/listen" => stay(stream).await,
             "initialize" => initialize(stream, id).await,
             "tools/list" => {
-                let tools = json!([{"name": "say_x", "description": "x".repeat(LARGE), "inputSchema": {}}]);
+                let tools = json!([{"name": "say_x", "description": "x".repeat(LIST), "inputSchema": {}}]);
                 server::json(stream, answer(json!({ "tools": tools })).as_bytes(), "").await
             }
             "tools/call" if params["name"] == "say_large" => {
@@ -179,18 +181,18 @@ async fn unread_lists(broker: &Broker, target: &Target, number: usize) -> Vec<St
         tokio::time::sleep(Duration::from_secs(2)).await;
         open
     };
-    let open = beside(broker, 72, story).await;
+    let open = beside(broker, 64, story).await;
     join_all(open.into_iter().map(async |stream| wire::drained(stream).await.0)).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn lists_that_are_sieved_and_not_read_are_held_up_to_a_limit_of_all() {
-    let broker = broker(HIDES, "[mcp]\nmax_held = 33554432\n").await;
+    let broker = broker(HIDES, "[mcp]\nmax_held = 9437184\n").await;
     let bot = broker.agent("bot", "wide").modern("tools/list", None);
     let said = unread_lists(&broker, &bot, 60).await;
     let (lists, refused): (Vec<_>, Vec<_>) = said.iter().partition(|said| said.contains(r#""tools":["#));
-    // Half of the 32 MiB: two at a time, and one for sure.
-    assert!((1..30).contains(&lists.len()), "{} lists", lists.len());
+    // Half of the 9 MiB, two at a time; what the sockets have taken in is held no more.
+    assert!(!lists.is_empty() && !refused.is_empty(), "{} lists of 60", lists.len());
     for words in refused {
         assert!(
             words.contains("max_held") && words.contains("ask again") && words.contains(r#""id":5"#),
