@@ -233,7 +233,7 @@ fn a_packed_leaf_is_the_json_of_its_call() {
         session: session.map(Into::into),
         started: Timestamp(1),
         duration_ms: 2,
-        arguments: if n % 2 == 0 {
+        arguments: if n.is_multiple_of(2) {
             Arguments::Raw("{\"a\":\"\\u0000\"}".into())
         } else {
             Arguments::Digest(Digest([7; 32]))

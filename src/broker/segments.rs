@@ -30,6 +30,8 @@ use crate::{
 /// How long allowed calls are gathered, and how many at most.
 const WINDOW: Duration = Duration::from_millis(50);
 const WINDOW_CALLS: usize = 4096;
+/// Leaves after which the calls of this thread have their turn.
+const IN_A_ROW: usize = 128;
 /// An allowed call that runs longer than this is written out as begun.
 const LONG: Duration = Duration::from_secs(1);
 
@@ -202,19 +204,24 @@ impl Gatherer {
         let mut leaves = Leaves::default();
         let mut counted = Vec::new();
         let mut from = now;
-        self.open.retain_mut(|(record, begun)| {
+        for (n, (record, mut begun)) in (1_usize..).zip(std::mem::take(&mut self.open)) {
             let ended = record.end.get().copied();
             let long = now.since(record.at) > LONG;
-            if ended.is_some() || last || (long && !*begun) {
-                if !*begun {
+            if ended.is_some() || last || (long && !begun) {
+                if !begun {
                     count(&mut counted, &record.server);
                 }
                 from = from.min(record.at);
-                add(&mut leaves, record, ended);
-                *begun = true;
+                add(&mut leaves, &record, ended);
+                begun = true;
             }
-            ended.is_none() && !last
-        });
+            if ended.is_none() && !last {
+                self.open.push((record, begun));
+            }
+            if n.is_multiple_of(IN_A_ROW) {
+                tokio::task::yield_now().await;
+            }
+        }
         for (server, calls) in counted {
             let _ = inner.metrics.verdicts(&server, "allow").inc_by(calls);
         }

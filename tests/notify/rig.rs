@@ -9,7 +9,7 @@ use std::{
 use bytes::Bytes;
 use countersign::{
     broker::{Ask, Broker, Parts, Rules, Settings, Submission, SystemClock},
-    call::{AttachKind, Call, CallId, ClientInfo, Era, Event, Person, Role, Vote, evolve},
+    call::{AttachKind, Call, CallId, Era, Event, Person, Role, Vote, evolve},
     identity::{GrantSettings, Identity},
     ledger::{Fact, Stream},
     notify::{Destination, Endpoint, Notify, NotifySettings, Pace, Secret, Target},
