@@ -36,6 +36,11 @@ impl Answers for Wide {
         match message["method"].as_str().unwrap_or(&asked.verb) {
             "GET" | "subscriptions/listen" => stay(stream).await,
             "initialize" => initialize(stream, id).await,
+            "tools/list" if params["cursor"] == "stall" => {
+                server::open(stream, "application/json").await?;
+                stream.write_all(&b" ".repeat(LIST)).await?;
+                left(stream).await
+            }
             "tools/list" => {
                 let tools = json!([{"name": "say_x", "description": "x".repeat(LIST), "inputSchema": {}}]);
                 server::json(stream, answer(json!({ "tools": tools })).as_bytes(), "").await
@@ -57,6 +62,10 @@ impl Answers for Wide {
 async fn stay(stream: &mut TcpStream) -> io::Result<bool> {
     server::open(stream, "text/event-stream").await?;
     stream.write_all(b": here\n\n").await?;
+    left(stream).await
+}
+
+async fn left(stream: &mut TcpStream) -> io::Result<bool> {
     while stream.read_u8().await.is_ok() {}
     Ok(false)
 }
@@ -167,17 +176,28 @@ async fn a_stream_for_all_that_is_not_read_holds_one_huge_answer() {
     tokio::time::timeout(Duration::from_secs(60), read).await.expect("they come");
 }
 
-/// So many requests for a list whose answers are not read; the answers, read after all.
-async fn unread_lists(broker: &Broker, target: &Target, number: usize) -> Vec<String> {
+fn list(target: &Target, cursor: &str) -> Vec<u8> {
     let mut list = tools_call(json!(5), "", "");
     list["method"] = json!("tools/list");
     list["params"].as_object_mut().unwrap().retain(|name, _| name == "_meta");
-    let request = wire::bytes(target, "POST", list.to_string().as_bytes());
+    if !cursor.is_empty() {
+        list["params"]["cursor"] = json!(cursor);
+    }
+    wire::bytes(target, "POST", list.to_string().as_bytes())
+}
+
+async fn asked(broker: &Broker, request: &[u8], number: usize) -> Vec<TcpStream> {
+    let mut open = Vec::new();
+    for _ in 0..number {
+        open.push(wire::unread(broker.address, request).await.unwrap());
+    }
+    open
+}
+
+/// So many requests for a list whose answers are not read; the answers, read after all.
+async fn unread_lists(broker: &Broker, target: &Target, number: usize) -> Vec<String> {
     let story = async {
-        let mut open = Vec::new();
-        for _ in 0..number {
-            open.push(wire::unread(broker.address, &request).await.unwrap());
-        }
+        let open = asked(broker, &list(target, ""), number).await;
         tokio::time::sleep(Duration::from_secs(2)).await;
         open
     };
@@ -186,20 +206,26 @@ async fn unread_lists(broker: &Broker, target: &Target, number: usize) -> Vec<St
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn lists_that_are_sieved_and_not_read_are_held_up_to_a_limit_of_all() {
+async fn lists_that_are_taken_in_are_held_up_to_a_limit_of_all() {
     let broker = broker(HIDES, "[mcp]\nmax_held = 9437184\n").await;
     let bot = broker.agent("bot", "wide").modern("tools/list", None);
-    let said = unread_lists(&broker, &bot, 60).await;
-    let (lists, refused): (Vec<_>, Vec<_>) = said.iter().partition(|said| said.contains(r#""tools":["#));
-    // Half of the 9 MiB, two at a time; what the sockets have taken in is held no more.
-    assert!(!lists.is_empty() && !refused.is_empty(), "{} lists of 60", lists.len());
+    // Of none the rest comes; who has no room for what there is hears it at once.
+    let story = async {
+        let open = asked(&broker, &list(&bot, "stall"), 60).await;
+        join_all(open.into_iter().map(async |stream| {
+            let read = wire::drained(stream);
+            tokio::time::timeout(Duration::from_secs(5), read).await.map_or(String::new(), |said| said.0)
+        }))
+        .await
+    };
+    let said = beside(&broker, 48, story).await;
+    let (waiting, refused): (Vec<_>, Vec<_>) = said.iter().partition(|said| said.is_empty());
+    assert!((1..=2).contains(&waiting.len()), "{} of 2 MiB are held, in half of 9 MiB", waiting.len());
     for words in refused {
-        assert!(
-            words.contains("max_held") && words.contains("ask again") && words.contains(r#""id":5"#),
-            "{words}"
-        );
+        let told = words.contains("max_held") && words.contains("ask again") && words.contains(r#""id":5"#);
+        assert!(told, "{words}");
     }
-    // When they are read, there is room again.
+    // When they have left, there is room again.
     assert!(unread_lists(&broker, &bot, 1).await[0].contains(r#""tools":["#));
 }
 
