@@ -113,7 +113,7 @@
 //! | what verification compares | `ledger/verify.rs` for the chain, `store/sqlite/audit/`, `identity/audit.rs` |
 //! | a route for people | `api/router.rs`; the OpenAPI document follows, `tests/api` compares |
 //! | whose access tokens open what | `oauth/resource.rs`, `downstream/access.rs` |
-//! | how the broker signs in at a server | `oauth/login.rs`, `oauth/introduce.rs`; renewal: `oauth/account.rs` |
+//! | how the broker signs in at a server | `oauth/login.rs`, `introduce.rs`; renewal: `account.rs`; more scopes: `scopes.rs` |
 //! | a setting | the settings of its module, its default in `config/default.toml` |
 //! | a command | `cli/` |
 //! | a page | `web/`: no build step, values enter as text |

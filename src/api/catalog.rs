@@ -46,6 +46,19 @@ pub(super) struct ServerModel {
     identity: String,
     /// Names of the agents that may reach it.
     grants: Vec<String>,
+    /// Only of a server that wants the broker's sign-in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sign_in: Option<SignInModel>,
+}
+
+/// How the broker stands with a server that wants its sign-in.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct SignInModel {
+    /// `done`; `needed`: an operator must run `countersign servers login NAME`; `refused`: sign-ins have not
+    /// brought the scopes that the server finds missing.
+    state: &'static str,
+    /// Scopes that the server finds missing, if it named any; the next sign-in asks for them too.
+    missing: Vec<String>,
 }
 
 /// A policy in force.
@@ -134,6 +147,10 @@ pub(super) async fn servers(State(api): State<ApiParts>, _: Viewer) -> Json<Serv
         kind: server.transport(),
         identity: server.identity().to_owned(),
         grants: reaching(server.name()),
+        sign_in: server
+            .account()
+            .map(|account| account.standing())
+            .map(|standing| SignInModel { state: standing.state.as_str(), missing: standing.missing }),
     };
     Json(ServerList { servers: servers.iter().map(model).collect() })
 }

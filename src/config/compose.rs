@@ -13,7 +13,7 @@ use crate::{
     downstream::DoorSettings,
     identity::GrantSettings,
     notify::{BadTarget, Destination, Endpoint, NotifySettings, Secret, Target},
-    oauth::{ClientSettings, ResourceSettings},
+    oauth::{ClientSettings, ResourceSettings, check_document},
     policy,
     upstream::{ChildLimits, ServerSettings},
 };
@@ -30,6 +30,8 @@ pub struct Tls {
 pub struct Composed {
     pub listen: SocketAddr,
     pub public_url: String,
+    /// Where the broker's client metadata document is published, if not by itself.
+    pub client_metadata_url: Option<String>,
     pub tls: Option<Tls>,
     pub trusted_proxies: Vec<IpAddr>,
     pub broker: broker::Settings,
@@ -46,6 +48,7 @@ impl Config {
     pub(super) fn check(&self) -> Result<(), ConfigError> {
         self.listen()?;
         self.check_public_url()?;
+        self.check_client_metadata_url()?;
         self.store_path()?;
         for name in self.file.servers.keys() {
             let fits = (1..=24).contains(&name.len())
@@ -84,6 +87,7 @@ impl Config {
             jwks: oauth.jwks.clone(),
             algorithms: oauth.algorithms.clone(),
             claim: oauth.claim.clone(),
+            scopes: oauth.scopes.clone(),
             grants: oauth.grants.clone(),
             skew: self.duration("oauth", "skew", &oauth.skew)?,
         };
@@ -155,6 +159,15 @@ impl Config {
         Err(self.at("public_url", message, hint))
     }
 
+    fn check_client_metadata_url(&self) -> Result<(), ConfigError> {
+        let Some(written) = &self.file.client_metadata_url else { return Ok(()) };
+        check_document(written).map_err(|why| {
+            let message = format!("client_metadata_url = {written:?} cannot be a client id: {why}");
+            let hint = "write where the document is published: \"https://HOST/PATH\", or leave it out";
+            self.at("client_metadata_url", message, hint)
+        })
+    }
+
     fn duration(&self, header: &str, key: &str, written: &str) -> Result<Duration, ConfigError> {
         policy::duration(written).ok_or_else(|| {
             let message = format!("{key} = {written:?} is no duration");
@@ -206,6 +219,7 @@ impl Config {
             grants: self.grants()?,
             notify: self.notify()?,
             issuer: self.issuer()?,
+            client_metadata_url: self.file.client_metadata_url.clone(),
             public_url,
         })
     }
@@ -267,6 +281,7 @@ impl Config {
             scopes: oauth.scopes.clone(),
             client_id: read(&oauth.client_id)?,
             client_secret: read(&oauth.client_secret)?,
+            issuer: oauth.issuer.clone(),
         }))
     }
 

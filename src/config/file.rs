@@ -16,6 +16,7 @@ use crate::{
 pub struct File {
     pub listen: String,
     pub public_url: Option<String>,
+    pub client_metadata_url: Option<String>,
     pub store: String,
     pub name: String,
     pub tls: Tls,
@@ -38,6 +39,7 @@ impl Default for File {
         Self {
             listen: "127.0.0.1:8787".into(),
             public_url: None,
+            client_metadata_url: None,
             store: "sqlite:countersign.db".into(),
             name: "countersign".into(),
             tls: Tls::default(),
@@ -93,6 +95,7 @@ pub struct SignIn {
     pub scopes: Vec<String>,
     pub client_id: Option<String>,
     pub client_secret: Option<String>,
+    pub issuer: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -114,6 +117,7 @@ pub struct Oauth {
     pub jwks: Option<String>,
     pub algorithms: Vec<Algorithm>,
     pub claim: String,
+    pub scopes: Vec<String>,
     pub grants: BTreeMap<String, String>,
     pub skew: String,
 }
@@ -126,6 +130,7 @@ impl Default for Oauth {
             jwks: None,
             algorithms: Algorithm::ALL.to_vec(),
             claim: "client_id".into(),
+            scopes: Vec::new(),
             grants: BTreeMap::new(),
             skew: "60s".into(),
         }

@@ -11,9 +11,10 @@ const NOT_KEYS: [&str; 5] = ["TOKEN", "REVIEWER_TOKEN", "CONFIG", "URL", "LOG"];
 
 /// Only keys of the file's first two levels can be overridden: names of servers and grants cannot be
 /// told from their keys.
-const KEYS: [&str; 12] = [
+const KEYS: [&str; 13] = [
     "listen",
     "public_url",
+    "client_metadata_url",
     "store",
     "name",
     "tls",

@@ -1,7 +1,8 @@
 //! Access tokens at the agents' door: the broker as an OAuth resource server of its own (RFC 9728).
 //!
-//! A refusal names where the metadata is, the metadata names the authorization server, and a token that
-//! comes back must be made for this very address. What the token is goes no further than this door.
+//! A refusal names where the metadata is and which scopes are needed, the metadata names the authorization
+//! server, and a token that comes back must be made for this very address. A token that is valid and opens
+//! nothing is refused with 403, any other with 401. What the token is goes no further than this door.
 
 use std::sync::Arc;
 
@@ -52,6 +53,7 @@ pub(super) async fn grant(
         Ok(Some(grant)) => Ok(grant),
         Ok(None) => Err(unauthorized(door, server, true, "").into()),
         Err(Refused::Invalid(why)) => Err(unauthorized(door, server, true, why).into()),
+        Err(Refused::Lacking(why)) => Err(forbidden(door, server, why).into()),
         Err(Refused::Unavailable(_)) => {
             let text = "the access token cannot be checked now: its issuer's keys cannot be had; try again";
             Err(answer::refuse(StatusCode::SERVICE_UNAVAILABLE, text).into())
@@ -68,18 +70,36 @@ fn unauthorized(door: &Door, server: &str, with_token: bool, why: &str) -> Respo
         }
         (false, _) => "no valid token: send `Authorization: Bearer <agent's token>`".to_owned(),
     };
-    let mut refusal = answer::refuse(StatusCode::UNAUTHORIZED, &text);
-    let mut challenge = "Bearer".to_owned();
-    if issuer.is_some() {
+    let error = with_token.then_some("invalid_token").filter(|_| issuer.is_some());
+    challenge(door, server, StatusCode::UNAUTHORIZED, error, &text)
+}
+
+/// The token is one for us, and opens nothing: to get it anew would not help (RFC 6750, section 3.1).
+fn forbidden(door: &Door, server: &str, why: &str) -> Response {
+    let text = format!("the access token is valid, but {why}");
+    challenge(door, server, StatusCode::FORBIDDEN, Some("insufficient_scope"), &text)
+}
+
+/// A refusal that says where the metadata is, and which scopes are needed; nothing but `Bearer` where no
+/// access tokens are taken.
+fn challenge(door: &Door, server: &str, status: StatusCode, error: Option<&str>, text: &str) -> Response {
+    let identity = door.inner.broker.identity();
+    let mut parameters = Vec::new();
+    if identity.issuer().is_some() {
         // A path that is no name must not write into the header.
         let path = if is_name(server) { format!("/mcp/{server}") } else { String::new() };
         let root = &door.inner.broker.settings().public_url;
-        challenge.push_str(&format!(" resource_metadata=\"{root}{METADATA}{path}\""));
-        if with_token {
-            challenge.push_str(", error=\"invalid_token\"");
+        parameters.push(format!("resource_metadata=\"{root}{METADATA}{path}\""));
+        let scopes = identity.scopes_of_access();
+        if !scopes.is_empty() {
+            parameters.push(format!("scope=\"{}\"", scopes.join(" ")));
         }
     }
-    let challenge = HeaderValue::try_from(challenge).unwrap_or(HeaderValue::from_static("Bearer"));
+    parameters.extend(error.map(|error| format!("error=\"{error}\"")));
+    let challenge = format!("Bearer {}", parameters.join(", "));
+    let challenge = HeaderValue::try_from(challenge.trim_end());
+    let mut refusal = answer::refuse(status, text);
+    let challenge = challenge.unwrap_or(HeaderValue::from_static("Bearer"));
     refusal.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
     refusal
 }
@@ -94,12 +114,16 @@ fn metadata(door: &Door, server: Option<&str>, headers: &HeaderMap) -> Response 
         return answer::refuse(StatusCode::NOT_FOUND, "this broker takes no access tokens here");
     };
     let path = server.map(|server| format!("/mcp/{server}")).unwrap_or_default();
-    let document = json!({
+    let mut document = json!({
         "resource": format!("{}{path}", door.inner.broker.settings().public_url),
         "authorization_servers": [issuer],
         "bearer_methods_supported": ["header"],
         "resource_name": "countersign",
     });
+    let scopes = door.inner.broker.identity().scopes_of_access();
+    if !scopes.is_empty() {
+        document["scopes_supported"] = json!(scopes);
+    }
     ([(header::CACHE_CONTROL, "no-store")], Json(document)).into_response()
 }
 

@@ -26,11 +26,17 @@ impl Identity {
         self.resource.load().as_ref().map(|resource| resource.settings().issuer.clone())
     }
 
+    /// The scopes that an access token must have.
+    #[must_use]
+    pub fn scopes_of_access(&self) -> Vec<String> {
+        self.resource.load().as_ref().map(|resource| resource.settings().scopes.clone()).unwrap_or_default()
+    }
+
     /// The grant that an access token stands for at the resource whose addresses are `ours`; `None` where no
     /// issuer is configured. A grant that is revoked is so at once, however long the token lives.
     ///
     /// # Errors
-    /// `Refused`: the token is not valid here and now, or nobody can say.
+    /// `Refused`: the token is not valid here and now, or opens nothing, or nobody can say.
     pub async fn grant_of_access(
         &self,
         token: &str,
@@ -40,6 +46,6 @@ impl Identity {
         let Some(resource) = self.resource.load_full() else { return Ok(None) };
         let name = resource.grant(token, ours, now).await?;
         let grant = self.directory().agents.get(&name).cloned();
-        grant.map(Some).ok_or(Refused::Invalid("its grant does not exist"))
+        grant.map(Some).ok_or(Refused::Lacking("its grant does not exist, or not any more"))
     }
 }

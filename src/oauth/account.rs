@@ -2,14 +2,15 @@
 
 use std::{sync::Arc, time::Duration};
 
-use http::{HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use reqwest::Url;
 use serde_json::Value;
 
 use super::{
-    Accounts,
+    Accounts, Standing, challenge,
     credential::{Client, Credential, Tokens},
     fetch::Fetched,
+    scopes,
 };
 
 /// A server that refuses a token this young refuses the next one too.
@@ -23,12 +24,15 @@ pub struct ClientSettings {
     /// Registered beforehand; else the broker introduces itself.
     pub client_id: Option<String>,
     pub client_secret: Option<String>,
+    /// Where it was registered: no other authorization server is told of it.
+    pub issuer: Option<String>,
 }
 
 impl std::fmt::Debug for ClientSettings {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { scopes, client_id, .. } = self;
-        f.debug_struct("ClientSettings").field("scopes", scopes).field("client_id", client_id).finish()
+        let Self { scopes, client_id, issuer, .. } = self;
+        let mut shown = f.debug_struct("ClientSettings");
+        shown.field("scopes", scopes).field("client_id", client_id).field("issuer", issuer).finish()
     }
 }
 
@@ -62,8 +66,55 @@ impl Account {
         self.of(&held)
     }
 
+    /// What to tell the agent whose request was refused, if it was refused for the broker's token (401), or
+    /// for what that token may do (403, RFC 6750). Such a request cannot have run.
+    pub async fn refused(&self, bearer: &Bearer, status: StatusCode, headers: &HeaderMap) -> Option<String> {
+        if status == StatusCode::UNAUTHORIZED {
+            return Some(self.renewed(bearer).await);
+        }
+        if status != StatusCode::FORBIDDEN {
+            return None;
+        }
+        let challenges = challenge::bearer(headers);
+        let lacks = challenges.into_iter().find(|one| one.error.as_deref() == Some("insufficient_scope"))?;
+        let named = scopes::parse(lacks.scope.as_deref().unwrap_or_default());
+        let (account, serial) = (self.clone(), bearer.serial);
+        let work = async move { Ok(account.lacks(serial, &named).await) };
+        Some(self.accounts.whole(work).await.unwrap_or_else(|why| why))
+    }
+
+    /// Keeps which scopes the server finds missing, for the next sign-in. Nothing is asked for or sent here:
+    /// only a person can agree to more.
+    async fn lacks(&self, serial: u64, named: &[String]) -> String {
+        // A renewal that is under way would write over it.
+        let _one = self.renewing.lock().await;
+        let Some(held) = self.held() else { return self.sign_in("its sign-in is gone") };
+        if held.tokens.serial != serial {
+            return format!(
+                "the server {} refused a token of the broker's that has been replaced since, so nothing was run: \
+                 call again",
+                self.name
+            );
+        }
+        let mut fresh = Credential::clone(&held);
+        if fresh.scopes.refuse(named) {
+            let why = fresh.scopes.why(&self.name);
+            tracing::warn!(server.name = self.name, why, "the server finds a scope missing");
+            if let Err(why) = self.accounts.0.vault.put(&self.name, fresh.clone()) {
+                tracing::error!(server.name = self.name, why, "the missing scopes could not be kept");
+            }
+        }
+        fresh.scopes.why(&self.name)
+    }
+
+    /// Must a person sign the broker in, and for what?
+    #[must_use]
+    pub fn standing(&self) -> Standing {
+        self.held().map_or_else(Standing::needed, |held| held.standing(self.accounts.now()))
+    }
+
     /// The server refused this token: renews it. The sentence is for the agent whose request it was.
-    pub async fn refused(&self, bearer: &Bearer) -> String {
+    async fn renewed(&self, bearer: &Bearer) -> String {
         if let Some(held) = self.held().filter(|held| held.tokens.serial == bearer.serial) {
             let age = self.accounts.now().0.saturating_sub(held.tokens.obtained.0);
             if age < i64::try_from(YOUNG.as_millis()).unwrap_or(i64::MAX) {
@@ -88,7 +139,7 @@ impl Account {
     }
 
     /// Only what was obtained for this very address.
-    fn held(&self) -> Option<Arc<Credential>> {
+    pub(super) fn held(&self) -> Option<Arc<Credential>> {
         self.accounts.0.vault.get(&self.name).filter(|held| held.server == self.url.as_str())
     }
 

@@ -1,7 +1,7 @@
 //! The broker's sign-ins at the servers behind it: who is signed in, and sign-ins under way.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     path::Path,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
@@ -10,7 +10,7 @@ use reqwest::Url;
 use tokio_util::task::TaskTracker;
 
 use super::{
-    Account, ClientSettings, Fetch,
+    Account, ClientSettings, Fetch, Introduction, Standing,
     login::{Pending, Progress},
     vault::Vault,
 };
@@ -25,8 +25,7 @@ pub struct Accounts(pub(super) Arc<Inner>);
 
 pub(super) struct Inner {
     pub vault: Vault,
-    /// Base of the addresses that authorization servers send people back to.
-    pub public_url: String,
+    pub us: Introduction,
     now: Now,
     fetch: OnceLock<Fetch>,
     make: fn() -> Result<Fetch, String>,
@@ -53,13 +52,13 @@ impl Accounts {
     /// In words: files that are there and cannot be read.
     pub fn open(
         store: &Path,
-        public_url: &str,
+        us: Introduction,
         now: Now,
         make: fn() -> Result<Fetch, String>,
     ) -> Result<Self, String> {
         Ok(Self(Arc::new(Inner {
             vault: Vault::open(store)?,
-            public_url: public_url.to_owned(),
+            us,
             now,
             fetch: OnceLock::new(),
             make,
@@ -75,6 +74,12 @@ impl Accounts {
     pub fn account(&self, name: &str, url: Url, settings: ClientSettings) -> Account {
         let renewing = Arc::clone(lock(&self.0.renewing).entry(name.to_owned()).or_default());
         Account { name: name.to_owned(), url, settings, accounts: self.clone(), renewing }
+    }
+
+    /// Who the broker says it is.
+    #[must_use]
+    pub fn us(&self) -> &Introduction {
+        &self.0.us
     }
 
     /// Ends the sign-in at `server`: its tokens are gone from the disk. False: there was none.
@@ -117,7 +122,24 @@ impl Accounts {
     }
 }
 
-/// The same where no broker runs: of the sign-ins that are kept beside `store`.
+/// How a broker that kept its sign-ins beside `store` stands with these servers, by name, at these addresses.
+///
+/// # Errors
+/// In words: files that are there and cannot be read.
+pub fn standings_beside(
+    store: &Path,
+    servers: BTreeMap<String, Url>,
+    now: Timestamp,
+) -> Result<BTreeMap<String, Standing>, String> {
+    let vault = Vault::open(store)?;
+    let standing = |name: &str, url: Url| {
+        let held = vault.get(name).filter(|held| held.server == url.as_str());
+        held.map_or_else(Standing::needed, |held| held.standing(now))
+    };
+    Ok(servers.into_iter().map(|(name, url)| (name.clone(), standing(&name, url))).collect())
+}
+
+/// As `Accounts::forget`, where no broker runs: of the sign-ins that are kept beside `store`.
 ///
 /// # Errors
 /// In words; it is as it was then.

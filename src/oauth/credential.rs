@@ -4,6 +4,7 @@ use http::HeaderValue;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::scopes::{Scopes, Standing, StandingState};
 use crate::call::Timestamp;
 
 /// A token is renewed this long before its end, or after three quarters of a short life.
@@ -29,6 +30,20 @@ pub(super) struct Credential {
     pub resource: String,
     pub client: Client,
     pub tokens: Tokens,
+    /// Empty in files of before they were kept.
+    #[serde(default)]
+    pub scopes: Scopes,
+}
+
+impl Credential {
+    /// Must a person do something?
+    pub(super) fn standing(&self, now: Timestamp) -> Standing {
+        if self.tokens.access.is_empty() || self.tokens.is_over(now) && self.tokens.refresh.is_none() {
+            return Standing::needed();
+        }
+        let done = || Standing { state: StandingState::Done, missing: Vec::new() };
+        self.scopes.standing().unwrap_or_else(done)
+    }
 }
 
 #[derive(Clone, Serialize, Deserialize)]
@@ -116,6 +131,17 @@ mod tests {
         assert!(!short.is_due(Timestamp(5_999)) && short.is_due(Timestamp(6_000)));
         let last = tokens(3600, false);
         assert!(!last.is_due(Timestamp(3_599_999)) && last.is_over(Timestamp(3_600_000)));
+    }
+
+    #[test]
+    fn a_sign_in_of_before_scopes_were_kept_is_still_one() {
+        let kept = json!({"server": "http://s/mcp", "issuer": "http://i", "token_endpoint": "http://i/token",
+            "resource": "http://s/mcp", "client": {"id": "c", "secret": null, "basic": false},
+            "tokens": tokens(3600, false)});
+        let kept: Credential = serde_json::from_value(kept).unwrap();
+        assert_eq!(kept.standing(Timestamp(0)).state, StandingState::Done);
+        assert_eq!(kept.standing(Timestamp(3_600_000)).state, StandingState::Needed);
+        assert_eq!(kept.scopes.to_ask("mcp"), ["mcp"]);
     }
 
     #[test]

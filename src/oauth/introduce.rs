@@ -1,12 +1,13 @@
 //! Which authorization server a server trusts, and who the broker is to it.
 
-use http::{HeaderMap, StatusCode, header::WWW_AUTHENTICATE};
+use http::StatusCode;
 use reqwest::Url;
 use serde_json::{Value, json};
 
 use super::{
     Account,
     account::error_of,
+    challenge,
     credential::Client,
     discovery::{ServerMetadata, authorization_server},
     fetch::{Fetch, address, is_here},
@@ -29,9 +30,10 @@ impl Account {
     pub(super) async fn find(&self) -> Result<Found, String> {
         let fetch = self.accounts.fetch()?;
         let refusal = fetch.get(&self.url).await?;
-        let challenge = (refusal.status == StatusCode::UNAUTHORIZED).then(|| challenge(&refusal.headers));
-        let (place, wanted) = challenge.unwrap_or_default();
-        let resource = self.resource(fetch, place.as_deref()).await?;
+        let is_refused = refusal.status == StatusCode::UNAUTHORIZED;
+        let challenges = if is_refused { challenge::bearer(&refusal.headers) } else { Vec::new() };
+        let challenge = challenges.into_iter().next().unwrap_or_default();
+        let resource = self.resource(fetch, challenge.resource_metadata.as_deref()).await?;
         let of = |name: &str| resource.get(name).and_then(Value::as_str).map(str::to_owned);
         let servers = resource.get("authorization_servers").and_then(Value::as_array);
         let issuer = servers.and_then(|all| all.first()?.as_str());
@@ -46,7 +48,7 @@ impl Account {
         };
         let offered = words(resource.get("scopes_supported"));
         let scope = if self.settings.scopes.is_empty() {
-            wanted.unwrap_or(offered)
+            challenge.scope.unwrap_or(offered)
         } else {
             self.settings.scopes.join(" ")
         };
@@ -83,31 +85,30 @@ impl Account {
         Err(format!("the server {} does not say where to sign in: {why}", self.name))
     }
 
-    /// Registered beforehand, else known by the address of a document of ours, else registered now.
-    pub(super) async fn introduce(&self, found: &Found, redirect: &str) -> Result<Client, String> {
+    /// Registered beforehand, else known by the address of a document of ours, else registered now, else the
+    /// operator is told what to do: the order that MCP asks for.
+    pub(super) async fn introduce(&self, found: &Found) -> Result<Client, String> {
         if let Some(id) = &self.settings.client_id {
+            self.is_registered_at(&found.issuer, id)?;
             let methods = found.metadata.token_endpoint_auth_methods_supported.as_deref();
             // RFC 8414: what is not said is client_secret_basic.
             let basic = methods.is_none_or(|all| all.iter().any(|method| method == "client_secret_basic"));
             return Ok(Client { id: id.clone(), secret: None, basic });
         }
-        let public_url = &self.accounts.0.public_url;
-        if found.metadata.client_id_metadata_document_supported && public_url.starts_with("https://") {
-            return Ok(Client { id: format!("{public_url}/oauth/client.json"), secret: None, basic: false });
+        let us = &self.accounts.0.us;
+        let reads_documents = found.metadata.client_id_metadata_document_supported;
+        if let Some(id) = us.client_id(&found.issuer).filter(|_| reads_documents) {
+            return Ok(Client { id: id.to_owned(), secret: None, basic: false });
         }
         let Some(endpoint) = &found.metadata.registration_endpoint else {
-            return Err(format!(
-                "the authorization server {} takes no registrations; register the redirect address \
-                 {redirect} there and set client_id in [servers.{}.oauth]",
-                found.issuer, self.name
-            ));
+            return Err(self.by_hand(found, "takes no registrations"));
         };
         let endpoint = address(endpoint, &self.url)?;
-        let fetched = self.accounts.fetch()?.post_json(&endpoint, &about_us(redirect)).await?;
+        let fetched = self.accounts.fetch()?.post_json(&endpoint, &us.registration()).await?;
         let body = fetched.body.as_ref().filter(|_| fetched.status.is_success());
         let text = |name: &str| body.and_then(|body| body.get(name)).and_then(Value::as_str);
         let Some(id) = text("client_id") else {
-            return Err(format!("the authorization server refused the registration: {}", error_of(&fetched)));
+            return Err(self.by_hand(found, &format!("refused the registration ({})", error_of(&fetched))));
         };
         let secret = text("client_secret").map(str::to_owned);
         Ok(Client {
@@ -116,20 +117,109 @@ impl Account {
             basic: text("token_endpoint_auth_method") == Some("client_secret_basic"),
         })
     }
+
+    /// What was registered at one authorization server is told to no other, whatever the server names.
+    fn is_registered_at(&self, issuer: &str, id: &str) -> Result<(), String> {
+        let is_other = |known: &str| known.trim_end_matches('/') != issuer.trim_end_matches('/');
+        let (name, said) = (&self.name, self.settings.issuer.as_deref());
+        if let Some(known) = said.filter(|known| is_other(known)) {
+            return Err(format!(
+                "the server {name} names the authorization server {issuer}, but client_id is for {known}: if that \
+                 is right, change issuer and client_id in [servers.{name}.oauth]"
+            ));
+        }
+        let held = self.held().filter(|held| said.is_none() && held.client.id == id);
+        if let Some(held) = held.filter(|held| is_other(&held.issuer)) {
+            return Err(format!(
+                "the server {name} names the authorization server {issuer}, but client_id was taken to {}: if that \
+                 is right, run countersign servers logout {name}, and sign in again",
+                held.issuer
+            ));
+        }
+        Ok(())
+    }
+
+    /// Nothing goes by itself: what the operator must do.
+    fn by_hand(&self, found: &Found, why: &str) -> String {
+        let or = if found.metadata.client_id_metadata_document_supported {
+            "; or set client_metadata_url, which it takes instead"
+        } else {
+            ""
+        };
+        format!(
+            "the authorization server {} {why}; register the redirect address {} there and set client_id in \
+             [servers.{}.oauth]{or}",
+            found.issuer, self.accounts.0.us.redirect, self.name
+        )
+    }
 }
 
-/// What an authorization server learns about the broker.
-#[must_use]
-pub fn about_us(redirect: &str) -> Value {
-    let local = Url::parse(redirect).is_ok_and(|url| is_here(&url));
-    json!({
-        "client_name": "countersign",
-        "redirect_uris": [redirect],
-        "grant_types": ["authorization_code", "refresh_token"],
-        "response_types": ["code"],
-        "token_endpoint_auth_method": "none",
-        "application_type": if local { "native" } else { "web" },
-    })
+/// Who the broker says it is to authorization servers.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Introduction {
+    /// Where they send people back to.
+    pub(super) redirect: String,
+    /// Where the broker's client metadata document is: its client id, if that is an https address.
+    place: String,
+    /// `public_url`.
+    root: String,
+}
+
+impl Introduction {
+    /// With a document that is published at `place`, or else by the broker itself.
+    #[must_use]
+    pub fn of(public_url: &str, place: Option<&str>) -> Self {
+        let place = place.map_or_else(|| format!("{public_url}/oauth/client.json"), str::to_owned);
+        Self { redirect: format!("{public_url}/oauth/callback"), place, root: public_url.to_owned() }
+    }
+
+    /// The client id where `issuer` can read the document: over https, and not on this machine from elsewhere.
+    fn client_id(&self, issuer: &str) -> Option<&str> {
+        let is_local = |url: &str| Url::parse(url).is_ok_and(|url| is_here(&url));
+        let is_readable = self.place.starts_with("https://") && (!is_local(&self.place) || is_local(issuer));
+        is_readable.then_some(self.place.as_str())
+    }
+
+    fn registration(&self) -> Value {
+        let local = Url::parse(&self.redirect).is_ok_and(|url| is_here(&url));
+        json!({
+            "client_name": "countersign",
+            "redirect_uris": [self.redirect],
+            "grant_types": ["authorization_code", "refresh_token"],
+            "response_types": ["code"],
+            "token_endpoint_auth_method": "none",
+            "application_type": if local { "native" } else { "web" },
+        })
+    }
+
+    /// The client metadata document. It names its own address, which authorization servers compare.
+    #[must_use]
+    pub fn document(&self) -> Value {
+        let mut document = self.registration();
+        document["client_id"] = json!(self.place);
+        document["client_uri"] = json!(self.root);
+        document
+    }
+}
+
+/// Can the document be published at `place`? Authorization servers compare the address letter by letter, so
+/// it is written as it is sent.
+///
+/// # Errors
+/// In words, why it cannot be a client id.
+pub fn check_document(place: &str) -> Result<(), String> {
+    let url = Url::parse(place).map_err(|error| format!("it is no URL: {error}"))?;
+    if url.scheme() != "https" {
+        return Err("it is not https".into());
+    }
+    if url.path() == "/" || url.fragment().is_some() || !url.username().is_empty() || url.password().is_some()
+    {
+        return Err("it must have a path, and neither a user nor a fragment".into());
+    }
+    if url.as_str() != place {
+        return Err(format!("write it as {url}"));
+    }
+    Ok(())
 }
 
 /// The document names our server's address, or one above it on the same host.
@@ -139,23 +229,6 @@ fn is_of_us(ours: &Url, document: &Value) -> bool {
     let (own, theirs) = (ours.path().trim_end_matches('/'), resource.path().trim_end_matches('/'));
     resource.origin() == ours.origin()
         && own.strip_prefix(theirs).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-}
-
-/// `resource_metadata` and `scope` of a Bearer challenge.
-fn challenge(headers: &HeaderMap) -> (Option<String>, Option<String>) {
-    let all = headers.get_all(WWW_AUTHENTICATE).iter().filter_map(|value| value.to_str().ok());
-    let mut bearer = all.filter(|value| value.get(..6).is_some_and(|s| s.eq_ignore_ascii_case("bearer")));
-    let Some(value) = bearer.next() else { return (None, None) };
-    (parameter(value, "resource_metadata"), parameter(value, "scope"))
-}
-
-fn parameter(challenge: &str, name: &str) -> Option<String> {
-    let start = format!("{name}=\"");
-    let at = challenge.match_indices(&start).find(|(at, _)| {
-        let before = challenge[..*at].chars().next_back();
-        before.is_some_and(|c| c == ' ' || c == ',')
-    })?;
-    challenge[at.0 + start.len()..].split('"').next().map(str::to_owned)
 }
 
 fn words(list: Option<&Value>) -> String {
@@ -192,12 +265,39 @@ mod tests {
     }
 
     #[test]
-    fn a_challenge_is_read() {
-        let value = "Bearer realm=\"x\", my_scope=\"no\", scope=\"a b\", resource_metadata=\"https://x/y\"";
-        let mut headers = HeaderMap::new();
-        headers.append(WWW_AUTHENTICATE, "Basic realm=\"x\"".parse().unwrap());
-        headers.append(WWW_AUTHENTICATE, value.parse().unwrap());
-        assert_eq!(challenge(&headers), (Some("https://x/y".into()), Some("a b".into())));
-        assert_eq!(challenge(&HeaderMap::new()), (None, None));
+    fn a_documents_address_is_one_that_can_be_a_client_id() {
+        for good in ["https://a.example/client.json", "https://a.example:8443/x/y?v=2"] {
+            assert_eq!(check_document(good), Ok(()), "{good}");
+        }
+        for bad in [
+            "http://a.example/client.json",
+            "https://a.example",
+            "https://a.example/",
+            "https://A.example/client.json",
+            "https://a.example/x/../client.json",
+            "https://u@a.example/client.json",
+            "https://a.example/client.json#x",
+            "client.json",
+        ] {
+            assert!(check_document(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_broker_has_an_address_to_be_known_by_where_it_has_https() {
+        let (away, here) = ("https://login.example", "http://127.0.0.1:9");
+        let own = Introduction::of("https://a.example", None);
+        assert_eq!(own.client_id(away), Some("https://a.example/oauth/client.json"));
+        assert_eq!(own.document()["client_id"], "https://a.example/oauth/client.json");
+        assert_eq!(Introduction::of("http://127.0.0.1:8787", None).client_id(here), None);
+        let local = Introduction::of("https://127.0.0.1:8787", None);
+        assert_eq!(local.client_id(away), None, "nobody elsewhere can read it");
+        assert_eq!(local.client_id(here), Some("https://127.0.0.1:8787/oauth/client.json"));
+        let hosted = Introduction::of("http://127.0.0.1:8787", Some("https://b.example/c.json"));
+        assert_eq!(hosted.client_id(away), Some("https://b.example/c.json"));
+        let document = hosted.document();
+        assert_eq!(document["client_id"], "https://b.example/c.json");
+        assert_eq!(document["redirect_uris"], json!(["http://127.0.0.1:8787/oauth/callback"]));
+        assert_eq!(document["application_type"], "native");
     }
 }

@@ -77,6 +77,17 @@ impl Claims {
         }
     }
 
+    /// `scope` is one text of words (RFC 9068); some issuers write `scp`, and some write a list.
+    pub(super) fn scopes(&self) -> Vec<&str> {
+        let claims = ["scope", "scp"].into_iter().filter_map(|name| self.0.get(name));
+        let texts = claims.flat_map(|claim| match claim {
+            Value::String(one) => vec![one.as_str()],
+            Value::Array(many) => many.iter().filter_map(Value::as_str).collect(),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => Vec::new(),
+        });
+        texts.flat_map(str::split_ascii_whitespace).collect()
+    }
+
     /// A time in seconds, fractions allowed. `Err`: it is there and is no time.
     pub(super) fn time(&self, name: &str) -> Result<Option<Timestamp>, ()> {
         let Some(value) = self.0.get(name) else { return Ok(None) };

@@ -5,6 +5,7 @@ use std::time::Duration;
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use http::StatusCode;
 use rand::distr::{Alphanumeric, SampleString as _};
+use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use super::{
@@ -27,8 +28,9 @@ pub(super) struct Pending {
     account: Account,
     found: Found,
     client: Client,
-    redirect: String,
     verifier: String,
+    /// Asked for.
+    scopes: Vec<String>,
     until: Timestamp,
 }
 
@@ -49,6 +51,8 @@ pub(super) struct Progress {
 pub struct Begun {
     pub link: String,
     pub id: String,
+    /// What it asks for.
+    pub scopes: Vec<String>,
 }
 
 /// What the authorization server sends back with the person.
@@ -68,27 +72,28 @@ impl Account {
     /// In words for the operator.
     pub async fn begin(&self) -> Result<Begun, String> {
         let found = self.find().await?;
-        let redirect = format!("{}/oauth/callback", self.accounts.0.public_url);
-        let client = self.introduce(&found, &redirect).await?;
+        let client = self.introduce(&found).await?;
+        let scopes = self.held().map(|held| held.scopes.clone()).unwrap_or_default().to_ask(&found.scope);
         let (state, verifier, id) = (secret(), secret(), secret());
         let challenge = BASE64_URL_SAFE_NO_PAD.encode(Sha256::digest(&verifier));
         let mut link = found.authorization_endpoint.clone();
         link.query_pairs_mut()
             .append_pair("response_type", "code")
             .append_pair("client_id", &client.id)
-            .append_pair("redirect_uri", &redirect)
+            .append_pair("redirect_uri", &self.accounts.0.us.redirect)
             .append_pair("state", &state)
             .append_pair("code_challenge", &challenge)
             .append_pair("code_challenge_method", "S256")
             .append_pair("resource", &found.resource);
-        if !found.scope.is_empty() {
-            link.query_pairs_mut().append_pair("scope", &found.scope);
+        if !scopes.is_empty() {
+            link.query_pairs_mut().append_pair("scope", &scopes.join(" "));
         }
         let until = self.accounts.later();
         let account = self.clone();
-        let pending = Pending { id: id.clone(), account, found, client, redirect, verifier, until };
+        let asked = scopes.clone();
+        let pending = Pending { id: id.clone(), account, found, client, verifier, scopes, until };
         self.accounts.wait_for(state, pending)?;
-        Ok(Begun { link: link.into(), id })
+        Ok(Begun { link: link.into(), id, scopes: asked })
     }
 }
 
@@ -154,7 +159,7 @@ impl Pending {
         let form = [
             ("grant_type", "authorization_code"),
             ("code", code.as_str()),
-            ("redirect_uri", &self.redirect),
+            ("redirect_uri", &self.account.accounts.0.us.redirect),
             ("code_verifier", &self.verifier),
             ("resource", &self.found.resource),
         ];
@@ -164,7 +169,12 @@ impl Pending {
             return Err(format!("the authorization server refused the code: {}", error_of(&fetched)));
         }
         let accounts = &self.account.accounts;
-        let tokens = Tokens::parse(&fetched.body.unwrap_or_default(), None, accounts.now())?;
+        let body = fetched.body.unwrap_or_default();
+        let tokens = Tokens::parse(&body, None, accounts.now())?;
+        // A renewal of the sign-in before, or a refusal of it, would write over this one.
+        let _one = self.account.renewing.lock().await;
+        let before = self.account.held().map(|held| held.scopes.clone()).unwrap_or_default();
+        let given = body.get("scope").and_then(Value::as_str);
         let credential = Credential {
             server: self.account.url.to_string(),
             issuer: self.found.issuer,
@@ -172,6 +182,7 @@ impl Pending {
             resource: self.found.resource,
             client: self.client,
             tokens,
+            scopes: before.signed_in(self.scopes, given),
         };
         accounts.0.vault.put(&self.account.name, credential)
     }

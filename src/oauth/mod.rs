@@ -4,10 +4,12 @@
 //! token that a server behind us wants is obtained by the broker itself and never reaches an agent or a log.
 //!
 //! For agents: `resource` (is it one of ours), `jwt`, `jwk`. For servers: `login` (a person signs in),
-//! `introduce` (where, and who we are), `account` (the token of this moment), `vault` (at rest).
+//! `introduce` (where, and who we are), `account` (the token of this moment), `scopes` (what it may do, and
+//! what a server finds missing), `vault` (at rest).
 
 mod account;
 mod accounts;
+mod challenge;
 mod credential;
 mod discovery;
 mod fetch;
@@ -16,12 +18,14 @@ mod jwk;
 mod jwt;
 mod login;
 mod resource;
+mod scopes;
 mod vault;
 
 pub use account::{Account, Bearer, ClientSettings};
-pub use accounts::{Accounts, Now, forget_beside};
+pub use accounts::{Accounts, Now, forget_beside, standings_beside};
 pub use fetch::Fetch;
-pub use introduce::about_us;
+pub use introduce::{Introduction, check_document};
 pub use jwt::Algorithm;
 pub use login::{Begun, Return, Stage};
 pub use resource::{Refused, Resource, ResourceSettings, looks_like_jwt};
+pub use scopes::{Standing, StandingState};

@@ -16,7 +16,8 @@ use super::{
     discovery::authorization_server,
     fetch::{address, is_here},
     jwk::{self, Jwk},
-    jwt::Jwt,
+    jwt::{Claims, Jwt},
+    scopes::is_scope,
 };
 use crate::call::Timestamp;
 
@@ -42,6 +43,8 @@ pub struct ResourceSettings {
     pub algorithms: Vec<Algorithm>,
     /// The claim that says who calls.
     pub claim: String,
+    /// What each token must allow; none unless said.
+    pub scopes: Vec<String>,
     /// Value of that claim → name of a grant.
     pub grants: BTreeMap<String, String>,
     /// How far the issuer's clock may be off.
@@ -53,6 +56,9 @@ pub struct ResourceSettings {
 pub enum Refused {
     #[error("{0}")]
     Invalid(&'static str),
+    /// It is valid, and opens nothing here: another token of the same kind would not either.
+    #[error("{0}")]
+    Lacking(&'static str),
     /// Nobody can say: the issuer's keys cannot be had.
     #[error("{0}")]
     Unavailable(String),
@@ -78,7 +84,8 @@ struct Keys {
 
 #[derive(Debug)]
 struct Proven {
-    grant: String,
+    /// Or why it opens nothing, though its signature is right.
+    grant: Result<String, Refused>,
     audiences: Vec<String>,
     not_before: Option<Timestamp>,
     expires: Timestamp,
@@ -127,7 +134,7 @@ impl Resource {
             }
         };
         self.holds(&proven, ours, now)?;
-        Ok(proven.grant.clone())
+        proven.grant.clone()
     }
 
     /// Signature and issuer: what does not change while the token and the keys are the same.
@@ -148,10 +155,19 @@ impl Resource {
         }
         let time = |name| jwt.claims.time(name).map_err(|()| Refused::Invalid("its times cannot be read"));
         let expires = time("exp")?.ok_or(Refused::Invalid("it never expires"))?;
-        let who = jwt.claims.text(&self.settings.claim);
-        let grant = who.and_then(|who| self.settings.grants.get(who)).cloned();
-        let grant = grant.ok_or(Refused::Invalid("no grant belongs to it"))?;
+        let grant = self.may(&jwt.claims);
         Ok(Proven { grant, audiences: jwt.claims.audiences(), not_before: time("nbf")?, expires })
+    }
+
+    /// What a token may do that is valid: all that a grant may, or nothing.
+    fn may(&self, claims: &Claims) -> Result<String, Refused> {
+        let scopes = claims.scopes();
+        if !self.settings.scopes.iter().all(|needed| scopes.contains(&needed.as_str())) {
+            return Err(Refused::Lacking("it does not have the scope that is needed here"));
+        }
+        let who = claims.text(&self.settings.claim);
+        let grant = who.and_then(|who| self.settings.grants.get(who)).cloned();
+        grant.ok_or(Refused::Lacking("no grant belongs to it; an operator can add one in [oauth.grants]"))
     }
 
     /// Time and audience: what is asked at each call.
@@ -278,6 +294,9 @@ impl ResourceSettings {
         }
         if self.algorithms.is_empty() {
             return Err("`algorithms` is empty".into());
+        }
+        if let Some(bad) = self.scopes.iter().find(|scope| !is_scope(scope)) {
+            return Err(format!("{bad:?} in `scopes` is no scope: write each as one word of a list"));
         }
         if self.grants.is_empty() {
             return Err("no value of the claim is given a grant in [oauth.grants]".into());

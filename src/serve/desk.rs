@@ -61,6 +61,8 @@ pub enum Order {
     ServerLoginStage {
         login: String,
     },
+    /// How the broker stands with the servers that want its sign-in.
+    ServerSignIns,
     /// Forget the tokens for a server.
     ServerLogout {
         server: String,
@@ -126,6 +128,7 @@ impl Desk {
             Order::SignInLink { reviewer } => self.sign_in_link(reviewer).await,
             Order::ServerLogin { server } => sign_in::begin(&self.broker, &server).await,
             Order::ServerLoginStage { login } => Ok(sign_in::stage(&self.broker, &login)),
+            Order::ServerSignIns => Ok(sign_in::standings(&self.broker)),
             Order::ServerLogout { server } => sign_in::forget(&self.broker, &server).await,
             Order::Stop { scope, reason, by } => {
                 let what = words(&scope);

@@ -21,7 +21,7 @@ use crate::{
     downstream::{self, Door, well_known},
     identity::Identity,
     notify::Notify,
-    oauth::{Accounts, Now},
+    oauth::{Accounts, Introduction, Now},
     store::{
         Store,
         sqlite::{OpenOptions, Sqlite},
@@ -111,8 +111,8 @@ async fn open(config: &Config, composed: &Composed) -> anyhow::Result<(Broker, A
     let shared: Arc<dyn Store> = Arc::<Sqlite>::clone(&store);
     let identity = Identity::open(Arc::clone(&shared)).await?;
     let now: Now = Arc::new(|| SystemClock.now());
-    let accounts =
-        Accounts::open(&path, &composed.public_url, now, reload::fetch).map_err(anyhow::Error::msg)?;
+    let us = Introduction::of(&composed.public_url, composed.client_metadata_url.as_deref());
+    let accounts = Accounts::open(&path, us, now, reload::fetch).map_err(anyhow::Error::msg)?;
     let parts = Parts {
         store: shared,
         identity,

@@ -121,6 +121,9 @@ async fn reload(broker: &Broker, config: &Config, shelf: &Shelf) -> anyhow::Resu
     if fresh.file.store != config.file.store {
         tracing::warn!("`store` has changed: that needs a restart");
     }
+    if fresh.file.client_metadata_url != config.file.client_metadata_url {
+        tracing::warn!("`client_metadata_url` has changed: that needs a restart");
+    }
     let composed = fresh.compose()?;
     let policies = Policies::load(&fresh)?;
     apply(broker, &fresh, &composed, policies, shelf).await?;

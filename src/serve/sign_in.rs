@@ -1,5 +1,7 @@
 //! Signing the broker in at a server behind it: where the browser comes back to, and who the broker says it is.
 
+use std::collections::BTreeMap;
+
 use axum::{
     Json, Router,
     extract::{Query, State},
@@ -11,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::{
     broker::Broker,
-    oauth::{Return, Stage, about_us},
+    oauth::{Return, Stage, Standing},
 };
 
 /// `/oauth/callback` and `/oauth/client.json`.
@@ -45,12 +47,19 @@ async fn callback(State(broker): State<Broker>, Query(back): Query<Return>) -> R
 }
 
 /// The client metadata document: its address is the broker's client id where it needs no registration.
-async fn client(State(broker): State<Broker>) -> Json<Value> {
-    let root = &broker.settings().public_url;
-    let mut document = about_us(&format!("{root}/oauth/callback"));
-    document["client_id"] = json!(format!("{root}/oauth/client.json"));
-    document["client_uri"] = json!(root);
-    Json(document)
+async fn client(State(broker): State<Broker>) -> Response {
+    match broker.upstreams().accounts() {
+        Some(accounts) => Json(accounts.us().document()).into_response(),
+        None => StatusCode::NOT_FOUND.into_response(),
+    }
+}
+
+/// How the broker stands with each server that wants its sign-in, by name.
+pub(super) fn standings(broker: &Broker) -> Value {
+    let servers = broker.upstreams().servers();
+    let standings: BTreeMap<&str, Standing> =
+        servers.iter().filter_map(|server| Some((server.name(), server.account()?.standing()))).collect();
+    json!({ "servers": standings })
 }
 
 /// A link to sign in at that server, and the name to ask after it.
@@ -67,7 +76,7 @@ pub(super) async fn begin(broker: &Broker, server: &str) -> anyhow::Result<Value
         );
     };
     let begun = account.begin().await.map_err(anyhow::Error::msg)?;
-    Ok(json!({ "server": server, "url": begun.link, "login": begun.id }))
+    Ok(json!({ "server": server, "url": begun.link, "login": begun.id, "scopes": begun.scopes }))
 }
 
 /// How far it is.

@@ -128,9 +128,11 @@ impl Http {
         proven: Option<Connection>,
     ) -> Result<Reply, SendError> {
         let (response, connection) = self.pool.send(request, proven).await?;
-        if response.status() == StatusCode::UNAUTHORIZED {
+        if matches!(response.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
+            && let Some(why) = Box::pin(account.refused(bearer, response.status(), response.headers())).await
+        {
             // It cannot have run. The agent must not take this for a word about its own token.
-            return Err(SendError::NotSent(Box::pin(account.refused(bearer)).await));
+            return Err(SendError::NotSent(why));
         }
         Ok(self.reply(response, connection))
     }

@@ -6,6 +6,7 @@ use countersign::{
     call::Timestamp,
     oauth::{Algorithm, Refused, Resource, ResourceSettings},
 };
+use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::rig::{House, Issuer, Server, Signer, call, fetch, logged, now};
@@ -114,7 +115,11 @@ async fn a_token_that_is_wrong_in_one_thing_opens_nothing() {
         ("expired", signed(&issuer, &with(good.clone(), "exp", now() - 61)), "has expired"),
         ("not yet", signed(&issuer, &with(good.clone(), "nbf", now() + 90)), "not valid yet"),
         ("no end", signed(&issuer, &without_exp), "never expires"),
-        ("nobody", signed(&issuer, &with(good.clone(), "client_id", "agent-8")), "no grant"),
+        (
+            "nobody, expired",
+            signed(&issuer, &with(with(good.clone(), "client_id", "agent-8"), "exp", now() - 61)),
+            "has expired",
+        ),
         ("alg none", unsigned, "algorithm"),
         ("alg HS256", issuer.key().token(&json!({"alg": "HS256", "kid": "k1"}), &good), "algorithm"),
         ("another key's alg", issuer.key().token(&json!({"alg": "RS256", "kid": "k1"}), &good), "signature"),
@@ -138,6 +143,84 @@ async fn a_token_that_is_wrong_in_one_thing_opens_nothing() {
     assert_eq!((wrong, server.calls()), (Vec::new(), 0));
     // Nothing but the one thing was wrong.
     assert_eq!(house.post(&signed(&issuer, &good), &call("look")).await.status(), 200);
+    house.running.drain().await;
+}
+
+/// Status, challenge and text of what `token` is answered at `path`.
+async fn refusal(house: &House, path: &str, token: &str) -> (u16, String, String) {
+    let request = house.request(Method::POST, path, token).json(&call("look"));
+    let answer = request.send().await.unwrap();
+    let challenge = answer.headers().get("www-authenticate").map_or("", |value| value.to_str().unwrap());
+    let (status, challenge) = (answer.status().as_u16(), challenge.to_owned());
+    (status, challenge, answer.text().await.unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_is_valid_and_has_no_grant_is_forbidden() {
+    let (issuer, server) = (Issuer::start().await, Server::start(None).await);
+    let more =
+        format!("[oauth]\nissuer = \"{}\"\n[oauth.grants]\n\"agent-7\" = \"not-there-yet\"\n", issuer.url);
+    let house = House::open(&format!("url = \"{}\"", server.url), &more).await;
+    let good = claims(&house, &issuer);
+    let place = house.url("/.well-known/oauth-protected-resource/mcp/it");
+    for (client, why) in [("agent-8", "no grant belongs to it"), ("agent-7", "its grant does not exist")] {
+        let token = signed(&issuer, &with(good.clone(), "client_id", client));
+        // The second time it is known already.
+        for _ in 0..2 {
+            let (status, challenge, text) = refusal(&house, "/mcp/it", &token).await;
+            assert_eq!(status, 403, "{text}");
+            assert!(text.contains("the access token is valid, but") && text.contains(why), "{text}");
+            let expected = format!("Bearer resource_metadata=\"{place}\", error=\"insufficient_scope\"");
+            assert_eq!(challenge, expected);
+        }
+    }
+    assert_eq!(server.calls(), 0);
+    house.running.drain().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_without_the_scope_that_is_needed_is_told_which() {
+    let (issuer, server) = (Issuer::start().await, Server::start(None).await);
+    let more = format!(
+        "[oauth]\nissuer = \"{}\"\nscopes = [\"mcp\", \"mcp:call\"]\n[oauth.grants]\n\"agent-7\" = \"bot\"\n",
+        issuer.url
+    );
+    let house = House::open(&format!("url = \"{}\"", server.url), &more).await;
+    let good = claims(&house, &issuer);
+    let root = house.url("");
+    // For all of this broker's addresses.
+    let of = |name: &str, scope: Value| {
+        signed(&issuer, &with(with(good.clone(), name, scope), "aud", root.as_str()))
+    };
+    let metadata = format!("{root}/.well-known/oauth-protected-resource");
+    for (path, place) in [("/mcp/it", format!("{metadata}/mcp/it")), ("/mcp", metadata.clone())] {
+        let asked = format!("Bearer resource_metadata=\"{place}\", scope=\"mcp mcp:call\"");
+        for (name, scope) in [("other", "mcp mcp:call"), ("scope", "mcp"), ("scope", "mcp:cal mcp")] {
+            let (status, challenge, text) = refusal(&house, path, &of(name, json!(scope))).await;
+            assert_eq!(
+                (status, challenge),
+                (403, format!("{asked}, error=\"insufficient_scope\"")),
+                "{text}"
+            );
+            assert!(text.contains("does not have the scope"), "{text}");
+        }
+        assert_eq!(refusal(&house, path, "nobody").await.1, format!("{asked}, error=\"invalid_token\""));
+        let document: Value = house.get(&place).await.json().await.unwrap();
+        assert_eq!(document["scopes_supported"], json!(["mcp", "mcp:call"]));
+    }
+    // What is not valid at all is 401, whatever it lacks beside.
+    let old = signed(&issuer, &with(good.clone(), "exp", now() - 61));
+    assert_eq!(refusal(&house, "/mcp/it", &old).await.0, 401);
+    assert_eq!(server.calls(), 0);
+    for (name, scope) in [
+        ("scope", json!("x mcp:call mcp")),
+        ("scp", json!("mcp mcp:call")),
+        ("scp", json!(["mcp", "mcp:call"])),
+    ] {
+        let (status, _, text) = refusal(&house, "/mcp/it", &of(name, scope)).await;
+        assert_eq!(status, 200, "{text}");
+    }
+    assert_eq!(server.calls(), 3);
     house.running.drain().await;
 }
 
@@ -199,6 +282,7 @@ fn resource(issuer: &Issuer, jwks: Option<String>) -> Resource {
         jwks,
         algorithms: Algorithm::ALL.to_vec(),
         claim: "sub".into(),
+        scopes: Vec::new(),
         grants: [("a".to_owned(), "bot".to_owned())].into(),
         skew: Duration::ZERO,
     };

@@ -35,6 +35,7 @@ async fn the_command_shows_a_link_and_ends_when_somebody_followed_it() {
         let ended = command.wait_with_output().await.unwrap();
         let words = String::from_utf8(ended.stderr).unwrap();
         assert_eq!(ended.status.success(), good, "{words}");
+        assert!(words.contains("it asks for the scopes mcp\n"), "{words}");
         assert!(
             words.contains(if good { "is signed in at it" } else { "another authorization server" }),
             "{words}"
@@ -62,7 +63,7 @@ async fn the_command_says_what_is_missing() {
 }
 
 /// `countersign servers MORE…`: what it printed.
-async fn servers(house: &std::path::Path, more: &[&str]) -> String {
+pub async fn servers(house: &std::path::Path, more: &[&str]) -> String {
     let mut command = Command::new(env!("CARGO_BIN_EXE_countersign"));
     command.arg("--config").arg(house.join("countersign.toml")).arg("servers").args(more);
     let ended = command.output().await.unwrap();

@@ -73,4 +73,6 @@ fn an_issuer_that_could_be_overheard_or_lets_nobody_in_is_refused_with_its_line(
     let none =
         of("[oauth]\nissuer = \"https://a.example\"\nalgorithms = [\"none\"]\ngrants = { a = \"b\" }\n");
     assert!(none.contains("none"), "{none}");
+    let words = of("[oauth]\nissuer = \"https://a.example\"\nscopes = [\"a b\"]\ngrants = { a = \"b\" }\n");
+    assert!(words.contains("\"a b\" in `scopes` is no scope"), "{words}");
 }

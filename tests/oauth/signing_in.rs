@@ -12,7 +12,7 @@ use countersign::{
     call::{StateName, Timestamp},
     ledger::Pass,
     mcp::Passthrough,
-    oauth::{Accounts, ClientSettings, Return},
+    oauth::{Account, Accounts, ClientSettings, Introduction, Return},
     serve::{Order, path_beside, send},
     upstream::{
         Conversation, Link, Outbound, Reply, Right, SendError, ServerSettings, UpstreamSettings, Upstreams,
@@ -24,7 +24,7 @@ use serde_json::{Value, json};
 use crate::rig::{House, Issuer, Server, call, fetch, logged};
 
 /// A broker in front of a server that wants this issuer's tokens.
-async fn world() -> (House, Issuer, Server) {
+pub async fn world() -> (House, Issuer, Server) {
     let issuer = Issuer::start().await;
     let server = Server::start(Some(issuer.clone())).await;
     let house = House::open(&format!("url = \"{}\"\n[servers.it.oauth]", server.url), "").await;
@@ -32,7 +32,7 @@ async fn world() -> (House, Issuer, Server) {
 }
 
 /// The link that `countersign servers login it` shows, or why there is none.
-async fn link(house: &House) -> anyhow::Result<String> {
+pub async fn link(house: &House) -> anyhow::Result<String> {
     let socket = path_beside(&house.folder.path().join("store.db"));
     let begun = send(&socket, &Order::ServerLogin { server: "it".into() }).await?.unwrap();
     Ok(begun["url"].as_str().unwrap().to_owned())
@@ -241,32 +241,43 @@ async fn a_sign_in_outlives_the_process_and_lies_encrypted() {
 }
 
 /// The upstream side alone, with a clock that is moved by hand.
-struct Side {
-    upstreams: Upstreams,
-    accounts: Accounts,
+pub struct Side {
+    pub upstreams: Upstreams,
+    pub accounts: Accounts,
     clock: Arc<AtomicI64>,
     _folder: tempfile::TempDir,
 }
 
 impl Side {
-    async fn signed_in(server: &Server) -> Self {
+    pub async fn signed_in(server: &Server) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let (folder, clock) = (tempfile::tempdir().unwrap(), Arc::new(AtomicI64::new(1_800_000_000_000)));
         let now = Arc::clone(&clock);
         let now = Arc::new(move || Timestamp(now.load(Ordering::SeqCst)));
-        let accounts = Accounts::open(&folder.path().join("s.db"), "http://127.0.0.1:9", now, fetch).unwrap();
+        let us = Introduction::of("http://127.0.0.1:9", None);
+        let accounts = Accounts::open(&folder.path().join("s.db"), us, now, fetch).unwrap();
         let upstreams = Upstreams::with_accounts(UpstreamSettings::default(), accounts.clone());
         let (url, oauth) = (Some(server.url.clone()), Some(ClientSettings::default()));
         let settings = ServerSettings { url, oauth, ..ServerSettings::default() };
         upstreams.replace(BTreeMap::from([("it".into(), settings)])).unwrap();
-        let begun = upstreams.server("it").unwrap().account().unwrap().begin().await.unwrap();
+        let side = Self { upstreams, accounts, clock, _folder: folder };
+        side.sign_in().await;
+        side
+    }
+
+    pub fn account(&self) -> Account {
+        self.upstreams.server("it").unwrap().account().unwrap().clone()
+    }
+
+    /// Signs in, or in again.
+    pub async fn sign_in(&self) {
+        let begun = self.account().begin().await.unwrap();
         let client = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none());
         let answer = client.build().unwrap().get(begun.link).send().await.unwrap();
         let back = Url::parse(answer.headers()["location"].to_str().unwrap()).unwrap();
         let of = |name: &str| back.query_pairs().find(|(key, _)| key == name).map(|(_, value)| value.into());
         let back = Return { state: of("state").unwrap(), code: of("code"), iss: of("iss"), error: None };
-        assert_eq!(accounts.finish(back).await.unwrap(), "it");
-        Self { upstreams, accounts, clock, _folder: folder }
+        assert_eq!(self.accounts.finish(back).await.unwrap(), "it");
     }
 
     fn later(&self, seconds: i64) {
@@ -278,12 +289,12 @@ impl Side {
         self.upstreams.link(&self.upstreams.server("it").unwrap(), conversation)
     }
 
-    async fn call(&self) -> Result<Reply, SendError> {
+    pub async fn call(&self) -> Result<Reply, SendError> {
         let message = Outbound::post(call("look").to_string().into());
         self.upstreams.forward(Right::Pass(Pass::reserved()), &self.link(), message).await
     }
 
-    async fn relay(&self) -> Result<Reply, SendError> {
+    pub async fn relay(&self) -> Result<Reply, SendError> {
         let message = json!({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {}}).to_string();
         let message = Outbound::post(message.into());
         self.upstreams.relay(Passthrough::without_body(), &self.link(), message).await

@@ -106,3 +106,19 @@ async fn an_access_token_opens_the_stream_of_an_old_agent_and_goes_nowhere_else(
     drop(stream);
     house.running.drain().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_scope_that_is_missing_is_told_to_the_agent_and_asked_for() {
+    let issuer = Issuer::start().await;
+    let server = Server::old(Some(issuer.clone())).await;
+    let house = House::open(&format!("url = \"{}\"\n[servers.it.oauth]", server.url), "").await;
+    assert_eq!(sign_in(&house).await.status(), 200);
+    let session = initialize(&house).await;
+    server.needs("look", Some("files:read"));
+    let refused = ask(&house, &session, &call("look")).await;
+    assert!(refused.contains("[NOT SENT]") && refused.contains("the scope files:read missing"), "{refused}");
+    assert_eq!(sign_in(&house).await.status(), 200);
+    assert!(ask(&house, &session, &call("look")).await.contains("it ran"));
+    assert_eq!((server.sent(), server.calls()), (2, 1));
+    house.running.drain().await;
+}

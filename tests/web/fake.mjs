@@ -150,7 +150,7 @@ async function text(request) {
 const SERVERS = [
   { name: "healthomics", kind: "stdio", identity: '["uvx","awslabs.aws-healthomics-mcp-server"]', state: "running", grants: ["ci-bot", "lab"] },
   { name: "valkey", kind: "stdio", identity: '["uvx","--with","a b","awslabs.valkey-mcp-server"]', state: "idle", grants: ["ops-helper"] },
-  { name: "search", kind: "http", identity: "https://search.example/mcp", state: "unreachable", grants: [] },
+  { name: "search", kind: "http", identity: "https://search.example/mcp", state: "unreachable", grants: [], sign_in: { state: "needed", missing: ["files:write"] } },
 ];
 const AGENTS = [
   { name: "ci-bot", owner: "ann", servers: ["healthomics"], source: "config", last_seen: ago(30) },

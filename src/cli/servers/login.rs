@@ -1,14 +1,15 @@
 //! `countersign servers login NAME`: a person signs the broker in at a server behind it; `logout` ends that.
 
-use std::{process::ExitCode, time::Duration};
+use std::{collections::BTreeMap, process::ExitCode, time::Duration};
 
 use anyhow::Context as _;
 use serde_json::{Value, json};
 
 use crate::{
+    broker::{Clock as _, SystemClock},
     cli::print,
     config::Config,
-    oauth::forget_beside,
+    oauth::{Standing, StandingState, forget_beside, standings_beside},
     serve::{Order, path_beside, send},
 };
 
@@ -26,10 +27,20 @@ pub(super) fn run(config: &Config, name: &str, no_wait: bool, json: bool) -> any
         let text = |member: &str| begun.get(member).and_then(Value::as_str);
         let (url, login) =
             (text("url").context("the broker gave no link")?, text("login").unwrap_or_default());
+        let scopes: Vec<&str> = begun
+            .get("scopes")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .collect();
         if json {
-            print::json(&json!({ "server": name, "url": url }));
+            print::json(&json!({ "server": name, "url": url, "scopes": scopes }));
         } else {
             print::line(url);
+        }
+        if !scopes.is_empty() {
+            eprintln!("it asks for the scopes {}", print::visible(&scopes.join(" ")));
         }
         if no_wait {
             return Ok(ExitCode::SUCCESS);
@@ -54,6 +65,38 @@ async fn wait(socket: &std::path::Path, login: &str) -> anyhow::Result<()> {
             Some("waiting") => tokio::time::sleep(LOOK).await,
             _ => anyhow::bail!("nobody followed the link in time; begin again"),
         }
+    }
+}
+
+/// How the broker stands with the servers that want its sign-in, as the running broker says, or its files where
+/// none runs.
+pub(super) fn standings(config: &Config) -> anyhow::Result<BTreeMap<String, Standing>> {
+    let wanting = config.file.servers.iter().filter(|(_, server)| server.oauth.is_some());
+    let url = |server: &crate::config::Server| server.url.as_ref()?.parse::<reqwest::Url>().ok();
+    let wanting: BTreeMap<_, _> =
+        wanting.filter_map(|(name, server)| Some((name.clone(), url(server)?))).collect();
+    if wanting.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let store = config.store_path()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    match runtime.block_on(send(&path_beside(&store), &Order::ServerSignIns))? {
+        Some(mut told) => Ok(serde_json::from_value(told["servers"].take())?),
+        None => standings_beside(&store, wanting, SystemClock.now()).map_err(anyhow::Error::msg),
+    }
+}
+
+/// The same in a few words, for a table.
+pub(super) fn words(standing: Option<&Standing>) -> String {
+    let Some(standing) = standing else { return "-".to_owned() };
+    let missing = match standing.missing.as_slice() {
+        [] => String::new(),
+        missing => format!(": {}", missing.join(" ")),
+    };
+    match standing.state {
+        StandingState::Done => "signed in".to_owned(),
+        StandingState::Needed => format!("login needed{missing}"),
+        StandingState::Refused => format!("scopes refused{missing}"),
     }
 }
 

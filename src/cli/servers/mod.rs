@@ -19,13 +19,13 @@ use super::{
     orders::{At, DEFAULT},
     print,
 };
-use crate::{config::Config, upstream::Transport};
+use crate::{config::Config, oauth::StandingState, upstream::Transport};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Servers {
     /// Put a server behind the broker: `servers add NAME --url URL`, or `servers add NAME -- COMMAND ARG…`.
     Add(Add),
-    /// The configured servers.
+    /// The configured servers, and at which the broker must be signed in.
     List,
     /// Take a server out of the configuration, and forget the tokens for it.
     Remove { name: String },
@@ -139,11 +139,15 @@ fn beside(policy: &Path, config: &Path) -> anyhow::Result<String> {
 
 fn list(config: &Config, json: bool) -> anyhow::Result<ExitCode> {
     let servers = &config.file.servers;
+    let standings = login::standings(config).unwrap_or_else(|error| {
+        eprintln!("where the broker is signed in is not known: {error:#}");
+        BTreeMap::new()
+    });
     if json {
         let server = |(name, server): (&String, &crate::config::Server)| {
             let kind = transport(server);
             json!({ "name": name, "transport": kind, "command": server.command, "url": server.url,
-                "policy": server.policy })
+                "policy": server.policy, "sign_in": standings.get(name) })
         };
         print::json(&json!({ "servers": servers.iter().map(server).collect::<Vec<_>>() }));
         return Ok(ExitCode::SUCCESS);
@@ -152,15 +156,19 @@ fn list(config: &Config, json: bool) -> anyhow::Result<ExitCode> {
         eprintln!("no servers; add one: countersign servers add NAME -- COMMAND ARG…");
         return Ok(ExitCode::SUCCESS);
     }
-    let mut rows = vec![["NAME", "TRANSPORT", "WHERE", "POLICY"].map(str::to_owned).to_vec()];
+    let mut rows = vec![["NAME", "TRANSPORT", "WHERE", "POLICY", "SIGN-IN"].map(str::to_owned).to_vec()];
     for (name, server) in servers {
         let kind = transport(server);
         let command = server.command.as_ref().map(|command| command.join(" "));
         let place = server.url.clone().or(command).unwrap_or_default();
         let policy = server.policy.clone().unwrap_or_else(|| "-".to_owned());
-        rows.push(vec![name.clone(), kind.to_owned(), print::visible(&place), policy]);
+        let standing = login::words(standings.get(name));
+        rows.push(vec![name.clone(), kind.to_owned(), print::visible(&place), policy, standing]);
     }
     print::table(&rows);
+    for (name, _) in standings.iter().filter(|(_, standing)| standing.state != StandingState::Done) {
+        eprintln!("sign the broker in: countersign servers login {name}");
+    }
     Ok(ExitCode::SUCCESS)
 }
 

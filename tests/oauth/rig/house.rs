@@ -82,7 +82,7 @@ impl House {
         // Before the first call: one that nobody could approve is answered at once.
         let broker = &running.broker;
         let _ = broker.identity().add_reviewer(ann(), "test", broker.clock().now()).await;
-        let client = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none());
+        let client = super::trusting().redirect(reqwest::redirect::Policy::none());
         Self { running, folder, client: client.build().unwrap() }
     }
 
@@ -103,6 +103,15 @@ impl House {
     /// Posts with this bearer token to `/mcp/it`.
     pub async fn post(&self, token: &str, message: &Value) -> Response {
         self.request(Method::POST, "/mcp/it", token).json(message).send().await.unwrap()
+    }
+
+    /// What a reviewer reads of the API at `path`.
+    pub async fn reads(&self, path: &str) -> Value {
+        let broker = &self.running.broker;
+        let name = format!("reader-{:x}", rand::random::<u32>());
+        let reader = broker.identity().add_reviewer(Person { name, ..ann() }, "test", broker.clock().now());
+        let token = reader.await.unwrap().token;
+        self.request(Method::GET, path, &token).send().await.unwrap().json().await.unwrap()
     }
 
     /// As the agent of the grant: status and body.

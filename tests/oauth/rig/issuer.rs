@@ -115,6 +115,8 @@ impl Signer {
 struct Code {
     form: Form,
     used: bool,
+    /// What the person agreed to.
+    scope: String,
 }
 
 #[derive(Default)]
@@ -122,8 +124,14 @@ struct Books {
     keys: Vec<(String, Arc<Signer>)>,
     clients: HashMap<String, Value>,
     codes: HashMap<String, Code>,
-    /// Refresh token → client.
-    refresh: HashMap<String, String>,
+    /// Refresh token → client and scope.
+    refresh: HashMap<String, (String, String)>,
+    /// Access token → scope.
+    scopes: HashMap<String, String>,
+    /// Scopes that nobody is given.
+    declined: Vec<String>,
+    /// Client metadata documents, as they were read.
+    documents: Vec<Value>,
     metadata: Vec<(String, Value)>,
     /// Every access token handed out, in order.
     access: Vec<String>,
@@ -199,6 +207,21 @@ impl Issuer {
         self.books().lifetime = seconds;
     }
 
+    /// Nobody is given this scope any more.
+    pub fn decline(&self, scope: &str) {
+        self.books().declined.push(scope.to_owned());
+    }
+
+    /// What an access token may do.
+    pub fn scope(&self, access: &str) -> String {
+        self.books().scopes.get(access).cloned().unwrap_or_default()
+    }
+
+    /// The client metadata documents that were read, in order.
+    pub fn documents(&self) -> Vec<Value> {
+        self.books().documents.clone()
+    }
+
     /// No refresh token is good any more.
     pub fn revoke(&self) {
         self.books().refresh.clear();
@@ -269,13 +292,26 @@ async fn register(State(issuer): State<Issuer>, Json(client): Json<Value>) -> Re
     (StatusCode::CREATED, Json(answer)).into_response()
 }
 
+/// The document behind a client id that is an address: it must be JSON, over TLS, and speak for that address.
+async fn document(id: &str) -> Option<Value> {
+    let read = super::trusting().build().unwrap().get(id).send().await.ok()?;
+    let document: Value = read.error_for_status().ok()?.json().await.ok()?;
+    let fits = document["client_id"] == id && document["client_name"].is_string();
+    fits.then_some(document)
+}
+
 /// Whoever comes here has signed in and agrees.
 async fn authorize(State(issuer): State<Issuer>, Query(form): Query<Form>) -> Response {
+    let of = |name: &str| form.get(name).cloned().unwrap_or_default();
+    let id = of("client_id");
+    let document = if id.starts_with("https://") { Some(document(&id).await) } else { None };
     let mut books = issuer.books();
     books.asked.push("/authorize".into());
-    let of = |name: &str| form.get(name).cloned().unwrap_or_default();
-    let registered = books.clients.get(&of("client_id")).cloned();
-    let known = registered.is_none_or(|client| client["redirect_uris"][0] == of("redirect_uri").as_str());
+    let registered = books.clients.get(&id).cloned();
+    books.documents.extend(document.clone().flatten());
+    // One that is known beforehand has neither.
+    let client = document.map_or(registered, |read| Some(read.unwrap_or_default()));
+    let known = client.is_none_or(|client| client["redirect_uris"][0] == of("redirect_uri").as_str());
     let proof = of("code_challenge_method") == "S256" && of("code_challenge").len() == 43;
     if !known || !proof || of("response_type") != "code" || of("resource").is_empty() {
         return (StatusCode::BAD_REQUEST, "no PKCE, no resource, or another redirect").into_response();
@@ -286,7 +322,9 @@ async fn authorize(State(issuer): State<Issuer>, Query(form): Query<Form>) -> Re
     if let Some(iss) = &books.says_iss {
         to.query_pairs_mut().append_pair("iss", iss);
     }
-    books.codes.insert(code, Code { form, used: false });
+    let may = |scope: &&str| !books.declined.iter().any(|declined| declined == scope);
+    let scope = of("scope").split(' ').filter(may).collect::<Vec<_>>().join(" ");
+    books.codes.insert(code, Code { form, used: false, scope });
     Redirect::to(to.as_str()).into_response()
 }
 
@@ -300,23 +338,28 @@ async fn token(State(issuer): State<Issuer>, headers: HeaderMap, body: String) -
     books.authorizations.extend(authorization);
     let of = |name: &str| form.get(name).cloned().unwrap_or_default();
     books.secrets.push(of("code_verifier"));
-    let good = match of("grant_type").as_str() {
+    let scope = match of("grant_type").as_str() {
         "authorization_code" => {
             let hash = B64.encode(Sha256::digest(of("code_verifier")));
-            books.codes.get_mut(&of("code")).is_some_and(|code| {
+            books.codes.get_mut(&of("code")).and_then(|code| {
                 let same = |name: &str| code.form.get(name) == form.get(name);
                 let fits = !code.used && code.form["code_challenge"] == hash;
                 code.used = true;
-                fits && (by_header || same("client_id")) && same("redirect_uri") && same("resource")
+                let fits =
+                    fits && (by_header || same("client_id")) && same("redirect_uri") && same("resource");
+                fits.then(|| code.scope.clone())
             })
         }
         // Rotation: each refresh token is good once.
-        "refresh_token" => books.refresh.remove(&of("refresh_token")) == Some(of("client_id")),
-        _ => false,
+        "refresh_token" => {
+            let kept = books.refresh.remove(&of("refresh_token"));
+            kept.filter(|(client, _)| *client == of("client_id")).map(|(_, scope)| scope)
+        }
+        _ => None,
     };
-    if !good {
+    let Some(scope) = scope else {
         return (StatusCode::BAD_REQUEST, Json(json!({"error": "invalid_grant"}))).into_response();
-    }
+    };
     let (kid, key) = &books.keys[0];
     let header = json!({"alg": key.alg(), "kid": kid, "typ": "at+jwt"});
     let claims = json!({"iss": issuer.url, "aud": of("resource"), "client_id": of("client_id"),
@@ -325,9 +368,10 @@ async fn token(State(issuer): State<Issuer>, headers: HeaderMap, body: String) -
     let refresh = books.next("refresh");
     books.access.push(access.clone());
     books.secrets.push(access.clone());
-    books.refresh.insert(refresh.clone(), of("client_id"));
+    books.refresh.insert(refresh.clone(), (of("client_id"), scope.clone()));
+    books.scopes.insert(access.clone(), scope.clone());
     let lifetime = books.lifetime;
     Json(json!({"access_token": access, "token_type": "Bearer", "expires_in": lifetime,
-        "refresh_token": refresh, "scope": "mcp"}))
+        "refresh_token": refresh, "scope": scope}))
     .into_response()
 }

@@ -2,8 +2,10 @@
 
 mod house;
 mod issuer;
+mod place;
 mod server;
 
 pub use house::{House, TOKEN, call, logged};
 pub use issuer::{Issuer, Signer, fetch, now};
+pub use place::{Place, trusting};
 pub use server::Server;

@@ -21,6 +21,12 @@ struct Seen {
     requests: Vec<(Method, HeaderMap, String)>,
     /// Tokens that are no longer taken.
     refused: Vec<String>,
+    /// Methods or tools, with the scope that they need; without one, they are forbidden to all.
+    needs: Vec<(String, Option<String>)>,
+    /// Another authorization server than the issuer that it names from here on.
+    named: Option<String>,
+    /// tools/call that were run.
+    ran: usize,
     /// The stream of the one session, where it speaks HTTP+SSE.
     stream: Option<mpsc::UnboundedSender<String>>,
 }
@@ -70,13 +76,47 @@ impl Server {
         format!("{:?}", self.seen.lock().unwrap().requests)
     }
 
-    /// How many tools/call were taken.
+    /// How many tools/call were run.
     pub fn calls(&self) -> usize {
+        self.seen.lock().unwrap().ran
+    }
+
+    /// How many tools/call came here, whatever became of them.
+    pub fn sent(&self) -> usize {
         let seen = self.seen.lock().unwrap();
-        seen.requests
-            .iter()
-            .filter(|(_, headers, body)| body.contains("tools/call") && self.takes(headers, &seen.refused))
-            .count()
+        seen.requests.iter().filter(|(_, _, body)| body.contains("tools/call")).count()
+    }
+
+    /// From here on it names this authorization server.
+    pub fn names(&self, issuer: &str) {
+        self.seen.lock().unwrap().named = Some(issuer.to_owned());
+    }
+
+    /// From here on a method or a tool needs that scope of its token; without one, nobody may.
+    pub fn needs(&self, what: &str, scope: Option<&str>) {
+        self.seen.lock().unwrap().needs.push((what.to_owned(), scope.map(str::to_owned)));
+    }
+
+    /// The 403 for a message that its token may not send.
+    fn forbids(
+        &self,
+        headers: &HeaderMap,
+        body: &str,
+        needs: &[(String, Option<String>)],
+    ) -> Option<Response> {
+        let (_, needed) = needs.iter().find(|(what, _)| body.contains(&format!("\"{what}\"")))?;
+        let own = (StatusCode::FORBIDDEN, "nobody may");
+        let Some(needed) = needed else { return Some(own.into_response()) };
+        let issuer = self.issuer.as_ref()?;
+        let has = issuer.scope(headers["authorization"].to_str().unwrap().trim_start_matches("Bearer "));
+        let root = self.url.trim_end_matches("/mcp");
+        let challenge = format!(
+            "Bearer error=\"insufficient_scope\", scope=\"{needed}\", \
+             resource_metadata=\"{root}/.well-known/oauth-protected-resource/mcp\", \
+             error_description=\"more, please\""
+        );
+        let refusal = (StatusCode::FORBIDDEN, [("www-authenticate", challenge)]).into_response();
+        (!has.split(' ').any(|scope| scope == needed)).then_some(refusal)
     }
 
     /// That token is void from here on.
@@ -96,7 +136,8 @@ impl Server {
 
 async fn metadata(State(server): State<Server>) -> Response {
     let Some(issuer) = &server.issuer else { return StatusCode::NOT_FOUND.into_response() };
-    Json(json!({"resource": server.url, "authorization_servers": [issuer.url]})).into_response()
+    let named = server.seen.lock().unwrap().named.clone().unwrap_or_else(|| issuer.url.clone());
+    Json(json!({"resource": server.url, "authorization_servers": [named]})).into_response()
 }
 
 async fn mcp(
@@ -108,6 +149,7 @@ async fn mcp(
 ) -> Response {
     let mut seen = server.seen.lock().unwrap();
     let taken = server.takes(&headers, &seen.refused);
+    let forbidden = if taken { server.forbids(&headers, &body, &seen.needs) } else { None };
     seen.requests.push((method.clone(), headers, body.clone()));
     if !taken {
         let root = server.url.trim_end_matches("/mcp");
@@ -115,6 +157,9 @@ async fn mcp(
             "Bearer error=\"invalid_token\", resource_metadata=\"{root}/.well-known/oauth-protected-resource/mcp\", scope=\"mcp\""
         );
         return (StatusCode::UNAUTHORIZED, [("www-authenticate", challenge)]).into_response();
+    }
+    if let Some(refusal) = forbidden {
+        return refusal;
     }
     if server.old && method == Method::GET {
         let (stream, said) = mpsc::unbounded_channel();
@@ -135,6 +180,7 @@ async fn mcp(
         "tools/call" => json!({"content": [{"type": "text", "text": "it ran"}]}),
         _ => return StatusCode::ACCEPTED.into_response(),
     };
+    seen.ran += usize::from(message["method"] == "tools/call");
     let answer = json!({"jsonrpc": "2.0", "id": message["id"], "result": result});
     if let Some(stream) = &seen.stream {
         stream.send(format!("event: message\ndata: {answer}\n\n")).unwrap();

@@ -37,7 +37,7 @@ export function Agents() {
           seen=${agent.last_seen} />`} />
       <${Group} title="Servers" empty=${html`No server yet. <code>countersign servers add NAME -- COMMAND</code> adds one.`} items=${lists.servers}
         row=${(server) => html`<${Line} key=${server.name} icon="server" name=${server.name} whom=${{ server: server.name }} ...${shared}
-          words=${[server.kind === "stdio" ? "a command" : "over HTTP", commandLine(server.identity), server.state, (server.grants ?? []).length ? `for ${server.grants.map(nameOf).join(", ")}` : "no agent may reach it"]} />`} />`}
+          words=${[server.kind === "stdio" ? "a command" : "over HTTP", commandLine(server.identity), server.state, signIn(server), (server.grants ?? []).length ? `for ${server.grants.map(nameOf).join(", ")}` : "no agent may reach it"]} />`} />`}
   </main>`;
 }
 
@@ -84,6 +84,14 @@ function commandLine(identity) {
   } catch {
     return identity;
   }
+}
+
+// Only an operator can sign the broker in, at the command line.
+function signIn({ name, sign_in: standing }) {
+  if (!standing || standing.state === "done") return null;
+  const missing = standing.missing?.length ? ` for ${standing.missing.join(" ")}` : "";
+  if (standing.state === "refused") return `sign-ins have not brought what it asks for: ${standing.missing?.join(" ") || "it names no scope"}`;
+  return `needs a sign-in${missing}: countersign servers login ${name}`;
 }
 
 const nameOf = (grant) => (typeof grant === "string" ? grant : grant.name ?? grant.agent ?? "");
