@@ -18,7 +18,7 @@ frames cases="1000000":
 
 # Hostile servers and agents with a GiB of everything instead of 32 MiB; some minutes.
 hold bytes="1073741824":
-    COUNTERSIGN_HOLD_BYTES={{bytes}} cargo test --test hold -- --nocapture --test-threads 1 agents servers pipes
+    COUNTERSIGN_HOLD_BYTES={{bytes}} cargo test --test hold -- --nocapture --test-threads 1 agents bounds servers pipes
 
 # 1,000 sessions of ten agents for ten minutes, instead of 100 for 20 s; the broker is a release build.
 soak seconds="600" sessions="1000" rate="500":

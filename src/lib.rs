@@ -109,7 +109,7 @@
 //! | HTTP+SSE of 2024-11-05 | `upstream/sse.rs` for servers, `downstream/sse.rs` for agents |
 //! | what counts as "not sent" | `upstream/reply.rs` |
 //! | a command's processes: their start, limits and end | `upstream/stdio.rs`, `child.rs`, `process.rs` |
-//! | how much one server or agent may take of the broker | `upstream/body.rs`, `routes.rs`, `yielding.rs`; `broker/parked.rs` |
+//! | how much one server or agent may take of the broker | `upstream/body.rs`, `routes.rs`, `yielding.rs`; `broker/parked.rs`; `downstream/held.rs`, `listeners.rs` |
 //! | a table, a query | `store/sqlite/schema.rs`, `query.rs`, `words.rs`; the contract in `tests/store` |
 //! | what verification compares | `ledger/verify.rs` for the chain, `store/sqlite/audit/`, `identity/audit.rs` |
 //! | a route for people | `api/router.rs`; the OpenAPI document follows, `tests/api` compares |

@@ -33,18 +33,19 @@ impl Ways {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// False: there was one already, which stays.
+    /// False: there was one already that still leads somewhere, which stays.
     pub(super) fn open(&self, id: CallId, link: &Link) -> bool {
         let mut held = self.held();
-        let new = !held.contains_key(&id);
+        let new = held.get(&id).is_none_or(|(known, _)| known.is_over());
         if new {
             held.insert(id, (link.clone(), link.hold()));
         }
         new
     }
 
+    /// `None`: there is none, or its conversation has ended.
     pub(super) fn of(&self, id: CallId) -> Option<Link> {
-        self.held().get(&id).map(|(link, _)| link.clone())
+        self.held().get(&id).map(|(link, _)| link.clone()).filter(|link| !link.is_over())
     }
 
     pub(super) fn close(&self, id: CallId) {
@@ -54,10 +55,22 @@ impl Ways {
 
 impl Broker {
     /// The agent of a task is here, in this conversation: a task that lost its own goes on in this one.
-    pub fn lead(&self, task: &Task, link: &Link) {
+    pub async fn lead(&self, task: &Task, link: &Link) {
         let call = &task.call;
-        if call.request.session.is_some() && !call.state.is_settled() && self.inner.ways.open(call.id, link) {
-            self.inner.follow_task(call);
+        if call.request.session.is_none() || call.state.is_settled() || !self.inner.ways.open(call.id, link) {
+            return;
+        }
+        let (inner, id) = (Arc::clone(&self.inner), call.id);
+        // Begun, it is done, whether or not the agent stays: nobody else looks at this way until the call changes.
+        let led = self.inner.tasks.spawn(async move {
+            // As it stands now. It may have been permitted, and found no way; or be over, and close none any more.
+            match inner.store.call(id).await {
+                Ok(Some(call)) => inner.follow_task(&Arc::new(call)),
+                Ok(None) | Err(_) => inner.ways.close(id),
+            }
+        });
+        if led.await.is_err() {
+            tracing::error!(call.id = %id, "a task could not go on in its agent's conversation");
         }
     }
 

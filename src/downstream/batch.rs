@@ -3,17 +3,17 @@
 //! So that one call which waits for a person does not hold the others.
 
 use axum::{
-    body::{Body, to_bytes},
+    body::Body,
     response::{IntoResponse as _, Response},
 };
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use http::{HeaderMap, StatusCode, header};
-use http_body_util::LengthLimitError;
 
 use super::{
     answer::{self, Asker},
     gate::{self, Errand, Refusal},
+    held::Room,
     http::{Visit, text},
     modern, reply,
 };
@@ -24,7 +24,6 @@ use crate::{
         header::PROTOCOL_VERSION,
         sse::{Event, Splitter},
     },
-    upstream::BrokenReply,
 };
 
 /// Who judges and answers the messages of a batch, one by one: the door of a server, or of all that are joined.
@@ -33,8 +32,8 @@ pub(super) trait Desk: Clone + Send + Sync + 'static {
 
     fn headers(&self) -> &HeaderMap;
 
-    /// Bytes of the answer to it.
-    fn largest_answer(&self, errand: &Self::Errand) -> usize;
+    /// Room for the answer to it, or for the refusal of what is none.
+    fn room(&self, errand: Option<&Self::Errand>) -> Room;
 
     fn sort(&self, message: &Message<'_>, body: &Bytes) -> Result<Self::Errand, Refusal>;
 
@@ -48,8 +47,9 @@ impl Desk for Visit {
         &self.headers
     }
 
-    fn largest_answer(&self, _: &Errand) -> usize {
-        self.server.largest_answer()
+    fn room(&self, _: Option<&Errand>) -> Room {
+        let most = self.server.largest_answer();
+        self.door.inner.held.room(Some(self.server.name()), &self.grant.name, most)
     }
 
     fn sort(&self, message: &Message<'_>, body: &Bytes) -> Result<Errand, Refusal> {
@@ -124,7 +124,8 @@ async fn as_events<D: Desk>(
     desk: D,
     element: Element<D::Errand>,
 ) -> stream::BoxStream<'static, Result<Bytes, axum::Error>> {
-    let most = element.errand.as_ref().map_or(usize::MAX, |errand| desk.largest_answer(errand));
+    let mut room = desk.room(element.errand.as_ref().ok());
+    let most = room.most();
     let response = match element.errand {
         Ok(errand) => desk.run(errand, element.body).await,
         Err(refusal) => *refusal,
@@ -136,29 +137,21 @@ async fn as_events<D: Desk>(
         return parts
             .map(move |part| {
                 let events = splitter.push(&part?).map_err(axum::Error::new)?;
+                room.hold(splitter.rest().len()).map_err(axum::Error::new)?;
                 Ok(events.into_iter().flat_map(Event::without_id).collect::<Vec<_>>().into())
             })
             .boxed();
     }
     let (status, headers) = (response.status(), response.headers().clone());
-    let event = match (to_bytes(response.into_body(), most).await, element.asker) {
+    let event = match (room.collect(response.into_body()).await, element.asker) {
         // Its status cannot be shown here.
         (Ok(body), Some(asker)) if !status.is_success() && !reply::is_response(&body) => {
             reply::event(&answer::http_error(&HttpError { status, headers, body }, None, None, &asker))
         }
         (Ok(body), _) => reply::event(&body),
         // The other elements have the same stream: it goes on.
-        (Err(why), Some(asker)) => reply::event(&reply::broken(&asker, &broke(why, most))),
+        (Err(why), Some(asker)) => reply::event(&reply::broken(&asker, &why)),
         (Err(_), None) => Bytes::new(),
     };
-    stream::once(std::future::ready(Ok(event))).boxed()
-}
-
-fn broke(why: axum::Error, most: usize) -> BrokenReply {
-    let why = why.into_inner();
-    if why.is::<LengthLimitError>() {
-        return BrokenReply::TooLarge(most);
-    }
-    let words = why.to_string();
-    why.downcast().map_or(BrokenReply::Broken(words), |why| *why)
+    stream::once(std::future::ready(Ok(room.keep(event)))).boxed()
 }

@@ -27,7 +27,7 @@ use super::{
 use crate::{
     broker::Live,
     call::ClientInfo,
-    mcp::{Json, Limits, Malformed, Message, Meta, Passthrough, Route, ToolCall, methods, strict},
+    mcp::{Json, Kind, Limits, Malformed, Message, Meta, Passthrough, Route, ToolCall, methods, strict},
 };
 
 /// What a message asks for.
@@ -124,9 +124,13 @@ pub(super) fn check_envelope(message: &Message<'_>) -> Result<(), Refusal> {
         let why = Malformed::Envelope { why: "an `id` of more than 1024 bytes", id: None };
         return Err(answer::malformed(&why).into());
     }
-    if let Message::Request(request) = message
-        && !request.is_2_0
-    {
+    let Message::Request(request) = message else { return Ok(()) };
+    if request.id.kind() == Kind::Null {
+        // So says every version. Some servers take it for a notification, and its answer is nobody's.
+        let why = "the `id` of a request must be a string or a number, not null";
+        return Err(answer::malformed(&Malformed::Envelope { why, id: None }).into());
+    }
+    if !request.is_2_0 {
         let id = Some(request.id.as_str().to_owned());
         let why = Malformed::Envelope { why: "`jsonrpc` must be \"2.0\"", id };
         return Err(answer::malformed(&why).into());

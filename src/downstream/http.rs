@@ -254,7 +254,7 @@ fn find_session(
     let now = door.inner.broker.clock().now();
     match door.inner.sessions.find(server.name(), id, grant, now) {
         Some(session) if session.link.is_over() => {
-            door.inner.sessions.forget(server.name(), id);
+            door.inner.sessions.forget(&session);
             Err(answer::refuse(StatusCode::NOT_FOUND, "Session ended: initialize again").into())
         }
         Some(session) => Ok(Some(session)),

@@ -20,8 +20,10 @@ use http::{HeaderMap, StatusCode, header};
 use tokio::time::sleep;
 
 use super::{
-    answer::{self, Asker},
+    answer::{self, Asker, code},
+    held::Keeper,
     http::Visit,
+    listeners::{Listening, TOO_MANY},
     relay::{relay, send, unreachable},
     reply,
     tasks::News,
@@ -40,21 +42,43 @@ use crate::{
 /// Bytes of one event of a stream that tells of tasks of ours too.
 const LARGEST: usize = 16 << 20;
 
-/// GET: the server's own messages, as they come.
+/// GET: the server's own messages, as they come. A stream that its agent came on (HTTP+SSE) counts already.
 pub(super) async fn listen(visit: Visit) -> Response {
+    let counts = !visit.on_stream;
+    open(visit, counts).await
+}
+
+/// The same, for a stream that is counted already.
+pub(super) async fn hear(visit: Visit) -> Response {
+    open(visit, false).await
+}
+
+async fn open(visit: Visit, counts: bool) -> Response {
     if let Some(reason) = visit.door.inner.broker.stopped(&visit.grant, visit.server.name()) {
         return answer::refuse(StatusCode::FORBIDDEN, &answer::stopped(&reason));
     }
     if let (Some(mark), Some(session)) = (Mark::of(&visit), visit.session.clone()) {
         return resume(visit, session, mark).await;
     }
+    let place = if counts { visit.door.inner.listeners.take(&visit.grant.name) } else { None };
+    if counts && place.is_none() {
+        return answer::refuse(StatusCode::SERVICE_UNAVAILABLE, TOO_MANY);
+    }
     let end = end(&visit);
     let (parts, body) = open_stream(visit).await.into_parts();
-    Response::from_parts(parts, Body::from_stream(body.into_data_stream().take_until(end)))
+    let stream = body.into_data_stream().take_until(end).inspect(move |_| {
+        // It is open for as long as it may have more to say.
+        let _ = &place;
+    });
+    Response::from_parts(parts, Body::from_stream(stream))
 }
 
 /// A modern client's listening stream. One that is ended here ends as a server's own would: with its result.
 pub(super) async fn subscribe(visit: Visit, pass: Passthrough, body: Bytes, asker: Asker) -> Response {
+    let Some(place) = visit.door.inner.listeners.take(&visit.grant.name) else {
+        let status = StatusCode::SERVICE_UNAVAILABLE;
+        return answer::error(status, &asker.id, code::INTERNAL, TOO_MANY, None);
+    };
     let end = end(&visit);
     let (ours, body) = match News::of(&visit, &body, &asker).await {
         Ok(Some((news, left))) => {
@@ -76,7 +100,7 @@ pub(super) async fn subscribe(visit: Visit, pass: Passthrough, body: Bytes, aske
     }
     let (parts, body) = response.into_parts();
     let (body, tail) = (body.into_data_stream(), Tail::default());
-    let told = Told { body, ours, end: Box::pin(end), tail, over: false, asker };
+    let told = Told { body, ours, end: Box::pin(end), tail, over: false, asker, _place: place };
     Response::from_parts(parts, Body::from_stream(told))
 }
 
@@ -118,7 +142,7 @@ async fn open_stream(visit: Visit) -> Response {
                 // A session that is listened to is not idle.
                 let _ = &session;
             });
-            reply::events(headers, reply::each_as_event(messages, None))
+            reply::events(headers, reply::each_as_event(messages, None, Keeper::of(&visit)))
         }
         (Ok(reply), Some(sieve)) if reply.status.is_success() => sieve.listen(&visit, reply),
         (Ok(reply), Some(sieve)) => sieve.pass_on(&visit, reply, None).await,
@@ -166,6 +190,7 @@ struct Told {
     tail: Tail,
     over: bool,
     asker: Asker,
+    _place: Listening,
 }
 
 impl Stream for Told {

@@ -11,11 +11,13 @@ mod beats;
 mod delivery;
 mod elicit;
 mod gate;
+mod held;
 mod http;
 mod joined;
 mod learned;
 mod lines;
 mod listen;
+mod listeners;
 mod modern;
 mod passing;
 mod peer;
@@ -66,7 +68,9 @@ struct Inner {
     joined: joined::Sessions,
     lines: lines::Lines,
     streams: sse::Streams,
+    listeners: listeners::Listeners,
     learned: learned::Learned,
+    held: held::Held,
     closing: CancellationToken,
     /// Who is watched for having their answer.
     deliveries: delivery::Deliveries,
@@ -81,6 +85,8 @@ impl Door {
         let idle = Duration::from_secs(settings.session_idle_s);
         let sessions = session::Sessions::new(settings.max_sessions, idle);
         let joined = joined::Sessions::new(settings.max_sessions, idle);
+        let listeners = listeners::Listeners::new(settings.max_streams);
+        let held = held::Held::new(settings.max_held);
         let learned = learned::Learned::new(Duration::from_millis(settings.learn_from_ms));
         broker.serve_tasks();
         Self {
@@ -88,6 +94,8 @@ impl Door {
                 broker,
                 sessions,
                 joined,
+                listeners,
+                held,
                 learned,
                 settings,
                 lines: lines::Lines::default(),

@@ -13,7 +13,7 @@ use super::{
     elicit,
     http::{Visit, text},
     reply,
-    session::Session,
+    session::{NotOpened, Session},
     tasks::Offered,
     tools::Sieve,
 };
@@ -69,8 +69,8 @@ pub(super) async fn initialize(
     if !minted || visit.is_piped() {
         visit.door.inner.sessions.needs_them(visit.server.name());
     }
-    if !open(&visit, &id, link, client, (tasks, links)) {
-        return too_many(&asker);
+    if let Err(why) = open(&visit, &id, link, client, (tasks, links)) {
+        return not_opened(why, visit.server.name(), &asker);
     }
     if let Some(value) = HeaderValue::from_str(&id).ok().filter(|_| minted) {
         response.headers_mut().insert(header::SESSION_ID, value);
@@ -83,16 +83,39 @@ fn session_id() -> String {
     uuid::Uuid::new_v4().to_string()
 }
 
-fn open(visit: &Visit, id: &str, link: Link, client: ClientInfo, can: (Offered, bool)) -> bool {
+fn open(
+    visit: &Visit,
+    id: &str,
+    link: Link,
+    client: ClientInfo,
+    can: (Offered, bool),
+) -> Result<(), NotOpened> {
     let now = visit.door.inner.broker.clock().now();
     let mut session = Session::new(id, &visit.grant, link, client, now);
     (session.tasks, session.shows_links) = can;
     visit.door.inner.sessions.open(visit.server.name(), session, now)
 }
 
-fn too_many(asker: &Asker) -> Response {
-    let text = "too many sessions are open (one agent may have half of all); end one, or try again later";
-    answer::error(StatusCode::SERVICE_UNAVAILABLE, &asker.id, answer::code::INTERNAL, text, None)
+fn not_opened(why: NotOpened, server: &str, asker: &Asker) -> Response {
+    let (status, text) = match why {
+        NotOpened::TooMany => {
+            let text =
+                "too many sessions are open (one agent may have half of all); end one, or try again later";
+            (StatusCode::SERVICE_UNAVAILABLE, text.to_owned())
+        }
+        NotOpened::Taken => {
+            tracing::warn!(
+                server.name = server,
+                "the server gave two agents the same session id; the second is refused"
+            );
+            let text = format!(
+                "the server {server} gave this session the id of another agent's, so neither could be told from \
+                 the other; its sessions need ids of their own. Try again later"
+            );
+            (StatusCode::BAD_GATEWAY, text)
+        }
+    };
+    answer::error(status, &asker.id, answer::code::INTERNAL, &text, None)
 }
 
 /// `tools/list` without the tools that do not exist for this grant, or `server/discover` with what the door
@@ -126,7 +149,7 @@ pub(super) async fn end(visit: Visit) -> Response {
             Err(why) => unreachable(&visit, None, &why),
         };
     };
-    visit.door.inner.sessions.forget(visit.server.name(), &session.id);
+    visit.door.inner.sessions.forget(&session);
     if visit.is_piped() || session.link.session_id().is_none() {
         session.link.close().await;
         return StatusCode::OK.into_response();

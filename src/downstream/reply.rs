@@ -20,6 +20,7 @@ use tokio::time::timeout;
 
 use super::{
     answer::{self, Asker, code},
+    held::Keeper,
     http::Visit,
 };
 use crate::{
@@ -54,7 +55,7 @@ pub(super) fn pass_on(
                 }
             });
             let head = (reply.status, reply.headers);
-            return Either::Right(Box::pin(spell(messages, head, asker.cloned(), grace)));
+            return Either::Right(Box::pin(spell(messages, head, asker.cloned(), grace, Keeper::of(visit))));
         }
     };
     Either::Left(ready(respond(reply.status, reply.headers, body)))
@@ -65,7 +66,7 @@ pub(super) fn note_gone(visit: &Visit, status: StatusCode) {
     if status == StatusCode::NOT_FOUND
         && let Some(session) = &visit.session
     {
-        visit.door.inner.sessions.forget(visit.server.name(), &session.id);
+        visit.door.inner.sessions.forget(session);
     }
 }
 
@@ -128,10 +129,20 @@ pub(super) fn event(message: &[u8]) -> Bytes {
 pub(super) fn each_as_event(
     messages: impl Stream<Item = Result<Bytes, BrokenReply>> + Send + 'static,
     asker: Option<Asker>,
+    keeper: Keeper,
 ) -> Body {
-    let told = messages.map(move |message| match message {
-        Ok(message) => Ok::<_, std::convert::Infallible>(event(&message)),
-        Err(why) => Ok(asker.as_ref().map_or_else(Bytes::new, |asker| event(&broken(asker, &why)))),
+    let broke = move |why| asker.as_ref().map_or_else(Bytes::new, |asker| event(&broken(asker, &why)));
+    let told = messages.map(move |message| {
+        let told = match message {
+            Ok(message) => match keeper.keep(event(&message)) {
+                Ok(told) => told,
+                Err(why) if is_response(&message) => broke(why),
+                // For what nobody waits on there is no room now.
+                Err(_) => Bytes::new(),
+            },
+            Err(why) => broke(why),
+        };
+        Ok::<_, std::convert::Infallible>(told)
     });
     Body::from_stream(told.filter(|part| std::future::ready(part.as_ref().is_ok_and(|p| !p.is_empty()))))
 }
@@ -142,20 +153,24 @@ pub(super) async fn spell(
     (status, headers): (StatusCode, HeaderMap),
     asker: Option<Asker>,
     grace: Duration,
+    keeper: Keeper,
 ) -> Response {
     match timeout(grace, messages.next()).await {
         Ok(Some(Ok(first))) if is_response(&first) => {
             let status = if status == StatusCode::OK { status_of(&first, asker.as_ref()) } else { status };
-            let mut response = answer::json_with(status, first);
+            let told = keeper.keep(first).unwrap_or_else(|why| {
+                asker.as_ref().map_or_else(Bytes::new, |asker| broken(asker, &why).into())
+            });
+            let mut response = answer::json_with(status, told);
             response.headers_mut().extend(headers);
             response
         }
         Ok(Some(first)) => {
             let all = stream::once(std::future::ready(first)).chain(messages);
-            events(headers, each_as_event(all, asker))
+            events(headers, each_as_event(all, asker, keeper))
         }
         Ok(None) => respond(StatusCode::ACCEPTED, headers, Body::empty()),
-        Err(_) => events(headers, each_as_event(messages, asker)),
+        Err(_) => events(headers, each_as_event(messages, asker, keeper)),
     }
 }
 

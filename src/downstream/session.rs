@@ -29,6 +29,8 @@ pub(super) struct Session {
     pub tasks: Offered,
     /// Its client can show links to the person before it.
     pub shows_links: bool,
+    /// Several agents have its grant.
+    shared: bool,
     last_use: AtomicI64,
 }
 
@@ -43,9 +45,24 @@ impl Session {
             client: client.into(),
             tasks: Offered::default(),
             shows_links: false,
+            shared: grant.settings.shared,
             last_use: AtomicI64::new(now.0),
         }
     }
+
+    /// Of another grant, or of one that several agents use.
+    fn is_anothers(&self, session: &Self) -> bool {
+        self.shared || self.whose.grant != session.whose.grant
+    }
+}
+
+/// Why there is no session.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum NotOpened {
+    /// There are too many, or this grant has its half of them.
+    TooMany,
+    /// The server gave it the id of a session that lives and is another agent's: at the server the two are one.
+    Taken,
 }
 
 /// By server, then by session id.
@@ -66,8 +83,9 @@ impl Sessions {
         Self { living: Mutex::default(), keepers: Mutex::default(), most, idle }
     }
 
-    /// False: there are too many, or this grant has its half of them; `session` was not kept.
-    pub(super) fn open(&self, server: &str, session: Session, now: Timestamp) -> bool {
+    /// # Errors
+    /// Why `session` was not kept.
+    pub(super) fn open(&self, server: &str, session: Session, now: Timestamp) -> Result<(), NotOpened> {
         let mut living = lock(&self.living);
         let share = self.most.div_ceil(2);
         let is_full = |living: &Living| {
@@ -80,11 +98,15 @@ impl Sessions {
             }
         }
         if is_full(&living) {
-            return false;
+            return Err(NotOpened::TooMany);
         }
         let sessions = living.entry(server.to_owned()).or_default();
+        let before = sessions.get(&*session.id).filter(|before| !before.link.is_over());
+        if before.is_some_and(|before| !self.is_idle(before, now) && before.is_anothers(&session)) {
+            return Err(NotOpened::Taken);
+        }
         sessions.insert(session.id.to_string(), Arc::new(session));
-        true
+        Ok(())
     }
 
     /// This server gave a session: from here on it is asked nothing without one.
@@ -103,9 +125,12 @@ impl Sessions {
         Some(session.clone())
     }
 
-    pub(super) fn forget(&self, server: &str, id: &str) {
-        if let Some(sessions) = lock(&self.living).get_mut(server) {
-            sessions.remove(id);
+    /// This one, and no other to which its server gave the same id later.
+    pub(super) fn forget(&self, session: &Arc<Session>) {
+        let mut living = lock(&self.living);
+        let Some(sessions) = living.get_mut(&session.whose.server) else { return };
+        if sessions.get(&*session.id).is_some_and(|known| Arc::ptr_eq(known, session)) {
+            sessions.remove(&*session.id);
         }
     }
 

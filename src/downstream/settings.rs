@@ -35,6 +35,12 @@ pub struct DoorSettings {
     pub poll_after_s: u64,
     /// Legacy sessions at a time; one grant may have half of them.
     pub max_sessions: usize,
+    /// Streams without an end of their own at a time (GET, `subscriptions/listen`, HTTP+SSE); one grant may have half
+    /// of them.
+    pub max_streams: usize,
+    /// Bytes of lists, of parts of batches and of other answers that are held whole at a time; one grant, and one
+    /// server, may have half of them.
+    pub max_held: usize,
     /// A legacy session without a message ends after this, s.
     pub session_idle_s: u64,
     /// On the joined endpoint, between a server's name and its tool's or prompt's.
@@ -109,6 +115,8 @@ impl Default for DoorSettings {
             resume_grace_ms: 30_000,
             poll_after_s: 0,
             max_sessions: 20_000,
+            max_streams: 20_000,
+            max_held: 256 << 20,
             session_idle_s: 3_600,
             joined_separator: Separator::default(),
             patience: patience.map(|(name, patience)| (name.to_owned(), patience)).into(),

@@ -27,13 +27,15 @@ use tokio_util::task::TaskTracker;
 use super::{
     Door, Peer, answer,
     http::{Visit, admit, read, who},
+    listeners::{Listening, TOO_MANY},
     reply,
-    stdio::{Joint, Near, take},
+    stdio::{Joint, Near, Queued, queue, take},
 };
 use crate::{identity::Grant, mcp::sse};
 
-/// Messages on their way to one agent.
+/// Messages on their way to one agent, and their bytes.
 const QUEUE: usize = 64;
+const QUEUE_BYTES: u32 = 256 << 10;
 /// Requests of one agent's stream that may be under way.
 const MOST: usize = 1_000;
 /// Names the stream in the query of a POST to all that are joined.
@@ -152,7 +154,10 @@ where
 
 /// A stream at one server, or (`None`) at all that are joined.
 pub(super) fn open(door: &Door, grant: &Grant, server: Option<&str>, peer: Option<Peer>) -> Response {
-    let (out, messages) = mpsc::channel(QUEUE);
+    let Some(place) = door.inner.listeners.take(&grant.name) else {
+        return answer::refuse(StatusCode::SERVICE_UNAVAILABLE, TOO_MANY);
+    };
+    let (out, messages) = queue(QUEUE, QUEUE_BYTES);
     let server = server.map(str::to_owned);
     let near = Near { door: door.clone(), server: server.clone(), grant: grant.name.clone(), peer };
     let key = BASE64_URL_SAFE_NO_PAD.encode(rand::random::<[u8; 24]>());
@@ -169,7 +174,7 @@ pub(super) fn open(door: &Door, grant: &Grant, server: Option<&str>, peer: Optio
         tasks: TaskTracker::new(),
     });
     door.inner.streams.lock().insert(key.clone(), stream.clone());
-    let open = Open { door: door.clone(), key, stream, messages };
+    let open = Open { door: door.clone(), key, stream, messages, _place: place };
     let parts = stream::unfold((Some(endpoint.into()), open), |(first, mut open)| async move {
         let part: Bytes = match first {
             Some(first) => first,
@@ -203,7 +208,8 @@ struct Open {
     door: Door,
     key: String,
     stream: Arc<Stream>,
-    messages: mpsc::Receiver<Vec<u8>>,
+    messages: mpsc::Receiver<Queued>,
+    _place: Listening,
 }
 
 impl Open {
@@ -218,7 +224,7 @@ impl Open {
         };
         tokio::select! {
             biased;
-            message = self.messages.recv() => message.map(|message| event(&message)),
+            message = self.messages.recv() => message.map(|queued| event(&queued.message)),
             // Each who waited has its ticket.
             () = done => None,
             () = sleep(beat) => Some(sse::comment("here").into()),

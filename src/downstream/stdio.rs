@@ -8,6 +8,7 @@ mod exchange;
 mod headers;
 mod joint;
 mod lines;
+mod queue;
 mod way;
 
 use std::{sync::Arc, time::Duration};
@@ -21,7 +22,11 @@ use tokio::{
 use tokio_util::task::TaskTracker;
 
 use self::lines::{Line, read_line};
-pub(super) use self::{joint::Joint, way::Near};
+pub(super) use self::{
+    joint::Joint,
+    queue::{Queued, queue},
+    way::Near,
+};
 use crate::mcp::{Frame, Limits, Message, answer};
 
 /// Where the broker is, and who speaks.
@@ -99,7 +104,7 @@ pub async fn join(
     input: impl AsyncRead + Unpin,
     output: impl AsyncWrite + Unpin + Send + 'static,
 ) -> Result<(), StdioError> {
-    let (out, messages) = mpsc::channel(QUEUE);
+    let (out, messages) = queue(QUEUE, QUEUE_BYTES);
     let (linger, max_line) = (settings.linger, settings.max_line);
     let joint = Arc::new(Joint::new(settings, out)?);
     #[expect(clippy::disallowed_methods, reason = "joined below, as `writer`")]
@@ -117,8 +122,9 @@ pub async fn join(
     read
 }
 
-/// Messages on their way to stdout.
+/// Messages on their way to stdout, and their bytes.
 const QUEUE: usize = 256;
+const QUEUE_BYTES: u32 = 1 << 20;
 
 async fn listen(
     joint: &Arc<Joint>,
@@ -167,16 +173,17 @@ pub(super) async fn take(joint: &Arc<Joint>, tasks: &TaskTracker, line: Bytes) {
     joint.listen_once(tasks);
 }
 
-async fn write(mut output: impl AsyncWrite + Unpin, mut messages: mpsc::Receiver<Vec<u8>>) {
-    while let Some(mut message) = messages.recv().await {
-        for byte in &mut message {
+async fn write(mut output: impl AsyncWrite + Unpin, mut messages: mpsc::Receiver<Queued>) {
+    while let Some(mut queued) = messages.recv().await {
+        let message = &mut queued.message;
+        for byte in message.iter_mut() {
             // Outside of strings these are white space; inside they cannot stand.
             if matches!(byte, b'\n' | b'\r') {
                 *byte = b' ';
             }
         }
         message.push(b'\n');
-        if output.write_all(&message).await.is_err() || output.flush().await.is_err() {
+        if output.write_all(message).await.is_err() || output.flush().await.is_err() {
             return;
         }
     }

@@ -11,6 +11,7 @@ use http::{HeaderMap, StatusCode, header};
 
 use super::{
     answer::{self, Asker},
+    held::{Keeper, Room, of_list},
     http::Visit,
     reply,
     tasks::{EXTENSION, Offered},
@@ -23,7 +24,7 @@ use crate::{
         patch::Edits,
         sse::{self, Event, Splitter},
     },
-    upstream::{BrokenReply, BytesBody, Reply, ReplyBody},
+    upstream::{BrokenReply, Reply, ReplyBody},
 };
 
 /// How long a client may keep a list that was changed for it, ms.
@@ -115,16 +116,17 @@ impl Sieve {
             ReplyBody::Messages(messages) => {
                 let grace = visit.door.inner.settings.start_grace();
                 let sieved = messages.map(move |message| self.message(&message?));
-                reply::spell(sieved, (status, headers), asker, grace).await
+                reply::spell(sieved, (status, headers), asker, grace, Keeper::of(visit)).await
             }
             ReplyBody::Bytes(body) => {
-                let whole = self.taken_in(visit, body).await;
+                let mut room = self.room(visit);
+                let whole = room.collect(body).await.map_err(|why| self.in_words(why));
                 let sieved = whole.and_then(|whole| match self.whole(&headers, &whole) {
                     Err(_) if !status.is_success() && cannot_list(&headers, &whole) => Ok(whole),
                     sieved => sieved,
                 });
                 match sieved {
-                    Ok(sieved) => reply::respond(status, headers, Body::from(sieved)),
+                    Ok(sieved) => reply::respond(status, headers, Body::from(room.keep(sieved))),
                     Err(why) => refuse(status, asker.as_ref(), &why),
                 }
             }
@@ -132,22 +134,18 @@ impl Sieve {
     }
 
     /// Many may ask at once, so a list may have less than other answers. What a task says may be a call's answer.
-    async fn taken_in(&self, visit: &Visit, body: BytesBody) -> Result<Bytes, BrokenReply> {
+    fn room(&self, visit: &Visit) -> Room {
         let most = match self.change {
             Change::Task(_) => visit.server.largest_answer(),
             Change::Hide | Change::Mark { .. } | Change::Greeting(_) | Change::Discover => {
                 visit.server.largest_list()
             }
         };
-        let too_large = |cap| {
-            let why =
-                format!("a list of more than {cap} bytes is not read; `max_list` in [upstream] allows more");
-            BrokenReply::Broken(why)
-        };
-        match body.collect_within(most).await {
-            Err(BrokenReply::TooLarge(cap)) => Err(too_large(cap)),
-            read => read,
-        }
+        visit.door.inner.held.room(Some(&self.server), &self.grant, most)
+    }
+
+    fn in_words(&self, why: BrokenReply) -> BrokenReply {
+        if matches!(self.change, Change::Task(_)) { why } else { of_list(why) }
     }
 
     /// A listening stream, on which a server may repeat the answer to an earlier `tools/list`.
@@ -162,16 +160,18 @@ impl Sieve {
                     let _ = &session;
                     self.message(&message?)
                 });
-                return reply::events(headers, reply::each_as_event(sieved, None));
+                return reply::events(headers, reply::each_as_event(sieved, None, Keeper::of(visit)));
             }
             ReplyBody::Bytes(_) if !is_event_stream(&headers) || is_encoded(&headers) => {
                 return answer::refuse(StatusCode::BAD_GATEWAY, &unreadable().to_string());
             }
             ReplyBody::Bytes(body) => {
                 let mut splitter = Splitter::new(LARGEST_EVENT);
+                let mut room = self.room(visit);
                 let parts = Body::new(body).into_data_stream();
                 Body::from_stream(parts.map(move |part| {
                     let events = splitter.push(&part?).map_err(axum::Error::new)?;
+                    room.hold(splitter.rest().len()).map_err(axum::Error::new)?;
                     self.spelt(events).map_err(axum::Error::new)
                 }))
             }

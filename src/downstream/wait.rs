@@ -231,7 +231,7 @@ impl Wait {
             && said.status == StatusCode::NOT_FOUND
         {
             // The server no longer knows the session: its client must initialize again.
-            self.door.inner.sessions.forget(self.link.server().name(), &session.id);
+            self.door.inner.sessions.forget(session);
         }
         let now = self.door.inner.broker.clock().now();
         match (&self.of_task, outcome) {

@@ -1,6 +1,6 @@
 //! Small documents from authorization servers: no redirects, no retries, bounded in bytes and time.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use http::{HeaderMap, StatusCode};
 use reqwest::{RequestBuilder, Url, redirect, retry};
@@ -117,8 +117,8 @@ fn innermost(error: &dyn std::error::Error) -> String {
 pub(super) fn address(written: &str, from: &Url) -> Result<Url, String> {
     let url = Url::parse(written).map_err(|error| format!("{written:?} is no URL: {error}"))?;
     let fits = match url.scheme() {
-        "https" => !is_loopback(&url) || is_loopback(from),
-        "http" => is_loopback(&url) && is_loopback(from),
+        "https" => !may_be_here(&url) || is_here(from),
+        "http" => is_here(&url) && is_here(from),
         _ => false,
     };
     if fits && url.username().is_empty() && url.password().is_none() {
@@ -127,10 +127,26 @@ pub(super) fn address(written: &str, from: &Url) -> Result<Url, String> {
     Err(format!("{written:?} is not an https address that may be used here"))
 }
 
-pub(super) fn is_loopback(url: &Url) -> bool {
+/// What is sent there leaves this machine on no network. The unspecified address leads to loopback, and so does
+/// an IPv4 address of either kind that is written as IPv6.
+pub(super) fn is_here(url: &Url) -> bool {
     let host = url.host_str().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
-    let is_local = |address: std::net::IpAddr| address.to_canonical().is_loopback();
+    let is_local = |address: IpAddr| {
+        let address = address.to_canonical();
+        address.is_loopback() || address.is_unspecified()
+    };
     host == "localhost" || host.ends_with(".localhost") || host.parse().is_ok_and(is_local)
+}
+
+/// The names that files of hosts give this machine; whether they do on this one is not known.
+const OWN_NAMES: [&str; 5] =
+    ["localhost.localdomain", "localhost6", "localhost6.localdomain6", "ip6-localhost", "ip6-loopback"];
+
+/// It is here, or it may be: too little to send anything in clear, and enough to send nobody there.
+fn may_be_here(url: &Url) -> bool {
+    // A name that ends in a dot is whole; whom a resolver asks about it is another question.
+    let host = url.host_str().unwrap_or_default().trim_end_matches('.');
+    is_here(url) || host == "localhost" || host.ends_with(".localhost") || OWN_NAMES.contains(&host)
 }
 
 #[cfg(test)]
@@ -144,12 +160,50 @@ mod tests {
         for bad in ["http://127.0.0.1/", "https://127.0.0.1/", "https://[::1]/", "https://localhost/"] {
             assert!(address(bad, &away).is_err(), "{bad}");
         }
+        // However this machine is called: a number, either family in the other, no address at all, a whole name.
+        for bad in [
+            "0.0.0.0",
+            "[::]",
+            "0",
+            "2130706433",
+            "127.1",
+            "[::ffff:127.0.0.1]",
+            "[::ffff:0.0.0.0]",
+            "localhost.",
+            "a.localhost",
+            "a.localhost.",
+            "ip6-localhost",
+            "localhost.localdomain",
+        ] {
+            assert!(address(&format!("https://{bad}/"), &away).is_err(), "{bad}");
+            assert!(address(&format!("http://{bad}/"), &away).is_err(), "{bad}");
+        }
         assert!(address("http://other.example/", &away).is_err());
         assert!(address("http://other.example/", &here).is_err());
         assert!(address("https://user@other.example/", &away).is_err());
         assert!(address("file:///etc/passwd", &here).is_err());
         assert!(address("https://other.example/", &away).is_ok());
         assert!(address("http://[::1]:8/", &here).is_ok());
+    }
+
+    #[test]
+    fn what_stays_on_this_machine_may_be_in_clear_and_no_more() {
+        let address = |written: &str, from: &str| {
+            super::address(
+                &format!("http://{written}:9/"),
+                &Url::parse(&format!("http://{from}:8/")).unwrap(),
+            )
+        };
+        let here = ["127.0.0.1", "127.8.8.8", "[::1]", "0.0.0.0", "[::]", "[::ffff:127.0.0.1]", "localhost"];
+        for (to, from) in here.iter().flat_map(|to| here.map(|from| (to, from))) {
+            assert!(address(to, from).is_ok(), "{from} leads to {to}");
+        }
+        // A resolver may ask others about these.
+        for not_sure in
+            ["localhost.", "ip6-localhost", "localhost.localdomain", "localhost.example", "128.0.0.1"]
+        {
+            assert!(address(not_sure, "127.0.0.1").is_err(), "{not_sure}");
+        }
     }
 
     #[test]

@@ -10,7 +10,7 @@ use super::{
     challenge,
     credential::Client,
     discovery::{ServerMetadata, authorization_server},
-    fetch::{Fetch, address, is_loopback},
+    fetch::{Fetch, address, is_here},
 };
 
 /// Where to sign in, and for what.
@@ -175,13 +175,13 @@ impl Introduction {
 
     /// The client id where `issuer` can read the document: over https, and not on this machine from elsewhere.
     fn client_id(&self, issuer: &str) -> Option<&str> {
-        let is_local = |url: &str| Url::parse(url).is_ok_and(|url| is_loopback(&url));
+        let is_local = |url: &str| Url::parse(url).is_ok_and(|url| is_here(&url));
         let is_readable = self.place.starts_with("https://") && (!is_local(&self.place) || is_local(issuer));
         is_readable.then_some(self.place.as_str())
     }
 
     fn registration(&self) -> Value {
-        let local = Url::parse(&self.redirect).is_ok_and(|url| is_loopback(&url));
+        let local = Url::parse(&self.redirect).is_ok_and(|url| is_here(&url));
         json!({
             "client_name": "countersign",
             "redirect_uris": [self.redirect],

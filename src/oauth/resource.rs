@@ -14,7 +14,7 @@ use tokio::sync::MutexGuard;
 use super::{
     Algorithm, Fetch,
     discovery::authorization_server,
-    fetch::{address, is_loopback},
+    fetch::{address, is_here},
     jwk::{self, Jwk},
     jwt::{Claims, Jwt},
     scopes::is_scope,
@@ -286,7 +286,7 @@ impl ResourceSettings {
     /// An issuer or key address that could be read or changed on its way, or nobody who could come.
     pub fn check(&self) -> Result<(), String> {
         let issuer = Url::parse(&self.issuer).map_err(|error| format!("`issuer` is no URL: {error}"))?;
-        if issuer.scheme() != "https" && !is_loopback(&issuer) {
+        if issuer.scheme() != "https" && !is_here(&issuer) {
             return Err("`issuer` is not https".into());
         }
         if let Some(jwks) = &self.jwks {

@@ -94,7 +94,7 @@ impl Child {
 
     /// Writes a request; the stream of what comes back.
     pub(super) async fn request(self: &Arc<Self>, request: &Request<'_>) -> Result<Messages, SendError> {
-        let (sink, messages) = Messages::channel();
+        let (sink, messages) = Messages::channel(self.server.untaken());
         let registered = {
             let mut routes = self.routes();
             if !self.is_alive() {
@@ -146,7 +146,7 @@ impl Child {
 
     /// What the server says unasked.
     pub(super) fn listen(&self) -> Messages {
-        let (sink, messages) = Messages::channel();
+        let (sink, messages) = Messages::channel(self.server.untaken());
         self.routes().listen(sink);
         messages
     }

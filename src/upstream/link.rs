@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc, OnceLock,
-    atomic::{AtomicUsize, Ordering},
+    atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
 use bytes::Bytes;
@@ -39,6 +39,7 @@ pub struct Link(pub(super) Arc<Inner>);
 #[derive(Debug)]
 pub(super) struct Inner {
     server: Arc<Server>,
+    grant: Box<str>,
     /// HTTP: what the server's answer to initialize said.
     session: OnceLock<HeaderValue>,
     /// The pipe of a server that is a command.
@@ -46,6 +47,8 @@ pub(super) struct Inner {
     /// The stream of a server that speaks HTTP+SSE.
     sse: OnceCell<Sse>,
     shared: bool,
+    /// HTTP: its session was ended, or the server has forgotten it.
+    ended: AtomicBool,
     holds: Arc<AtomicUsize>,
 }
 
@@ -78,7 +81,8 @@ impl Link {
         let holds = Arc::new(AtomicUsize::new(0));
         let stdio = server.http().is_none().then(|| Stdio::new(server.clone(), grant, shared, holds.clone()));
         let (session, sse) = (OnceLock::new(), OnceCell::new());
-        Self(Arc::new(Inner { server, session, stdio, sse, shared, holds }))
+        let (ended, grant) = (AtomicBool::new(false), grant.into());
+        Self(Arc::new(Inner { server, grant, session, stdio, sse, shared, ended, holds }))
     }
 
     #[must_use]
@@ -99,10 +103,12 @@ impl Link {
     }
 
     /// The child, or the stream, of a session has ended: what is sent now is answered 404, as a server does that forgot
-    /// the session.
+    /// the session. Or that has happened.
     #[must_use]
     pub fn is_over(&self) -> bool {
-        self.0.stdio.as_ref().is_some_and(Stdio::is_over) || self.0.sse.get().is_some_and(Sse::is_over)
+        self.0.stdio.as_ref().is_some_and(Stdio::is_over)
+            || self.0.sse.get().is_some_and(Sse::is_over)
+            || self.0.ended.load(Ordering::Relaxed)
     }
 
     /// Opens a fresh connection, and checks that the child or the stream of the session lives.
@@ -189,7 +195,11 @@ impl Link {
     ) -> impl Future<Output = Result<Reply, SendError>> + Send + 'a {
         let is_first = !self.0.shared && self.0.session.get().is_none();
         let again = is_first.then(|| outbound.body.clone());
+        let ends = outbound.verb == Verb::Delete;
         http.send(outbound, self.0.session.get(), proven).and_then(move |reply| {
+            if ends || reply.status == StatusCode::NOT_FOUND {
+                self.end();
+            }
             if let Some(id) = reply.headers.get(header::SESSION_ID) {
                 self.0.session.get_or_init(|| id.clone());
             }
@@ -202,6 +212,13 @@ impl Link {
         })
     }
 
+    /// The session over HTTP, if there is one, was ended, or its server knows it no longer.
+    fn end(&self) {
+        if !self.0.shared && self.0.session.get().is_some() {
+            self.0.ended.store(true, Ordering::Relaxed);
+        }
+    }
+
     // ── HTTP+SSE (2024-11-05) ─────────────────────────────────────────
 
     /// The first message to a server that speaks HTTP+SSE, by its settings or as it was found.
@@ -211,6 +228,7 @@ impl Link {
         }
         match self.open_sse(http).await {
             Ok(sse) => send_on(sse, outbound, None).await,
+            Err(Refused::Taken(error)) => Err(error),
             Err(_) if self.0.server.may_speak_sse() => {
                 // It was replaced, perhaps: found out anew.
                 self.0.server.found_sse(false);
@@ -236,12 +254,13 @@ impl Link {
                 tracing::info!(server.name = self.server().name(), "the server speaks HTTP+SSE");
                 sse.post(Outbound::post(body), None).await
             }
-            Err(_) => Ok(refusal),
+            Err(Refused::Taken(error)) => Err(error),
+            Err(Refused::Reply(_) | Refused::Error(_)) => Ok(refusal),
         }
     }
 
     async fn open_sse(&self, http: &Http) -> Result<&Sse, Refused> {
-        self.0.sse.get_or_try_init(|| Sse::open(&self.0.server, http)).await
+        self.0.sse.get_or_try_init(|| Sse::open(&self.0.server, http, &self.0.grant)).await
     }
 }
 

@@ -11,6 +11,7 @@ mod lines;
 mod link;
 mod messages;
 mod outbound;
+mod owners;
 mod pool;
 mod process;
 mod reply;

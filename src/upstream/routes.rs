@@ -263,7 +263,7 @@ impl Routes {
     }
 
     fn deliver_to(&self, route: &Route, raw: Json<'_>, edit: Option<(&[&str], &str)>) -> Delivery {
-        if route.sink.queued() > self.patience {
+        if route.sink.is_full(self.patience) {
             return Delivery::Unread;
         }
         let mut edits = Edits::of(raw);
@@ -281,7 +281,7 @@ impl Routes {
         }
         let newest = self.requests.values().rev().map(|r| &r.sink).find(|s| !s.is_closed());
         if let Some(sink) = self.listener.as_ref().or(newest) {
-            if sink.queued() <= self.patience && sink.send(Ok(message)) {
+            if !sink.is_full(self.patience) && sink.send(Ok(message)) {
                 return Delivery::Delivered;
             }
         } else if self.waiting.len() < KEPT && self.kept + raw.as_str().len() <= KEPT_BYTES {

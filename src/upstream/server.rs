@@ -14,6 +14,8 @@ use tokio::time::Instant;
 use super::{
     ServerSettings, SettingsError, Transport, UpstreamSettings,
     http::{Http, Wrong},
+    messages::Untaken,
+    owners::Owners,
 };
 use crate::oauth::{Account, Accounts};
 
@@ -30,6 +32,10 @@ pub struct Server {
     strays: AtomicU64,
     /// It was found to speak HTTP+SSE.
     found_sse: AtomicBool,
+    /// What it said that nobody has taken.
+    untaken: Untaken,
+    /// Of its streams, when it speaks HTTP+SSE.
+    owners: Owners,
 }
 
 #[derive(Debug, Default)]
@@ -75,7 +81,8 @@ impl Server {
         let identity = settings.identity();
         let (children, strays, found_sse) = (Mutex::default(), AtomicU64::new(0), AtomicBool::new(false));
         let (name, identity) = (name.into(), identity.into());
-        Ok(Self { name, identity, settings, limits, http, children, strays, found_sse })
+        let (untaken, owners) = (Untaken::default(), Owners::default());
+        Ok(Self { name, identity, settings, limits, http, children, strays, found_sse, untaken, owners })
     }
 
     #[must_use]
@@ -128,6 +135,14 @@ impl Server {
     /// It opened, or refused, a stream with an endpoint.
     pub(super) fn found_sse(&self, so: bool) {
         self.found_sse.store(so, Ordering::Relaxed);
+    }
+
+    pub(super) fn untaken(&self) -> &Untaken {
+        &self.untaken
+    }
+
+    pub(super) fn owners(&self) -> &Owners {
+        &self.owners
     }
 
     /// Messages that nobody had asked for.

@@ -21,6 +21,7 @@ use super::{
     endpoint::{Events, resolve},
     http::Http,
     messages::Pipe,
+    owners::Owned,
     pool::Connection,
     routes::{Routes, take_in},
     stdio::{one, session_over},
@@ -49,6 +50,8 @@ struct Stream {
 pub(super) enum Refused {
     Reply(Reply),
     Error(SendError),
+    /// It is another agent's.
+    Taken(SendError),
 }
 
 impl From<SendError> for Refused {
@@ -61,9 +64,9 @@ impl Sse {
     /// Opens the stream and waits for its `endpoint`.
     ///
     /// # Errors
-    /// The server did not open a stream, or its endpoint is not its own.
+    /// The server did not open a stream, or its endpoint is not its own, or another agent's.
     #[expect(clippy::disallowed_methods, reason = "ends with the stream; `close` awaits it")]
-    pub(super) async fn open(server: &Arc<Server>, http: &Http) -> Result<Self, Refused> {
+    pub(super) async fn open(server: &Arc<Server>, http: &Http, grant: &str) -> Result<Self, Refused> {
         let get = Outbound::get().header(ACCEPT, HeaderValue::from_static("text/event-stream"));
         let reply = http.send(get, None, None).await?;
         if reply.status != StatusCode::OK || !reply.is_event_stream() {
@@ -82,6 +85,13 @@ impl Sse {
             }
         };
         let endpoint = resolve(server.identity(), &said).map_err(no)?;
+        let owned = server.owners().take(&endpoint.to_string(), grant).ok_or_else(|| {
+            let why = "it gave this session the endpoint of another agent's, so neither could be told from the other; \
+                       its sessions need endpoints of their own. Try again later";
+            let name = server.name();
+            tracing::warn!(server.name = name, "it gave two agents the same endpoint; the second is refused");
+            Refused::Taken(SendError::NotSent(why.into()))
+        })?;
         let stream = Arc::new(Stream {
             server: server.clone(),
             endpoint,
@@ -90,7 +100,7 @@ impl Sse {
             ending: CancellationToken::new(),
             ended: CancellationToken::new(),
         });
-        tokio::spawn(stream.clone().serve(events));
+        tokio::spawn(stream.clone().serve(events, owned));
         Ok(Self(stream))
     }
 
@@ -128,7 +138,7 @@ impl Sse {
 
     /// What the server says unasked.
     pub(super) fn listen(&self) -> Messages {
-        let (sink, messages) = Messages::channel();
+        let (sink, messages) = Messages::channel(self.0.server.untaken());
         self.0.routes().listen(sink);
         messages
     }
@@ -144,7 +154,7 @@ impl Sse {
         outbound: Outbound,
         proven: Option<Connection>,
     ) -> Result<Reply, SendError> {
-        let (sink, messages) = Messages::channel();
+        let (sink, messages) = Messages::channel(self.0.server.untaken());
         let number = {
             let mut routes = self.0.routes();
             if !self.0.is_alive() {
@@ -226,7 +236,7 @@ impl Stream {
         posted
     }
 
-    async fn serve(self: Arc<Self>, mut events: Events) {
+    async fn serve(self: Arc<Self>, mut events: Events, owned: Owned) {
         let why = tokio::select! {
             why = self.read(&mut events) => why,
             () = self.ending.cancelled() => "the conversation was ended".to_owned(),
@@ -237,6 +247,7 @@ impl Stream {
             routes.fail_all(&BrokenReply::Broken(why.clone()));
         }
         tracing::debug!(server.name = self.server.name(), why, "a server's stream ended");
+        drop(owned);
         self.ended.cancel();
     }
 

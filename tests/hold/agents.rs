@@ -5,24 +5,17 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::rig::{
-    beside,
-    broker::{Broker, legacy_call, text, tools_call},
-    evil::Evil,
-    server, wire,
+    self, beside,
+    broker::{legacy_call, text, tools_call},
+    wire,
 };
 
 const LIMITS: &str = "[mcp]\nlaps = 0\ngrace_ms = 20\nheartbeat_ms = 100\ndefault_patience_s = 40\n\
     max_sessions = 200\nresume_grace_ms = 10000\n[limits]\npending_per_agent = 40\n";
 
-async fn broker() -> Broker {
-    let (evil, good) = (server::serve(Evil).await, server::serve(Evil).await);
-    let url = |url: String| format!("url = \"{url}\"");
-    Broker::start(&[("evil", url(evil)), ("good", url(good))], &["bot", "ann-bot"], LIMITS).await
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_thousand_sessions_that_are_never_ended_leave_room_for_others() {
-    let broker = broker().await;
+    let broker = rig::broker(LIMITS).await;
     let bot = broker.agent("bot", "good");
     let story = async {
         let mut refused = 0;
@@ -42,7 +35,7 @@ async fn a_thousand_sessions_that_are_never_ended_leave_room_for_others() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_flood_of_calls_for_people_is_refused_in_words_when_it_is_too_much() {
-    let broker = broker().await;
+    let broker = rig::broker(LIMITS).await;
     let bot = broker.agent("bot", "good");
     let target = bot.modern("tools/call", Some("do_fine"));
     // Each with all that it may bring: a long token, which a waiting call keeps.
@@ -75,7 +68,7 @@ async fn a_flood_of_calls_for_people_is_refused_in_words_when_it_is_too_much() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_waiting_call_keeps_no_token_of_any_length() {
-    let broker = broker().await;
+    let broker = rig::broker(LIMITS).await;
     let target = broker.agent("bot", "good").modern("tools/call", Some("say_fine"));
     for token in [json!("t".repeat(2_000)), json!({"a": 1}), json!(["x"])] {
         let mut call = tools_call(json!(1), "say_fine", "m");
@@ -89,7 +82,7 @@ async fn a_waiting_call_keeps_no_token_of_any_length() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn bodies_that_do_not_come_and_answers_that_are_not_read_hold_nobody_up() {
-    let broker = broker().await;
+    let broker = rig::broker(LIMITS).await;
     let bot = broker.agent("bot", "good");
     let target = bot.modern("tools/call", Some("say_fine"));
     let large = tools_call(json!(1), "say_fine", &"x".repeat(200_000)).to_string();
@@ -117,7 +110,7 @@ async fn bodies_that_do_not_come_and_answers_that_are_not_read_hold_nobody_up() 
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_anothers_is_as_if_it_were_not_there() {
-    let broker = broker().await;
+    let broker = rig::broker(LIMITS).await;
     let (victim, thief) = (broker.agent("ann-bot", "good"), broker.agent("bot", "good"));
     let session = victim.session().await.unwrap();
     let id = session.headers.iter().find(|(name, _)| *name == "mcp-session-id").unwrap().1.clone();
@@ -162,7 +155,7 @@ async fn what_is_anothers_is_as_if_it_were_not_there() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_task_of_anothers_is_as_if_it_were_not_there() {
-    let broker = broker().await;
+    let broker = rig::broker(LIMITS).await;
     let (victim, thief) = (broker.agent("ann-bot", "good"), broker.agent("bot", "good"));
     let mut call = tools_call(json!(1), "do_other", "task");
     call["params"]["_meta"]["io.modelcontextprotocol/clientCapabilities"] =
@@ -191,7 +184,7 @@ async fn a_task_of_anothers_is_as_if_it_were_not_there() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stream_for_all_that_is_not_read_holds_few_large_answers() {
-    let broker = broker().await;
+    let broker = rig::broker(LIMITS).await;
     let bot = broker.agent("bot", "good");
     let mut listening = bot.0.clone();
     listening.path = "/mcp/good/sse".into();

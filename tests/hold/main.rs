@@ -10,6 +10,7 @@ mod http;
 mod rig;
 
 mod agents;
+mod bounds;
 mod fuzz;
 mod pipes;
 mod samples;

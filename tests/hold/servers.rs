@@ -9,24 +9,18 @@ use std::{
 use serde_json::json;
 
 use crate::rig::{
-    beside,
+    self, beside,
     broker::{Broker, text, tools_call},
-    evil::{Evil, much},
-    server, wire,
+    evil::much,
+    wire,
 };
 
 const LIMITS: &str = "[mcp]\nlaps = 0\ngrace_ms = 20\nheartbeat_ms = 100\ndefault_patience_s = 5\n\
     [upstream]\nmax_body = 1048576\nheader_timeout_ms = 3000\n";
 
-async fn broker() -> Broker {
-    let (evil, good) = (server::serve(Evil).await, server::serve(Evil).await);
-    let url = |url: String| format!("url = \"{url}\"");
-    Broker::start(&[("evil", url(evil)), ("good", url(good))], &["bot", "ann-bot"], LIMITS).await
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_has_no_end_is_cut_off_or_passed_on_and_never_kept() {
-    let broker = broker().await;
+    let broker = rig::broker(LIMITS).await;
     let bot = broker.agent("bot", "evil");
     // An approved call's answer is looked at, and is lost when it cannot be.
     for manner in ["body", "event", "error", "header", "headers", "interim"] {
@@ -58,7 +52,7 @@ async fn what_has_no_end_is_cut_off_or_passed_on_and_never_kept() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_list_without_end_is_an_error_for_who_asked_and_for_nobody_else() {
-    let broker = broker().await;
+    let broker = rig::broker(LIMITS).await;
     let bot = broker.agent("bot", "evil");
     for method in ["tools/list", "prompts/list"] {
         let mut list = tools_call(json!(5), "", "");
@@ -82,13 +76,10 @@ async fn a_list_without_end_is_an_error_for_who_asked_and_for_nobody_else() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_list_that_is_read_to_hide_tools_is_read_up_to_its_own_limit() {
-    let (evil, good) = (server::serve(Evil).await, server::serve(Evil).await);
-    let url = |url: String| format!("url = \"{url}\"");
     let hides =
         r#"{"version": "1", "default": "deny", "hide": ["do_*"], "tools": {"say_*": {"action": "allow"}}}"#;
-    let servers = [("evil", url(evil)), ("good", url(good))];
-    let broker =
-        Broker::governed(hides, &servers, &["bot", "ann-bot"], "[upstream]\nmax_list = 1048576").await;
+    let limits = "[upstream]\nmax_list = 1048576";
+    let broker = Broker::governed(hides, &rig::servers().await, &["bot", "ann-bot"], limits).await;
     let bot = broker.agent("bot", "evil");
     let list = json!({"jsonrpc": "2.0", "id": 5, "method": "tools/list", "params": {"_meta": {
         "io.modelcontextprotocol/protocolVersion": "2026-07-28", "io.modelcontextprotocol/clientCapabilities": {}}}});
@@ -105,7 +96,7 @@ async fn a_list_that_is_read_to_hide_tools_is_read_up_to_its_own_limit() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_flood_that_its_agent_does_not_read_waits_at_the_server() {
-    let broker = broker().await;
+    let broker = rig::broker(LIMITS).await;
     let bot = broker.agent("bot", "evil");
     let session = bot.session().await.unwrap();
     let listening = wire::bytes(&session, "GET", b"");
@@ -140,7 +131,7 @@ async fn a_flood_that_its_agent_does_not_read_waits_at_the_server() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_not_the_servers_to_say_reaches_nobody_but_who_asked_it() {
-    let broker = broker().await;
+    let broker = rig::broker(LIMITS).await;
     let (bot, other) = (broker.agent("bot", "evil"), broker.agent("ann-bot", "evil"));
     let approved = async {
         let (reply, ()) = tokio::join!(bot.call("do_forge", "mine"), broker.approve("do_forge"));

@@ -135,6 +135,20 @@ async fn a_client_on_a_pipe_does_not_notice_that_its_stream_is_closed_and_taken_
 }
 
 #[tokio::test]
+async fn a_request_whose_id_is_null_is_refused_on_the_pipe_too() {
+    let server = Server::start(Manner::Json).await;
+    let house = House::open(Plan::at(&server.url)).await;
+    let mut pipe = Pipe::to(&house);
+    pipe.greet().await;
+    for message in [call(json!(null), "look", json!({})), modern(json!(null), "ping", json!({}))] {
+        pipe.say(&message).await;
+        assert_eq!(pipe.hear_answer(json!(null)).await.1["error"]["code"], -32600, "{message}");
+    }
+    assert!(server.messages().iter().all(|m| m["method"] != "ping" && m["method"] != "tools/call"));
+    pipe.end().await;
+}
+
+#[tokio::test]
 async fn a_session_that_the_broker_forgot_is_opened_again_without_the_client() {
     let server = Server::start(Manner::Json).await;
     let house = House::open(Plan::at(&server.url)).await;

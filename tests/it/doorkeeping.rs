@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::rig::{House, Manner, Plan, Server, call};
+use crate::rig::{House, Manner, Plan, Script, Server, call};
 
 #[tokio::test]
 async fn the_door_looks_at_site_then_token_then_server_then_session() {
@@ -39,6 +39,35 @@ async fn a_session_belongs_to_its_grant_and_ends_by_delete() {
     assert_eq!(agent.post(&ping).await.status, 200);
     assert_eq!(agent.send("DELETE", "").await.status, 200);
     assert_eq!(agent.post(&ping).await.status, 404);
+}
+
+#[tokio::test]
+async fn the_id_of_a_session_that_lives_is_taken_by_no_other_agent() {
+    let server = Server::start(Manner::Json).await;
+    let hello = json!({"jsonrpc": "2.0", "id": 0, "result": {"protocolVersion": "2025-06-18",
+        "capabilities": {}, "serverInfo": {"name": "rig", "version": "1"}}});
+    let mut script = Script::new(200, "application/json", &hello.to_string());
+    script.headers.push(("mcp-session-id", "1000"));
+    server.answers("initialize", script);
+    let house = House::open(Plan::at(&server.url)).await;
+    let mine = house.agent().initialized("test").await;
+    let eve = house.other_agent("eve", &["*"]).await;
+    let ask = |method: &str| json!({"jsonrpc": "2.0", "id": 0, "method": method, "params": {}});
+
+    let refused = eve.post(&ask("initialize")).await;
+    assert_eq!((refused.status.as_u16(), refused.headers.get("mcp-session-id")), (502, None));
+    let told = refused.response().await;
+    assert!(told["error"]["message"].as_str().unwrap().contains("another agent's"), "{told}");
+    let seen = server.messages().len();
+    assert_eq!(eve.clone().with("mcp-session-id", "1000").post(&ask("tools/list")).await.status, 404);
+    assert_eq!(server.messages().len(), seen);
+    assert_eq!(mine.post(&ask("tools/list")).await.status, 200, "it is as it was");
+    // Whoever comes back may be given what was its own; what has ended is anyone's.
+    let mine = house.agent().initialized("test").await;
+    assert_eq!(mine.send("DELETE", "").await.status, 200);
+    let eve = eve.initialized("test").await;
+    assert_eq!(eve.post(&ask("tools/list")).await.status, 200);
+    assert_eq!(mine.post(&ask("tools/list")).await.status, 404);
 }
 
 #[tokio::test]

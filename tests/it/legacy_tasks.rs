@@ -15,14 +15,19 @@ const VERSION: &str = "2025-11-25";
 const RELATED: &str = "io.modelcontextprotocol/related-task";
 
 /// A server of that version with these capabilities.
-async fn server(capabilities: Value) -> Server {
+pub async fn server(capabilities: Value) -> Server {
     let server = Server::start(Manner::Json).await;
+    greets(&server, capabilities, "s-1");
+    server
+}
+
+/// From here on its sessions have this id.
+pub fn greets(server: &Server, capabilities: Value, session: &'static str) {
     let hello = json!({"jsonrpc": "2.0", "id": 0, "result": {"protocolVersion": VERSION,
         "capabilities": capabilities, "serverInfo": {"name": "rig", "version": "1"}, "x": 1.5}});
     let mut script = Script::new(200, "application/json", &hello.to_string());
-    script.headers.push(("mcp-session-id", "s-1"));
+    script.headers.push(("mcp-session-id", session));
     server.answers("initialize", script);
-    server
 }
 
 /// The agent in its session, and what it was told.
@@ -35,7 +40,7 @@ async fn greeted(agent: Agent) -> (Agent, Value) {
     (agent.with("mcp-session-id", &session).with("mcp-protocol-version", VERSION), told)
 }
 
-async fn agent(house: &House) -> Agent {
+pub async fn agent(house: &House) -> Agent {
     greeted(house.agent()).await.0
 }
 
@@ -45,13 +50,13 @@ fn as_task(tool: &str, arguments: Value) -> Value {
     call
 }
 
-async fn given(agent: &Agent, tool: &str, arguments: Value) -> Value {
+pub async fn given(agent: &Agent, tool: &str, arguments: Value) -> Value {
     let told = agent.ask(&as_task(tool, arguments)).await;
     assert_eq!(told["result"]["task"]["status"], "working", "{told}");
     told["result"]["task"].clone()
 }
 
-fn about(method: &str, task: &Value) -> Value {
+pub fn about(method: &str, task: &Value) -> Value {
     json!({"jsonrpc": "2.0", "id": 7, "method": method, "params": {"taskId": task["taskId"]}})
 }
 
@@ -205,6 +210,7 @@ async fn a_task_outlives_its_broker_and_goes_on_in_its_agents_next_session() {
         assert_eq!(other.ask(&about(method, &task)).await["error"]["code"], -32602);
     }
     assert!(server.calls().is_empty());
+    greets(&server, json!({"tools": {}}), "s-2");
     let agent = agent(&second).await;
     let told = agent.ask(&about("tasks/result", &task)).await;
     assert_eq!(text(&told), r#"cancel ran with {"n":1}"#);

@@ -16,6 +16,7 @@ mod joined_legacy_tasks;
 mod joined_parts;
 mod joined_tasks;
 mod laps;
+mod leading;
 mod legacy_tasks;
 mod links;
 mod old_agents;

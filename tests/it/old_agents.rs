@@ -97,6 +97,8 @@ async fn every_answer_comes_on_the_stream() {
         assert!(text(&talk.answer(2).await.1).contains("POLICY DENIED"));
         talk.post(&json!({"jsonrpc": "2.0", "id": 3, "method": "nonsense/x"})).await;
         assert_eq!(talk.answer(3).await.1["error"]["code"], -32601);
+        talk.post(&call(json!(null), "look", json!({}))).await;
+        assert_eq!(talk.answer(json!(null)).await.1["error"]["code"], -32600);
         drop(talk);
         // The session ends with the stream, at the server too.
         server.ended().await;

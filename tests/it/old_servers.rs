@@ -34,6 +34,27 @@ async fn it_answers_like_a_streamable_http_server_and_a_waiting_call_runs_once()
 }
 
 #[tokio::test]
+async fn the_endpoint_of_a_stream_that_lives_is_taken_by_no_other_agent() {
+    for transport in [None, Some(Transport::Sse)] {
+        // It has one for all.
+        let old = Old::start().await;
+        let house = House::open(Plan::of(old.settings(transport))).await;
+        let mine = house.agent().initialized("test").await;
+        let eve = house.other_agent("eve", &["*"]).await;
+        let hello = json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": {}});
+        let seen = old.messages().len();
+        let refused = eve.post(&hello).await;
+        assert_eq!(refused.status, 502);
+        let told = refused.response().await;
+        assert!(told["error"]["message"].as_str().unwrap().contains("another agent's"), "{told}");
+        assert_eq!(old.messages().len(), seen);
+        assert_eq!(mine.send("DELETE", "").await.status, 200);
+        let eve = eve.initialized("test").await;
+        assert_eq!(text(&eve.ask(&call(1, "look", json!({}))).await), "look ran");
+    }
+}
+
+#[tokio::test]
 async fn a_stream_that_breaks_loses_its_call_and_a_refused_one_failed() {
     for (then, state, posted) in
         [("break", StateName::Lost, 1), ("refuse", StateName::Failed, 1), ("", StateName::Failed, 0)]

@@ -3,7 +3,7 @@
 use countersign::ledger::StopScope;
 use serde_json::json;
 
-use crate::rig::{House, Manner, Plan, Server, ann, call, mirrored, modern};
+use crate::rig::{House, Manner, Plan, Server, Told, ann, call, mirrored, modern};
 
 #[tokio::test]
 async fn odd_names_ids_methods_and_headers_reach_nobody() {
@@ -49,6 +49,43 @@ async fn a_request_that_does_not_say_its_version_of_json_rpc_is_refused() {
     let absent = json!({"id": 5, "method": "tools/call", "params": {"name": "look"}});
     assert_eq!(agent.ask(&absent).await["error"]["code"], -32600);
     assert_eq!(server.messages().len(), seen);
+    assert!(house.calls(&[]).await.is_empty());
+}
+
+#[tokio::test]
+async fn a_request_whose_id_is_null_is_refused_and_others_of_its_batch_are_not() {
+    let server = Server::start(Manner::Json).await;
+    let house = House::open(Plan::at(&server.url)).await;
+    let agent = house.agent().initialized("test").await;
+    let joined = house.agent().joined().initialized("test").await;
+    let ask = |method: &str, name: &str| json!({"jsonrpc": "2.0", "id": null, "method": method, "params": {"name": name}});
+    let seen = server.messages().len();
+    for method in ["ping", "tools/list", "tools/call", "initialize", "notifications/initialized"] {
+        let message = modern(json!(null), method, json!({"name": "cancel"}));
+        let newer = mirrored(house.agent(), method, Some("cancel")).post(&message).await;
+        for answer in
+            [agent.post(&ask(method, "cancel")).await, joined.post(&ask(method, "rig__cancel")).await, newer]
+        {
+            assert_eq!(answer.status, 400);
+            let told = answer.response().await;
+            assert_eq!((&told["error"]["code"], &told["id"]), (&json!(-32600), &json!(null)), "{told}");
+            assert!(told["error"]["message"].as_str().unwrap().contains("not null"), "{told}");
+        }
+    }
+    assert_eq!(server.messages().len(), seen);
+
+    let batch = json!([ask("tools/call", "look"), call(2, "look", json!({}))]);
+    let mut answer = agent.clone().with("mcp-protocol-version", "2025-03-26").post(&batch).await;
+    let mut codes = Vec::new();
+    while let Some(Told::Message(message)) = answer.told().await {
+        codes.push((message["id"].clone(), message["error"]["code"].clone()));
+    }
+    codes.sort_by_key(|(id, _)| id.is_null());
+    assert_eq!(codes, [(json!(2), json!(null)), (json!(null), json!(-32600))]);
+    assert_eq!(server.messages().len(), seen + 1);
+    // An error about what could not be read has no id: an answer may be without one.
+    let unread = json!({"jsonrpc": "2.0", "id": null, "error": {"code": -32700, "message": "?"}});
+    assert_eq!(agent.post(&unread).await.status, 202);
     assert!(house.calls(&[]).await.is_empty());
 }
 

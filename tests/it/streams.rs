@@ -60,6 +60,38 @@ fn result(id: &Value) -> Value {
 }
 
 #[tokio::test]
+async fn one_stream_of_an_old_agent_is_one_and_so_is_one_of_the_joined_endpoint() {
+    let (a, b) = (Server::start(Manner::Json).await, Server::start(Manner::Json).await);
+    for server in [&a, &b] {
+        server.answers("GET", open(EVENT));
+    }
+    let mut plan = Plan::two(&a.url, &b.url);
+    plan.door.max_streams = 2;
+    let house = House::open(plan).await;
+    let joined = house.agent().joined().initialized("test").await;
+    let mut listening = joined.send("GET", "").await;
+    for _ in [&a, &b] {
+        assert!(matches!(listening.told().await, Some(Told::Message(_))), "each server's own");
+    }
+    assert_eq!(joined.send("GET", "").await.status, 503);
+    drop(listening);
+
+    let eve = house.other_agent("eve", &["*"]).await.at("/mcp/a/sse");
+    let mut stream = eve.send("GET", "").await;
+    let eve = eve.at(&stream.endpoint().await);
+    // The greeting, and what the server says unasked on the stream behind.
+    for message in [
+        json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": {"protocolVersion": "2024-11-05",
+            "capabilities": {}, "clientInfo": {"name": "eve", "version": "1"}}}),
+        json!({"jsonrpc": "2.0", "method": "notifications/initialized"}),
+    ] {
+        assert_eq!(eve.post(&message).await.status, 202);
+        let said = async { while !matches!(stream.told().await.expect("more"), Told::Message(_)) {} };
+        tokio::time::timeout(Duration::from_secs(10), said).await.expect("a message");
+    }
+}
+
+#[tokio::test]
 async fn a_modern_listening_stream_that_is_ended_ends_with_its_result() {
     for stopped in [false, true] {
         let server = Server::start(Manner::Modern).await;

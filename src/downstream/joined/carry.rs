@@ -16,7 +16,7 @@ use http::{StatusCode, header};
 
 use super::{
     names,
-    said::{LARGEST, is_encoded, is_stream},
+    said::{is_encoded, is_stream},
     session::Joined,
     tour::Tour,
     whose,
@@ -24,18 +24,17 @@ use super::{
 use crate::{
     broker::HttpError,
     downstream::{
-        Door,
         answer::{self, Asker},
+        held::Room,
         reply,
         tasks::{self, RELATED},
     },
-    identity::Grant,
     mcp::{
         self, Answer, Json, Message, Meta,
         patch::Edits,
         sse::{self, Event, Splitter},
     },
-    upstream::Server,
+    upstream::{BrokenReply, Server},
 };
 
 /// What an answer names.
@@ -90,8 +89,7 @@ impl Names {
 /// What is changed of one server's answers.
 #[derive(Clone)]
 pub(super) struct Carry {
-    door: Door,
-    grant: Arc<Grant>,
+    tour: Tour,
     server: Arc<Server>,
     /// A legacy server may ask, and its streams may be resumed. A session that is answered is not idle.
     session: Option<Arc<Joined>>,
@@ -100,20 +98,19 @@ pub(super) struct Carry {
 
 impl Tour {
     pub(super) fn carry(&self, server: &Arc<Server>, names: Names) -> Carry {
-        Carry {
-            door: self.door.clone(),
-            grant: self.grant.clone(),
-            server: server.clone(),
-            session: self.session.clone(),
-            names,
-        }
+        Carry { tour: self.clone(), server: server.clone(), session: self.session.clone(), names }
     }
 }
 
 impl Carry {
+    /// For what is held of it.
+    pub(super) fn room(&self) -> Room {
+        self.tour.room(&self.server, self.server.largest_answer())
+    }
+
     pub(super) async fn response(self, response: Response, asker: Option<&Asker>) -> Response {
         let response = match asker {
-            Some(asker) => apart(response, self.session.is_some(), asker).await,
+            Some(asker) => apart(response, self.session.is_some(), asker, self.room()).await,
             // What nobody waits on must not end the session of all.
             None if !response.status().is_success() => return StatusCode::ACCEPTED.into_response(),
             None => response,
@@ -130,22 +127,22 @@ impl Carry {
         if !may_change {
             return Response::from_parts(parts, body);
         }
-        let Ok(whole) = axum::body::to_bytes(body, self.largest()).await else {
-            return answer::refuse(StatusCode::BAD_GATEWAY, "the server's answer broke off");
+        let mut room = self.room();
+        let whole = match room.collect(body).await {
+            Ok(whole) => whole,
+            Err(why) => return broke(&why, asker),
         };
         parts.headers.remove(header::CONTENT_LENGTH);
-        Response::from_parts(parts, self.message(&whole).map_or(whole, Bytes::from).into())
-    }
-
-    /// Bytes of one message: what passes at the server's own endpoint passes here.
-    fn largest(&self) -> usize {
-        self.server.largest_answer().max(LARGEST)
+        let changed = self.message(&whole).map_or(whole, Bytes::from);
+        Response::from_parts(parts, room.keep(changed).into())
     }
 
     fn stream(self, body: Body) -> Body {
-        let mut splitter = Splitter::new(self.largest());
+        let mut room = self.room();
+        let mut splitter = Splitter::new(room.most());
         let parts = body.into_data_stream().map(move |part| {
             let events = splitter.push(&part?).map_err(axum::Error::new)?;
+            room.hold(splitter.rest().len()).map_err(axum::Error::new)?;
             Ok::<_, axum::Error>(self.events(events))
         });
         Body::from_stream(
@@ -228,7 +225,8 @@ impl Carry {
     /// The task that is named there, as the agent knows it.
     fn rename(&self, edits: &mut Edits<'_>, message: Json<'_>, path: &[&str]) {
         let own = message.at(path).and_then(Json::string);
-        let known = own.and_then(|own| whose::task(&self.door, &self.grant, self.server.name(), &own));
+        let known =
+            own.and_then(|own| whose::task(&self.tour.door, &self.tour.grant, self.server.name(), &own));
         if let Some(known) = known {
             edits.set(path, &names::quoted(&known));
         }
@@ -238,6 +236,13 @@ impl Carry {
     fn each(&self, array: Json<'_>, member: &str) -> String {
         let elements = array.elements().map(|element| located(self.server.name(), element, member));
         format!("[{}]", elements.collect::<Vec<_>>().join(","))
+    }
+}
+
+fn broke(why: &BrokenReply, asker: Option<&Asker>) -> Response {
+    match asker {
+        Some(asker) => answer::json_with(StatusCode::OK, reply::broken(asker, why).into()),
+        None => answer::refuse(StatusCode::BAD_GATEWAY, &why.to_string()),
     }
 }
 
@@ -253,13 +258,14 @@ fn located(server: &str, object: Json<'_>, member: &str) -> String {
 /// An HTTP error is about one server, and must not look as if it were about all: a lost session, a token that
 /// one server refuses. It becomes an error of its request; a modern one that is a message keeps its status,
 /// which says what it is.
-async fn apart(response: Response, legacy: bool, asker: &Asker) -> Response {
+async fn apart(response: Response, legacy: bool, asker: &Asker, mut room: Room) -> Response {
     let status = response.status();
     if status.is_success() || status == StatusCode::SERVICE_UNAVAILABLE {
         return response;
     }
     let (parts, body) = response.into_parts();
-    let body = axum::body::to_bytes(body, LARGEST).await.unwrap_or_default();
+    let body = room.collect(body).await.unwrap_or_default();
+    let body = room.keep(body);
     let is_message = reply::is_response(&body);
     if is_message && !legacy {
         return Response::from_parts(parts, body.into());

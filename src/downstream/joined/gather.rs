@@ -10,15 +10,16 @@ use http::StatusCode;
 use serde_json::json;
 use tokio::time::timeout;
 
-use super::{names, said::Said, sort::result, tour::Tour, whose::By};
+use super::{names, said::Said, tour::Tour, whose::By};
 use crate::{
     downstream::{
         answer::{self, Asker, code},
         gate,
+        held::of_list,
         http::{self as plain, Visit},
         reply,
     },
-    mcp::{Answer, Json, Message, patch::Edits},
+    mcp::{self, Answer, Json, Message, patch::Edits},
     upstream::Server,
 };
 
@@ -114,12 +115,25 @@ pub(super) async fn list(
         }
     }
     if whole.answered {
-        return result(&asker, &whole.written(list, asker.modern));
+        return written(&tour, &whole.written(list, asker.modern), &asker);
     }
     if whole.absent.is_empty() {
         return *gate::not_found(list.method, Some(&asker));
     }
     none_answered(&asker, &whole.absent)
+}
+
+/// The answer, which may be as large as all the pages.
+fn written(tour: &Tour, result: &str, asker: &Asker) -> Response {
+    let id = std::str::from_utf8(&asker.id).unwrap_or("null");
+    let mut room = tour.door.inner.held.room(None, &tour.grant.name, usize::MAX);
+    match room.hold(result.len()) {
+        Ok(()) => {
+            let whole = Bytes::from(mcp::answer::result(id, result));
+            answer::json_with(StatusCode::OK, room.keep(whole))
+        }
+        Err(why) => answer::error(StatusCode::OK, &asker.id, code::INTERNAL, &of_list(why).to_string(), None),
+    }
 }
 
 /// One server's page; `None`: it has no such list.
@@ -140,7 +154,8 @@ async fn page(
         let Some(visit) = enter(tour, list, server).await? else { return Ok(None) };
         let session = visit.session.clone();
         let patience = tour.door.inner.settings.start_grace();
-        let asked = timeout(patience, async { Said::of(plain::post(visit, body.clone()).await).await }).await;
+        let heard = async { tour.said(server, plain::post(visit, body.clone()).await).await };
+        let asked = timeout(patience, heard).await;
         said = Some(asked.unwrap_or_else(|_| Said::late(patience.as_secs())));
         let now = tour.door.inner.broker.clock().now();
         let knows = |id: &str| tour.door.inner.sessions.find(server.name(), id, &tour.grant, now).is_some();

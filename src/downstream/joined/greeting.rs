@@ -105,7 +105,8 @@ pub(super) async fn discover(tour: Tour, body: Bytes, asker: &Asker) -> Response
         let (tour, body) = (&tour, body.clone());
         async move {
             let visit = tour.visit(&server, None);
-            let said = timeout(patience, async { Said::of(plain::post(visit, body).await).await }).await;
+            let asked = async { tour.said(&server, plain::post(visit, body).await).await };
+            let said = timeout(patience, asked).await;
             (server, said.unwrap_or_else(|_| Said::late(patience.as_secs())))
         }
     });

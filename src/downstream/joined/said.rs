@@ -1,18 +1,19 @@
 //! What one server answered, read to its end: for answers that are put together from several.
 
-use axum::{
-    body::{Body, to_bytes},
-    response::Response,
-};
+use axum::{body::Body, response::Response};
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use http::{HeaderMap, StatusCode, header};
 
-use super::super::{answer::code, reply};
-use crate::mcp::{Answer, Json, Message, sse::Splitter};
-
-/// Bytes of one answer, and of one event.
-pub(super) const LARGEST: usize = 64 << 20;
+use super::super::{
+    answer::code,
+    held::{Room, of_list},
+    reply,
+};
+use crate::{
+    mcp::{Answer, Json, Message, sse::Splitter},
+    upstream::BrokenReply,
+};
 
 #[derive(Debug)]
 pub(super) enum Said {
@@ -26,26 +27,32 @@ pub(super) enum Said {
 
 impl Said {
     /// Reads a server's answer until its response is there.
-    pub(super) async fn of(response: Response) -> Self {
+    pub(super) async fn of(response: Response, mut room: Room) -> Self {
         let status = response.status();
-        let message = if is_encoded(response.headers()) {
-            None
+        let read = if is_encoded(response.headers()) {
+            Ok(Bytes::new())
         } else if is_stream(response.headers()) {
-            response_in(response.into_body()).await
+            response_in(response.into_body(), &mut room).await
         } else {
-            to_bytes(response.into_body(), LARGEST).await.ok()
+            room.collect(response.into_body()).await
         };
-        let read = message.as_deref().and_then(reply::read);
-        match (read, message.as_ref()) {
-            (Some(Message::Response(response)), Some(message)) => match response.answer {
-                Answer::Result(_) => Self::Result(message.clone()),
-                Answer::Error(error) => Self::error(error, status),
+        let message = match read {
+            Ok(message) => message,
+            Err(why) => return Self::Nothing { why: of_list(why).to_string(), down: true },
+        };
+        match reply::read(&message) {
+            Some(Message::Response(response)) => match response.answer {
+                Answer::Result(_) => {}
+                Answer::Error(error) => return Self::error(error, status),
             },
-            _ => Self::Nothing {
-                why: format!("it answered HTTP {} and no message", status.as_u16()),
-                down: status.is_success() || status.is_server_error(),
-            },
+            Some(Message::Request(_) | Message::Notification(_)) | None => {
+                return Self::Nothing {
+                    why: format!("it answered HTTP {} and no message", status.as_u16()),
+                    down: status.is_success() || status.is_server_error(),
+                };
+            }
         }
+        Self::Result(room.keep(message))
     }
 
     fn error(error: Json<'_>, status: StatusCode) -> Self {
@@ -79,17 +86,20 @@ impl Said {
     }
 }
 
-async fn response_in(body: Body) -> Option<Bytes> {
+/// Nothing, when there is none in it.
+async fn response_in(body: Body, room: &mut Room) -> Result<Bytes, BrokenReply> {
     let mut parts = body.into_data_stream();
-    let mut splitter = Splitter::new(LARGEST);
+    let mut splitter = Splitter::new(room.most());
     while let Some(Ok(part)) = parts.next().await {
-        for event in splitter.push(&part).ok()? {
+        let events = splitter.push(&part).map_err(|_| BrokenReply::TooLarge(room.most()))?;
+        room.hold(splitter.rest().len())?;
+        for event in events {
             if let Some(data) = event.data.filter(|data| reply::is_response(data.as_bytes())) {
-                return Some(data.into());
+                return Ok(data.into());
             }
         }
     }
-    None
+    Ok(Bytes::new())
 }
 
 pub(super) fn is_stream(headers: &HeaderMap) -> bool {

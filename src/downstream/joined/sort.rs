@@ -9,7 +9,7 @@ use super::{
     carry::Names,
     gather::{self, Cursor, List},
     greeting, names,
-    said::{LARGEST, Said},
+    said::Said,
     subscribe,
     tour::Tour,
     whose::By,
@@ -19,6 +19,7 @@ use crate::{
         answer::{self, Asker, code},
         batch::{self, Desk},
         gate::{self, Refusal, owned},
+        held::Room,
         http::{self as plain, text},
         modern,
         tasks::RELATED,
@@ -86,19 +87,15 @@ impl Desk for Tour {
         &self.headers
     }
 
-    fn largest_answer(&self, wish: &Wish) -> usize {
-        match wish {
-            Wish::One(one) => self.server(&one.server).map_or(LARGEST, |server| server.largest_answer()),
+    fn room(&self, wish: Option<&Wish>) -> Room {
+        let server = match wish {
+            Some(Wish::One(one)) => self.server(&one.server),
             // A list is that of all servers.
-            Wish::Hello(_)
-            | Wish::Pong(_)
-            | Wish::Discover(_)
-            | Wish::List(..)
-            | Wish::Level(_)
-            | Wish::Subscribe(_)
-            | Wish::Greeted
-            | Wish::Tell
-            | Wish::Nothing => usize::MAX,
+            Some(_) | None => None,
+        };
+        match server {
+            Some(server) => Tour::room(self, &server, server.largest_answer()),
+            None => self.door.inner.held.room(None, &self.grant.name, usize::MAX),
         }
     }
 
@@ -312,7 +309,8 @@ async fn level(tour: Tour, body: Bytes, asker: &Asker) -> Response {
     let mut refused = None;
     let mut heard = false;
     for (server, part) in tour.parts(&session).await.into_iter().filter(|(_, part)| part.has("logging")) {
-        match Said::of(plain::post(tour.visit(&server, Some(&part)), body.clone()).await).await {
+        let answer = plain::post(tour.visit(&server, Some(&part)), body.clone()).await;
+        match tour.said(&server, answer).await {
             Said::Result(_) => heard = true,
             none @ (Said::Error { .. } | Said::Nothing { .. }) => {
                 refused = Some(format!("{}: {}", server.name(), none.why()));

@@ -19,13 +19,23 @@ use tokio::{sync::watch, time::sleep};
 use super::{
     carry::{Carry, Names},
     names,
-    said::{LARGEST, is_stream},
+    said::is_stream,
     session::{Joined, Part},
     tour::Tour,
 };
 use crate::{
-    downstream::{answer, http::text, listen as plain, reply, sse},
-    mcp::{Version, header, sse::Splitter},
+    downstream::{
+        answer,
+        held::Room,
+        http::text,
+        listen as plain,
+        listeners::{Listening, TOO_MANY},
+        reply, sse,
+    },
+    mcp::{
+        Version, header,
+        sse::{Event, Splitter},
+    },
     upstream::Server,
 };
 
@@ -37,8 +47,12 @@ pub(super) async fn listen(tour: Tour) -> Response {
     if let Some(last) = text(&tour.headers, header::LAST_EVENT_ID).map(str::to_owned) {
         return resume(tour, &session, &last).await;
     }
+    let Some(place) = tour.door.inner.listeners.take(&tour.grant.name) else {
+        return answer::refuse(StatusCode::SERVICE_UNAVAILABLE, TOO_MANY);
+    };
     let opened = session.opened.subscribe();
-    let mut all = All { tour, session, opened, listened: HashSet::new(), streams: SelectAll::new() };
+    let mut all =
+        All { _place: place, tour, session, opened, listened: HashSet::new(), streams: SelectAll::new() };
     all.listen_to_new();
     let parts = stream::unfold(all, |mut all| async move {
         let part = all.next().await?;
@@ -90,6 +104,8 @@ type Parts = Pin<Box<dyn Stream<Item = Bytes> + Send>>;
 
 /// The streams of all conversations of one session.
 struct All {
+    /// Of the agent's stream; those of the servers are its own.
+    _place: Listening,
     tour: Tour,
     session: Arc<Joined>,
     opened: watch::Receiver<usize>,
@@ -134,12 +150,27 @@ fn ear(tour: Tour, server: Arc<Server>, part: Arc<Part>) -> Parts {
     }))
 }
 
+struct Incoming {
+    body: BodyDataStream,
+    splitter: Splitter,
+    room: Room,
+}
+
+impl Incoming {
+    /// The next events, if any are whole; `None`: the stream is over, or there is no room for what it says.
+    async fn events(&mut self) -> Option<Vec<Event>> {
+        let events = self.splitter.push(&self.body.next().await?.ok()?).ok()?;
+        self.room.hold(self.splitter.rest().len()).ok()?;
+        Some(events)
+    }
+}
+
 struct Ear {
     tour: Tour,
     server: Arc<Server>,
     part: Arc<Part>,
     carry: Carry,
-    open: Option<(BodyDataStream, Splitter)>,
+    open: Option<Incoming>,
     /// The id of the last event, as the server wrote it.
     last: Option<String>,
     was_open: bool,
@@ -148,15 +179,11 @@ struct Ear {
 impl Ear {
     async fn next(&mut self) -> Option<Bytes> {
         loop {
-            let Some((body, splitter)) = &mut self.open else {
+            let Some(open) = &mut self.open else {
                 self.open = Some(self.listen().await?);
                 continue;
             };
-            let events = match body.next().await {
-                Some(Ok(part)) => splitter.push(&part).ok(),
-                Some(Err(_)) | None => None,
-            };
-            let Some(events) = events else {
+            let Some(events) = open.events().await else {
                 self.open = None;
                 continue;
             };
@@ -174,7 +201,7 @@ impl Ear {
     }
 
     /// `None`: the server has no such stream, or the conversation is over.
-    async fn listen(&mut self) -> Option<(BodyDataStream, Splitter)> {
+    async fn listen(&mut self) -> Option<Incoming> {
         if self.was_open {
             sleep(PAUSE).await;
         }
@@ -194,9 +221,11 @@ impl Ear {
         if let Some(last) = self.last.as_deref().and_then(|last| HeaderValue::from_str(last).ok()) {
             visit.headers.insert(HeaderName::from_static(header::LAST_EVENT_ID), last);
         }
-        let response = plain::listen(visit).await;
+        let response = plain::hear(visit).await;
         let streams = response.status().is_success() && is_stream(response.headers());
         self.was_open = streams;
-        streams.then(|| (response.into_body().into_data_stream(), Splitter::new(LARGEST)))
+        let room = self.carry.room();
+        let (body, splitter) = (response.into_body().into_data_stream(), Splitter::new(room.most()));
+        streams.then_some(Incoming { body, splitter, room })
     }
 }

@@ -16,12 +16,12 @@ use super::{
     carry::{Carry, Names},
     gather::{Absent, none_answered},
     names,
-    said::{LARGEST, Said, is_encoded, is_stream},
+    said::{Said, is_encoded, is_stream},
     tour::Tour,
     whose::By,
 };
 use crate::{
-    downstream::{answer::Asker, gate, http as plain, reply},
+    downstream::{answer::Asker, gate, held::Room, http as plain, reply},
     mcp::{
         self, Json, Kind, Message,
         patch::Edits,
@@ -107,16 +107,14 @@ fn own(tour: &Tour, body: &Bytes, server: &str) -> Option<Bytes> {
 async fn open(tour: &Tour, server: &Arc<Server>, body: Bytes) -> Result<(Value, Parts), Said> {
     let response = plain::post(tour.visit(server, None), body).await;
     if !is_stream(response.headers()) || is_encoded(response.headers()) {
-        return Err(match Said::of(response).await {
+        return Err(match tour.said(server, response).await {
             Said::Result(_) => Said::Nothing { why: "it ended the subscription at once".into(), down: true },
             none @ (Said::Error { .. } | Said::Nothing { .. }) => none,
         });
     }
-    let mut stream = Incoming {
-        body: response.into_body().into_data_stream(),
-        splitter: Splitter::new(LARGEST),
-        carry: tour.carry(server, Names::Nothing),
-    };
+    let carry = tour.carry(server, Names::Nothing);
+    let (body, room) = (response.into_body().into_data_stream(), carry.room());
+    let mut stream = Incoming { body, splitter: Splitter::new(room.most()), room, carry };
     let broke = || Said::Nothing { why: "its stream ended before it agreed".into(), down: true };
     let events = loop {
         let events = stream.events().await.ok_or_else(broke)?;
@@ -137,6 +135,7 @@ async fn open(tour: &Tour, server: &Arc<Server>, body: Bytes) -> Result<(Value, 
 struct Incoming {
     body: BodyDataStream,
     splitter: Splitter,
+    room: Room,
     carry: Carry,
 }
 
@@ -145,6 +144,7 @@ impl Incoming {
     async fn events(&mut self) -> Option<Vec<Event>> {
         loop {
             let events = self.splitter.push(&self.body.next().await?.ok()?).ok()?;
+            self.room.hold(self.splitter.rest().len()).ok()?;
             if !events.is_empty() {
                 return Some(events);
             }

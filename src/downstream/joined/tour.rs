@@ -26,6 +26,7 @@ use super::{
 use crate::{
     downstream::{
         Door, Peer, answer,
+        held::Room,
         http::{self as plain, Visit, text},
         relay, reply, sse,
     },
@@ -178,7 +179,17 @@ impl Tour {
         }
     }
 
-    /// The same, with the conversation opened if it is not. `again`: also if it could not be just before.
+    /// For what is held of a server's answer.
+    pub(super) fn room(&self, server: &Server, most: usize) -> Room {
+        self.door.inner.held.room(Some(server.name()), &self.grant.name, most)
+    }
+
+    /// What the server says to a request of all.
+    pub(super) async fn said(&self, server: &Server, response: Response) -> Said {
+        Said::of(response, self.room(server, server.largest_list())).await
+    }
+
+    /// A visit with the conversation opened if it is not. `again`: also if it could not be just before.
     pub(super) async fn enter(&self, server: &Arc<Server>, again: bool) -> Result<Visit, String> {
         match &self.session {
             None => Ok(self.visit(server, None)),
@@ -263,7 +274,7 @@ impl Tour {
         visit.headers.remove(header::PROTOCOL_VERSION);
         let response = plain::post(visit, session.hello.clone()).await;
         let id = text(response.headers(), header::SESSION_ID).map(str::to_owned);
-        let message = match Said::of(response).await {
+        let message = match self.said(server, response).await {
             Said::Result(message) => message,
             none @ (Said::Error { .. } | Said::Nothing { .. }) => return Err(none.why().to_owned()),
         };
@@ -295,7 +306,8 @@ impl Tour {
             plain::post(self.visit(server, Some(part)), Bytes::from_static(GREETING.as_bytes())).await;
         }
         if let Some(level) = session.level().filter(|_| part.has("logging")) {
-            Said::of(plain::post(self.visit(server, Some(part)), level).await).await;
+            let heard = plain::post(self.visit(server, Some(part)), level).await;
+            self.said(server, heard).await;
         }
     }
 

@@ -5,13 +5,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{
     HeaderMap, HeaderValue, Method, StatusCode,
-    header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE},
+    header::{ACCEPT, CONTENT_TYPE},
 };
 use http_body_util::BodyExt as _;
 use tokio::{sync::SemaphorePermit, time::Instant};
 
 use super::{
-    joint::{Errand, Joint, Kind, NOTICE, SMALL, Session, lock},
+    joint::{Errand, Joint, Kind, LARGE, NOTICE, SMALL, Session, lock},
     way::Response,
 };
 use crate::mcp::{
@@ -45,6 +45,14 @@ impl Place {
             self.retry = Some(Duration::from_millis(retry).min(NOTICE));
         }
     }
+}
+
+/// What is held of one answer that is not said yet.
+#[derive(Default)]
+struct Held<'l> {
+    bytes: usize,
+    large: Option<SemaphorePermit<'l>>,
+    huge: Option<SemaphorePermit<'l>>,
 }
 
 impl Joint {
@@ -196,33 +204,34 @@ impl Joint {
     ) -> Result<(), String> {
         let mut splitter = Splitter::new(MAX_EVENT);
         let mut body = response.into_body();
-        let (mut held, mut leave) = (0, None);
+        let mut held = Held::default();
         while let Some(frame) = body.frame().await {
             let frame = frame.map_err(|error| error.to_string())?;
             let Some(chunk) = frame.data_ref() else { continue };
-            self.hold(chunk.len(), &mut held, &mut leave).await;
+            self.hold(&mut held, chunk.len()).await;
             for event in splitter.push(chunk).map_err(|why| why.to_string())? {
                 place.note(&event);
                 let Some(data) = event.data.filter(|data| !data.is_empty()) else { continue };
                 self.note(errand, data.as_bytes(), left);
                 self.say(data.into_bytes()).await;
-                (held, leave) = (0, None);
+                held = Held::default();
             }
         }
         Ok(())
     }
 
     async fn take_body(&self, errand: &Errand, status: StatusCode, response: Response) -> Result<(), String> {
-        let length =
-            response.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-        let (mut held, mut leave) = (0, None);
-        // Of an answer that says no length all may come at once.
-        self.hold(length.unwrap_or(usize::MAX), &mut held, &mut leave).await;
-        let body = response.into_body().collect().await.map_err(|error| error.to_string())?.to_bytes();
+        let (mut held, mut body, mut incoming) = (Held::default(), Vec::new(), response.into_body());
+        while let Some(frame) = incoming.frame().await {
+            let frame = frame.map_err(|error| error.to_string())?;
+            let Some(chunk) = frame.data_ref() else { continue };
+            self.hold(&mut held, chunk.len()).await;
+            body.extend_from_slice(chunk);
+        }
         let mut left = errand.ids.clone();
         self.note(errand, &body, &mut left);
         if left.len() < errand.ids.len() {
-            self.say(body.to_vec()).await;
+            self.say(body).await;
             return Ok(());
         }
         if errand.ids.is_empty() {
@@ -234,12 +243,15 @@ impl Joint {
     }
 
     /// So much more of one answer is about to be held: a large one waits for leave, and what is behind it
-    /// waits at the server.
-    async fn hold<'l>(&'l self, more: usize, held: &mut usize, leave: &mut Option<SemaphorePermit<'l>>) {
-        *held = held.saturating_add(more);
-        if *held > SMALL && leave.is_none() {
-            // It is never closed.
-            *leave = self.large.acquire().await.ok();
+    /// waits at the server. Who has the leave for the huge one has that for a large one: it waits for no other.
+    async fn hold<'l>(&'l self, held: &mut Held<'l>, more: usize) {
+        held.bytes = held.bytes.saturating_add(more);
+        // They are never closed.
+        if held.bytes > SMALL && held.large.is_none() {
+            held.large = self.large.acquire().await.ok();
+        }
+        if held.bytes > LARGE && held.huge.is_none() {
+            held.huge = self.huge.acquire().await.ok();
         }
     }
 

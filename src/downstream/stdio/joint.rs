@@ -11,7 +11,7 @@ use std::{
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header::ACCEPT};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
@@ -19,6 +19,7 @@ use super::{
     client::client,
     exchange::is_stream,
     headers,
+    queue::Queue,
     way::{Near, Way},
 };
 use crate::mcp::{Frame, Message, header};
@@ -27,13 +28,15 @@ use crate::mcp::{Frame, Message, header};
 pub(in crate::downstream) struct Joint {
     pub(super) way: Way,
     pub(super) settings: StdioSettings,
-    pub(super) out: mpsc::Sender<Vec<u8>>,
+    pub(super) out: Queue,
     pub(super) session: Mutex<Session>,
     /// Modern requests by id: cancelling one closes its POST.
     modern: Mutex<HashMap<String, CancellationToken>>,
     listening: AtomicBool,
-    /// Answers beyond `SMALL` that may be held at a time: who does not read what is said holds no more.
+    /// Answers beyond `SMALL` that may be held at a time, and of those the one beyond `LARGE`: who does not read
+    /// what is said holds no more.
     pub(super) large: Semaphore,
+    pub(super) huge: Semaphore,
     ending: CancellationToken,
 }
 
@@ -67,14 +70,15 @@ pub(super) enum Kind {
 
 /// Bytes of an answer that is held without asking.
 pub(super) const SMALL: usize = 16 << 10;
-/// Larger ones at a time.
+/// Larger ones at a time, and the bytes of one that is not the only one of its size.
 const LARGE_AT_A_TIME: usize = 8;
+pub(super) const LARGE: usize = 1 << 20;
 
 /// A notification is taken or not within this.
 pub(super) const NOTICE: Duration = Duration::from_secs(10);
 
 impl Joint {
-    pub(super) fn new(settings: StdioSettings, out: mpsc::Sender<Vec<u8>>) -> Result<Self, StdioError> {
+    pub(super) fn new(settings: StdioSettings, out: Queue) -> Result<Self, StdioError> {
         let client = client(&settings.url).map_err(StdioError::Settings)?;
         if HeaderValue::from_str(&settings.token).is_err() {
             return Err(StdioError::Settings("the token has characters that no token has".into()));
@@ -83,13 +87,13 @@ impl Joint {
     }
 
     /// To the door in this process.
-    pub(in crate::downstream) fn near(near: Near, out: mpsc::Sender<Vec<u8>>) -> Self {
+    pub(in crate::downstream) fn near(near: Near, out: Queue) -> Self {
         let place = near.server.as_ref().map_or_else(|| "/mcp".to_owned(), |server| format!("/mcp/{server}"));
         let settings = StdioSettings::new(place, String::new());
         Self::by(Way::Near(near), settings, out)
     }
 
-    fn by(way: Way, settings: StdioSettings, out: mpsc::Sender<Vec<u8>>) -> Self {
+    fn by(way: Way, settings: StdioSettings, out: Queue) -> Self {
         Self {
             way,
             settings,
@@ -98,6 +102,7 @@ impl Joint {
             modern: Mutex::default(),
             listening: AtomicBool::new(false),
             large: Semaphore::new(LARGE_AT_A_TIME),
+            huge: Semaphore::new(1),
             ending: CancellationToken::new(),
         }
     }
@@ -153,7 +158,7 @@ impl Joint {
     }
 
     pub(super) async fn say(&self, message: Vec<u8>) {
-        let _ = self.out.send(message).await;
+        self.out.put(message).await;
     }
 
     /// Nobody reads stdout any more.

@@ -118,7 +118,7 @@ pub(super) async fn tell(
     let broker = visit.door.inner.broker.clone();
     if wish != Wish::Cancel {
         // What is to end must not be sent for it.
-        broker.lead(&task, &visit.link());
+        broker.lead(&task, &visit.link()).await;
     }
     let now = broker.clock().now();
     match wish {

@@ -43,7 +43,7 @@ impl Answers for Evil {
     }
 }
 
-async fn initialize(stream: &mut TcpStream, id: &Value) -> io::Result<bool> {
+pub async fn initialize(stream: &mut TcpStream, id: &Value) -> io::Result<bool> {
     let result = json!({"protocolVersion": "2025-06-18", "capabilities": {"tools": {}},
         "serverInfo": {"name": "evil", "version": "1"}});
     let session = format!("mcp-session-id: {}\r\n", uuid::Uuid::new_v4());

@@ -13,10 +13,22 @@ use std::{
 };
 
 use broker::Broker;
+use evil::Evil;
 
 /// A size that a recipe makes larger.
 pub fn size<N: FromStr<Err: Debug>>(name: &str, small: N) -> N {
     std::env::var(name).map_or(small, |said| said.parse().unwrap())
+}
+
+/// A server that is what the story is about, and one that others have meanwhile.
+pub async fn servers() -> [(&'static str, String); 2] {
+    let url = |url: String| format!("url = \"{url}\"");
+    [("evil", url(server::serve(Evil).await)), ("good", url(server::serve(Evil).await))]
+}
+
+/// A broker before these servers, for the agents `bot` and `ann-bot`; `more`: other tables of its configuration.
+pub async fn broker(more: &str) -> Broker {
+    Broker::start(&servers().await, &["bot", "ann-bot"], more).await
 }
 
 /// `story` happens; meanwhile calls of another agent at another server are answered in time, and the broker

@@ -19,14 +19,15 @@ use tokio::sync::mpsc;
 pub struct Old {
     url: String,
     seen: Arc<Mutex<Vec<Value>>>,
-    stream: Arc<Mutex<Option<mpsc::UnboundedSender<String>>>>,
+    /// It answers on the newest; those before it stay open.
+    streams: Arc<Mutex<Vec<mpsc::UnboundedSender<String>>>>,
 }
 
 impl Old {
     pub async fn start() -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/sse", listener.local_addr().unwrap());
-        let old = Self { url, seen: Arc::default(), stream: Arc::default() };
+        let old = Self { url, seen: Arc::default(), streams: Arc::default() };
         let router = Router::new().route("/sse", get(listen)).route("/messages", post(take));
         let router = router.with_state(old.clone());
         tokio::spawn(async move { axum::serve(listener, router).await });
@@ -48,18 +49,18 @@ impl Old {
 
     pub fn says(&self, message: &Value) {
         let event = format!("event: message\ndata: {message}\n\n");
-        self.stream.lock().unwrap().as_ref().unwrap().send(event).unwrap();
+        self.streams.lock().unwrap().last().unwrap().send(event).unwrap();
     }
 
     pub fn breaks(&self) {
-        *self.stream.lock().unwrap() = None;
+        self.streams.lock().unwrap().clear();
     }
 }
 
 async fn listen(State(old): State<Old>) -> Response {
     let (says, said) = mpsc::unbounded_channel();
     says.send("event: endpoint\ndata: /messages\n\n".to_owned()).unwrap();
-    *old.stream.lock().unwrap() = Some(says);
+    old.streams.lock().unwrap().push(says);
     let parts = stream::unfold(said, |mut said| async {
         said.recv().await.map(|event| (Ok::<_, std::convert::Infallible>(event), said))
     });
@@ -68,7 +69,7 @@ async fn listen(State(old): State<Old>) -> Response {
 
 async fn take(State(old): State<Old>, body: Bytes) -> Response {
     let message: Value = serde_json::from_slice(&body).unwrap();
-    if old.stream.lock().unwrap().is_none() {
+    if old.streams.lock().unwrap().is_empty() {
         return StatusCode::NOT_FOUND.into_response();
     }
     old.seen.lock().unwrap().push(message.clone());
