@@ -38,12 +38,17 @@ async fn message(answer: &mut Answer) -> Value {
 /// A server of a version with these capabilities.
 async fn server(version: &str, capabilities: Value) -> Server {
     let server = Server::start(Manner::Json).await;
+    greets(&server, version, capabilities, "s-1");
+    server
+}
+
+/// From here on its sessions have this id: one that lives is given to no other agent.
+fn greets(server: &Server, version: &str, capabilities: Value, session: &'static str) {
     let hello = json!({"jsonrpc": "2.0", "id": 0, "result": {"protocolVersion": version,
         "capabilities": capabilities, "serverInfo": {"name": "rig", "version": "1"}}});
     let mut script = script(hello);
-    script.headers.push(("mcp-session-id", "s-1"));
+    script.headers.push(("mcp-session-id", session));
     server.answers("initialize", script);
-    server
 }
 
 /// Two servers, of which the second makes tasks of its own.
@@ -139,6 +144,9 @@ async fn the_result_of_a_task_is_waited_for_here_and_by_nobody_else() {
 
     let unwanted = given(&agent, "a__cancel", json!({"n": 2})).await;
     assert_eq!(agent.ask(&of("tasks/cancel", &unwanted)).await["result"]["status"], "cancelled");
+    for server in [&a, &b] {
+        greets(server, VERSION, json!({"tools": {}}), "s-2");
+    }
     let (other, _) = greeted(house.other_agent("other", &["*"]).await.joined()).await;
     for method in ["tasks/get", "tasks/result", "tasks/cancel"] {
         assert_eq!(other.ask(&of(method, &task)).await["error"]["code"], -32602);
