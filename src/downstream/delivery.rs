@@ -36,6 +36,14 @@ impl Given {
 }
 
 impl Deliveries {
+    /// Unless the call's answer was given once more since.
+    fn forget(&self, call: CallId, given: &Arc<Given>) {
+        let mut known = self.given();
+        if known.get(&call).is_some_and(|newest| Arc::ptr_eq(newest, given)) {
+            known.remove(&call);
+        }
+    }
+
     fn given(&self) -> MutexGuard<'_, HashMap<CallId, Arc<Given>>> {
         // Each use is one operation, so a panic elsewhere leaves no half of one.
         self.given.lock().unwrap_or_else(PoisonError::into_inner)
@@ -50,10 +58,11 @@ pub(super) fn watch(door: Door, call: CallId, how: HowDelivered, peer: Option<Pe
     let tasks = door.inner.deliveries.tasks.clone();
     tasks.spawn(async move {
         tokio::time::sleep(stay).await;
-        door.inner.deliveries.given().remove(&call);
+        // First recorded, then forgotten: the same call between the two would be given this answer again.
         if !given.is_in_doubt() {
             door.inner.broker.delivered(call, how).await;
         }
+        door.inner.deliveries.forget(call, &given);
     });
 }
 
@@ -67,7 +76,9 @@ pub(super) async fn recall(door: &Door, outcome: Outcome, ask: Box<Ask>) -> Subm
             door.inner.broker.delivered(call, given.how).await;
             door.inner.broker.submit(*ask).await
         }
-        Some(_) | None => Submission::Recalled(outcome, ask),
+        Some(_) => Submission::Recalled(outcome, ask),
+        // Since it was looked up its delivery may have been recorded. If not, it is told the same again.
+        None => door.inner.broker.submit(*ask).await,
     }
 }
 
