@@ -7,6 +7,7 @@ use super::{
     compose::json,
     counters,
     join::waits_as_task,
+    proof::is_proven,
     record::{RecordError, Recorded, alone},
     rules::facts,
     submit::no_stricter,
@@ -17,7 +18,7 @@ use crate::{
     },
     ledger::Permit,
     policy::{Evaluation, LimitHit, Taken},
-    store::Payload,
+    store::{Payload, PayloadKind},
 };
 
 /// How often a claim is tried again while the authority changes under it.
@@ -119,6 +120,19 @@ impl Inner {
             alone,
         )
         .await
+    }
+
+    /// Would the policies of this moment let this very call go with nobody asked, if it came now?
+    pub(super) async fn allows_outright(&self, call: &Call) -> bool {
+        let Ok(Some(stored)) = self.store.payload(call.id, PayloadKind::Params, 0).await else {
+            return false;
+        };
+        if !is_proven(&stored, &[call.request.params]) {
+            return false;
+        }
+        let Judgement { evaluation, granted, .. } = self.judge_again(call, &stored);
+        let has_room = || self.limits().check(&evaluation.reservations, self.clock.now()).is_ok();
+        granted && matches!(evaluation.verdict, Verdict::Allow { .. }) && has_room()
     }
 
     fn judge_again(&self, call: &Call, stored: &Payload) -> Judgement {

@@ -36,6 +36,7 @@ mod start;
 mod stops;
 mod submit;
 mod task;
+mod theirs;
 mod waiter;
 mod ways;
 mod withdraw;

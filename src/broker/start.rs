@@ -21,6 +21,7 @@ use super::{
     seats::Seats,
     segments::segments,
     stops::Stops,
+    theirs,
     ways::Ways,
 };
 use crate::{
@@ -60,6 +61,7 @@ impl Broker {
         let counted = Counted::after(*store.head().borrow());
         follows::forget_old(&*store, clock.now()).await?;
         legs::forget_old(&*store, &seal, clock.now()).await?;
+        theirs::forget_old(&*store, clock.now()).await?;
         let inner = Arc::new_cyclic(|me| Inner {
             me: me.clone(),
             stops: ArcSwap::from_pointee(stops),

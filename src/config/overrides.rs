@@ -11,7 +11,7 @@ const NOT_KEYS: [&str; 5] = ["TOKEN", "REVIEWER_TOKEN", "CONFIG", "URL", "LOG"];
 
 /// Only keys of the file's first two levels can be overridden: names of servers and grants cannot be
 /// told from their keys.
-const KEYS: [&str; 13] = [
+const KEYS: [&str; 16] = [
     "listen",
     "public_url",
     "client_metadata_url",
@@ -23,6 +23,9 @@ const KEYS: [&str; 13] = [
     "limits",
     "ledger",
     "upstream",
+    "mcp",
+    "notify",
+    "oauth",
     "servers",
     "grants",
 ];
@@ -137,6 +140,19 @@ mod tests {
     use std::os::unix::ffi::OsStringExt as _;
 
     use super::*;
+
+    #[test]
+    fn every_key_of_the_file_can_be_overridden() {
+        let refused = toml::from_str::<File>("no_such_key = 1").expect_err("no key");
+        let (_, expected) = refused.message().split_once("expected one of ").expect("the keys");
+        let expected: Vec<&str> = expected.split(", ").map(|key| key.trim_matches('`')).collect();
+        assert!(expected.contains(&"listen"), "{expected:?}");
+        for key in expected {
+            assert!(KEYS.contains(&key), "{key}");
+            let variable = (format!("{PREFIX}{}__X", key.to_uppercase()), "1".to_owned());
+            assert_eq!(among([variable].into_iter()).len(), 1, "{key}");
+        }
+    }
 
     #[test]
     fn what_is_not_text_is_passed_over_unless_it_is_ours() {

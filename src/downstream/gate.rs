@@ -53,6 +53,8 @@ pub(super) enum Errand {
     Cancel(Passthrough, Box<str>),
     /// About a task that was given here.
     Task(Passthrough, tasks::Wish, Box<str>, Asker),
+    /// About a task by its server's own name; does it bring the server anything?
+    ServersTask(Passthrough, bool, Box<str>, Asker),
     Relay(Passthrough, Option<Asker>),
 }
 
@@ -190,6 +192,9 @@ async fn run_other(visit: Visit, errand: Errand, body: Bytes) -> Response {
         },
         Errand::Task(pass, wish, id, asker) => {
             Box::pin(tasks::tell(visit, (pass, body), wish, &id, asker)).await
+        }
+        Errand::ServersTask(pass, brings, id, asker) => {
+            Box::pin(tasks::of_server(visit, (pass, body), brings, &id, asker)).await
         }
         Errand::Relay(pass, asker) => Box::pin(relay::message(visit, pass, body, asker)).await,
     }

@@ -36,6 +36,9 @@ pub(super) fn passing(
         // A request without an id: nobody could be answered, so nothing is asked.
         return Err(StatusCode::ACCEPTED.into_response().into());
     }
+    if let Some((id, asker)) = task_of(message).zip(asker.as_ref()) {
+        return Ok(Errand::ServersTask(pass, method == "tasks/update", id, asker.clone()));
+    }
     match (class, asker) {
         (Class::Protocol, Some(asker)) if method == "initialize" => {
             Ok(Errand::Initialize(pass, asker.id, announced(message.params())))
@@ -53,6 +56,12 @@ pub(super) fn passing(
         (Class::List | Class::Read, asker) => Ok(Errand::Relay(pass, asker)),
         (Class::Call, asker) => Err(not_found(method, asker.as_ref())),
     }
+}
+
+/// The task that a request is about.
+fn task_of(message: &Message<'_>) -> Option<Box<str>> {
+    message.method().filter(|method| method.starts_with("tasks/"))?;
+    message.params()?.get("taskId")?.string().map(Into::into)
 }
 
 /// `clientInfo` of an `initialize`.

@@ -6,6 +6,7 @@
 mod legacy;
 mod news;
 mod offer;
+mod theirs;
 mod told;
 
 use axum::response::Response;
@@ -30,6 +31,7 @@ pub(super) use self::{
     legacy::{RELATED, as_result, begin, is_wanted, status},
     news::News,
     offer::Offered,
+    theirs::of_server,
     told::begun,
 };
 
@@ -124,9 +126,14 @@ pub(super) async fn tell(
         Wish::Get => asked_again(&visit, task).await,
         Wish::Update | Wish::Cancel | Wish::Result | Wish::List => (task, None),
     };
-    if let Some(theirs) = goes_on_as(&task) {
+    if let Some(own) = goes_on_as(&task) {
         delivered(&visit, &task);
-        return ask_server(visit, (pass, body), &theirs, id, asker).await;
+        if wish == Wish::Update
+            && let Some(refusal) = theirs::unseen(&visit, &task.call, &asker).await
+        {
+            return refusal;
+        }
+        return ask_server(visit, (pass, body), &own, id, asker).await;
     }
     let told = match wish {
         Wish::Get | Wish::Result | Wish::List => {

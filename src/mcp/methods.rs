@@ -65,6 +65,8 @@ pub fn route(version: Version, message: &Message<'_>) -> Route {
         Some(Class::Call) => Route::Gate,
         Some(class @ (Class::Protocol | Class::List | Class::Read)) => Route::Pass(class, Passthrough(())),
         None if resembles_known(method) => Route::LookAlike,
+        // It brings a server what nobody sees, and a lenient one may know it in every version.
+        None if method == "tasks/update" => Route::LookAlike,
         None => Route::Unlisted(Unlisted(())),
     }
 }
@@ -170,6 +172,8 @@ mod tests {
                 assert!(matches!(routed(&text), Route::LookAlike), "{odd:?}");
             }
             assert!(matches!(routed(r#"{"id":1,"method":"tools/calls"}"#), Route::Unlisted(_)));
+            let update = routed(r#"{"id":1,"method":"tasks/update"}"#);
+            assert_eq!(matches!(update, Route::LookAlike), !version.is_modern(), "never as an unlisted one");
         }
     }
 

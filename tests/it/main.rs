@@ -34,5 +34,6 @@ mod task_ends;
 mod task_legs;
 mod task_news;
 mod tasks;
+mod theirs;
 mod wait_tool;
 mod waiting;
