@@ -46,6 +46,7 @@ pub struct Composed {
 impl Config {
     /// What can be said without reading a secret: names, addresses, times.
     pub(super) fn check(&self) -> Result<(), ConfigError> {
+        self.check_tls()?;
         self.listen()?;
         self.check_public_url()?;
         self.check_client_metadata_url()?;
@@ -113,6 +114,19 @@ impl Config {
             return Err(self.at("listen", message, hint));
         }
         Ok(address)
+    }
+
+    /// With one of the two it would be plain http.
+    fn check_tls(&self) -> Result<(), ConfigError> {
+        let tls = &self.file.tls;
+        let (has, lacks) = match (&tls.cert, &tls.key) {
+            (Some(_), None) => ("cert", "key"),
+            (None, Some(_)) => ("key", "cert"),
+            (Some(_), Some(_)) | (None, None) => return Ok(()),
+        };
+        let message = format!("[tls] has `{has}` and no `{lacks}`, and TLS needs both");
+        let hint = format!("write {lacks} = \"PATH.pem\" beside it, or take `{has}` out");
+        Err(self.at(&format!("tls.{has}"), message, hint))
     }
 
     fn tls(&self) -> Option<Tls> {

@@ -200,6 +200,8 @@ mod tests {
             ("\n\n[notify.slack]\nwebhook = \"x\"", 4, "[notify.slack.NAME]"),
             ("[ledger]\nallowed = \"bached\"", 2, "did you mean \"batched\"?"),
             ("[approval]\n\nmax_wait = \"soon\"", 3, "is no duration"),
+            ("listen = \"0.0.0.0:1\"\n[tls]\ncert = \"c.pem\"", 3, "`cert` and no `key`"),
+            ("[tls]\nkey = \"k.pem\"", 2, "`key` and no `cert`"),
         ] {
             let error = parse(text).expect_err("refused").to_string();
             assert!(

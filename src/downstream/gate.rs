@@ -300,6 +300,12 @@ pub(super) fn not_found(method: &str, asker: Option<&Asker>) -> Refusal {
     answer::error(status, &asker.id, code::METHOD_NOT_FOUND, &text, None).into()
 }
 
+/// Each version that has batches says so; and its answer names the session in a header, of which a batch has one.
+pub(super) fn hello_in_batch(asker: &Asker) -> Refusal {
+    let text = "initialize cannot be part of a batch: its answer names the session in a header";
+    answer::error(StatusCode::OK, &asker.id, code::INVALID_REQUEST, text, None).into()
+}
+
 /// A copy of its own: a slice would keep the whole body alive.
 pub(super) fn owned(json: Json<'_>) -> Bytes {
     Bytes::copy_from_slice(json.as_str().as_bytes())

@@ -46,6 +46,7 @@ use std::{
 pub use self::http::routes;
 pub use access::well_known;
 pub use answer::{told, told_with_wait_tool};
+use futures_util::future::join_all;
 pub use joined::Separator;
 pub use peer::{Connected, Peer, Watched};
 pub use settings::{DoorSettings, Patience, Until};
@@ -54,6 +55,9 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::{broker::Broker, mcp::Limits};
+
+/// Sessions of one server that are ended at once.
+const ENDED_AT_ONCE: usize = 16;
 
 /// The agents' door. A cheap handle.
 #[derive(Clone)]
@@ -120,9 +124,8 @@ impl Door {
     pub async fn sweep(&self) {
         let now = self.inner.broker.clock().now();
         self.inner.joined.sweep(now);
-        for session in self.inner.sessions.sweep(now) {
-            session.link.close().await;
-        }
+        let idle = self.inner.sessions.sweep(now);
+        join_all(idle.chunk_by(|a, b| a.whose.server == b.whose.server).map(end_all)).await;
     }
 
     /// Forgets every session: their clients are told to initialize again.
@@ -146,5 +149,15 @@ impl Door {
     fn limits(&self) -> Limits {
         let settings = &self.inner.settings;
         Limits { depth: settings.max_depth, size: settings.max_body, unique_keys: true }
+    }
+}
+
+/// Sessions of one server. Once it leaves an end unanswered, it is not told of the others: they are dropped.
+async fn end_all(sessions: &[Arc<session::Session>]) {
+    for some in sessions.chunks(ENDED_AT_ONCE) {
+        let ended = join_all(some.iter().map(|session| session.link.close())).await;
+        if ended.contains(&false) {
+            return;
+        }
     }
 }

@@ -7,7 +7,7 @@ use http::StatusCode;
 
 use super::{
     answer::{self, Asker, code},
-    gate::{Errand, Refusal, cut, not_found},
+    gate::{Errand, Refusal, cut, hello_in_batch, not_found},
     http::Visit,
     tasks,
 };
@@ -40,6 +40,9 @@ pub(super) fn passing(
         return Ok(Errand::ServersTask(pass, method == "tasks/update", id, asker.clone()));
     }
     match (class, asker) {
+        (Class::Protocol, Some(asker)) if method == "initialize" && visit.in_batch => {
+            Err(hello_in_batch(&asker))
+        }
         (Class::Protocol, Some(asker)) if method == "initialize" => {
             Ok(Errand::Initialize(pass, asker.id, announced(message.params())))
         }

@@ -103,8 +103,13 @@ where
             take_in(door, &visit.grant, Some(visit.server.name()), &key[1..], body).await
         }
         (Some(key), _) if key.starts_with('/') => only(Method::POST),
-        _ => answer::refuse(StatusCode::NOT_FOUND, "there is nothing here; streams are at /mcp/{server}/sse"),
+        _ => nothing_at(visit.server.name()),
     }
+}
+
+fn nothing_at(server: &str) -> Response {
+    let text = format!("there is nothing here; use /mcp/{server}, or /mcp/{server}/sse for HTTP+SSE");
+    answer::refuse(StatusCode::NOT_FOUND, &text)
 }
 
 /// The stream at all that are joined that a POST to this URL belongs to.

@@ -1,8 +1,11 @@
 //! `Link`: one conversation with one server.
 
-use std::sync::{
-    Arc, OnceLock,
-    atomic::{AtomicBool, AtomicUsize, Ordering},
+use std::{
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -11,7 +14,7 @@ use futures_util::{
     future::{Either, ready},
 };
 use http::{HeaderValue, StatusCode};
-use tokio::sync::OnceCell;
+use tokio::{sync::OnceCell, time::timeout};
 
 use super::{
     Messages, Outbound, Reply, SendError, Server, Verb,
@@ -22,6 +25,11 @@ use super::{
     stdio::{Stdio, one},
 };
 use crate::mcp::header;
+
+/// A server that does not answer the end of a session within this is not waited for.
+const FAREWELL: Duration = Duration::from_secs(5);
+/// A command's own end, by force at last, takes less.
+const LAST_BREATH: Duration = Duration::from_secs(10);
 
 /// Whose conversation it is.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -127,8 +135,19 @@ impl Link {
         Ok(Proof { server: self.0.server.clone(), kind })
     }
 
-    /// The conversation is over: HTTP DELETE of the session, or the child's clean end.
-    pub async fn close(&self) {
+    /// The conversation is over: HTTP DELETE of the session, or the child's clean end. False: the server let
+    /// it wait for too long (5 s; a command 10 s), and it was left.
+    pub async fn close(&self) -> bool {
+        let most = if self.0.stdio.is_some() { LAST_BREATH } else { FAREWELL };
+        let ended = timeout(most, self.end_there()).await.is_ok();
+        if !ended {
+            let (name, seconds) = (self.server().name(), most.as_secs());
+            tracing::warn!(server.name = name, seconds, "the server did not answer the end of a session");
+        }
+        ended
+    }
+
+    async fn end_there(&self) {
         if let Some(stdio) = &self.0.stdio {
             stdio.close().await;
         } else if let Some(sse) = self.0.sse.get() {

@@ -247,3 +247,42 @@ async fn a_command_that_crashes_takes_nothing_else_with_it() {
     assert_eq!(text(&plain.ask(&call(4, "look", json!({}))).await), "still here");
     assert_eq!(text(&agent.ask(&call(5, "fragile__look", json!({}))).await), "still here");
 }
+
+#[tokio::test]
+async fn what_a_session_keeps_is_small() {
+    let (a, _b, house) = two(Manner::Json).await;
+    let mut hello = request(
+        1,
+        "initialize",
+        json!({"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}}),
+    );
+    let room = (64 << 10) - hello.to_string().len() - r#","x":"""#.len();
+    hello["params"]["x"] = json!("x".repeat(room + 1));
+    let answer = house.agent().joined().post(&hello).await;
+    assert!(answer.headers.get("mcp-session-id").is_none());
+    let refused = answer.response().await;
+    assert_eq!((&refused["id"], &refused["error"]["code"]), (&json!(1), &json!(-32602)));
+    let says = refused["error"]["message"].as_str().unwrap();
+    assert!(says.contains("65537 bytes") && says.contains("at most 65536"), "{says}");
+    assert!(a.messages().is_empty());
+    hello["params"]["x"] = json!("x".repeat(room));
+    assert!(house.agent().joined().ask(&hello).await["result"].is_object());
+
+    let agent = house.agent().joined().initialized("test").await;
+    let level = json!({"level": "info", "x": "x".repeat(64 << 10)});
+    let refused = agent.ask(&request(2, "logging/setLevel", level)).await;
+    let says = refused["error"]["message"].as_str().unwrap();
+    assert!(says.contains("this logging/setLevel has") && says.contains("65536"), "{says}");
+    // The endpoint of one server keeps none of it.
+    hello["params"]["x"] = json!("x".repeat(room + 1));
+    assert!(house.agent_of("a").ask(&hello).await["result"].is_object());
+}
+
+#[tokio::test]
+async fn below_a_server_the_agent_is_told_where_it_is() {
+    let (_a, _b, house) = two(Manner::Json).await;
+    let lost = house.agent_of("a").at("/mcp/a/").post(&request(1, "ping", json!({}))).await;
+    assert_eq!(lost.status, 404);
+    let says = String::from_utf8(lost.bytes().await.into()).unwrap();
+    assert!(says.contains("use /mcp/a,"), "{says}");
+}

@@ -92,7 +92,8 @@ async fn a_conversation_begins_in_no_batch() {
     );
     let before = a.messages().len();
     let stranger = house.agent().joined().with("mcp-protocol-version", "2025-03-26");
-    for agent in [stranger, agent] {
+    let plain = house.agent_of("a").with("mcp-protocol-version", "2025-03-26");
+    for agent in [stranger, agent, plain] {
         let answer = agent.post(&json!([hello])).await;
         assert!(answer.headers.get("mcp-session-id").is_none());
         let refused = answer.response().await;

@@ -8,6 +8,7 @@ mod allowed_calls;
 mod bridge;
 mod counted;
 mod doorkeeping;
+mod drains;
 mod eras;
 mod http_errors;
 mod joined;

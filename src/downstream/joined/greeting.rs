@@ -27,7 +27,7 @@ use crate::{
 /// `initialize`: a session, and in it a conversation with every server that answers.
 pub(super) async fn hello(mut tour: Tour, body: Bytes, asker: &Asker) -> Response {
     let now = tour.door.inner.broker.clock().now();
-    let session = Arc::new(Joined::new(session_id(), &tour.grant, body, now));
+    let session = Arc::new(Joined::new(session_id(), &tour.grant, Bytes::copy_from_slice(&body), now));
     if !tour.door.inner.joined.open(session.clone()) {
         let text = "too many sessions are open (one agent may have half of all); end one, or try again later";
         return answer::error(StatusCode::SERVICE_UNAVAILABLE, &asker.id, code::INTERNAL, text, None);

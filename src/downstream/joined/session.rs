@@ -53,7 +53,7 @@ type Request = (Box<[u8]>, Arc<str>);
 pub(in crate::downstream) struct Joined {
     pub(super) id: Arc<str>,
     grant: String,
-    /// The client's `initialize`, which each server is told.
+    /// The client's `initialize`, which each server is told; at most 64 KiB.
     pub(super) hello: Bytes,
     places: Mutex<BTreeMap<String, Arc<tokio::sync::Mutex<Place>>>>,
     requests: Mutex<VecDeque<Request>>,
@@ -61,7 +61,7 @@ pub(in crate::downstream) struct Joined {
     pub(super) greeted: AtomicBool,
     /// The client is told that calls may be tasks.
     pub(super) offers_tasks: AtomicBool,
-    /// The client's last `logging/setLevel`.
+    /// The client's last `logging/setLevel`; at most 64 KiB.
     pub(super) level: Mutex<Option<Bytes>>,
     /// Counts the conversations that were opened.
     pub(super) opened: watch::Sender<usize>,

@@ -27,6 +27,9 @@ use crate::{
     mcp::{self, Frame, Json, Message, Meta, header, methods, patch::Edits},
 };
 
+/// Bytes of a message that the session keeps, to say it to servers whose conversation opens later.
+const MOST_KEPT: usize = 64 << 10;
+
 /// What a message asks for.
 pub(super) enum Wish {
     Hello(Asker),
@@ -129,9 +132,11 @@ fn sort(tour: &Tour, message: &Message<'_>, body: &Bytes) -> Result<Wish, Refusa
         return Ok(Wish::List(list, cursor.transpose()?, asker));
     }
     match method {
-        "initialize" if tour.in_batch => {
-            let text = "initialize cannot be part of a batch: its answer names the session in a header";
-            Err(answer::error(StatusCode::OK, &asker.id, code::INVALID_REQUEST, text, None).into())
+        "initialize" if tour.in_batch => Err(gate::hello_in_batch(&asker)),
+        "initialize" | "logging/setLevel" if body.len() > MOST_KEPT => {
+            let size = body.len();
+            let text = format!("this {method} has {size} bytes; at /mcp it may have at most {MOST_KEPT}");
+            Err(invalid(&asker, &text))
         }
         "initialize" => Ok(Wish::Hello(asker)),
         "ping" => Ok(Wish::Pong(asker)),
@@ -319,7 +324,8 @@ async fn level(tour: Tour, body: Bytes, asker: &Asker) -> Response {
     }
     match (heard, refused) {
         (true, _) => {
-            session.set_level(body);
+            // Within a batch it is a slice, which would keep the whole.
+            session.set_level(Bytes::copy_from_slice(&body));
             result(asker, "{}")
         }
         (false, Some(why)) => *invalid(asker, &why),
