@@ -45,7 +45,7 @@ const LARGEST: usize = 4 << 20;
 pub(super) struct Legs {
     /// One step of a task at a time: two answers to the same question make one call. Few tasks share one.
     one: [Mutex<()>; 32],
-    /// The first calls of the tasks that moved.
+    /// The first calls of the tasks that moved; often nobody listens.
     moved: broadcast::Sender<CallId>,
 }
 
@@ -94,11 +94,6 @@ impl Legs {
     fn of(&self, first: CallId) -> &Mutex<()> {
         // The last bytes of an id are random.
         &self.one[usize::from(first.0.as_bytes()[15]) % self.one.len()]
-    }
-
-    fn tell(&self, first: CallId) {
-        // It fails if nobody listens.
-        let _ = self.moved.send(first);
     }
 }
 
@@ -247,7 +242,7 @@ impl Inner {
             return if news { self.put_leg(&task, Vec::new()).await } else { Ok(()) };
         }
         let gone_on = self.go_on(grant, server, task).await;
-        self.legs.tell(first);
+        let _ = self.legs.moved.send(first);
         gone_on
     }
 
@@ -308,7 +303,7 @@ impl Inner {
         if self.put_leg(&task, vec![forgotten(task.call.id)]).await.is_err() {
             tracing::error!(call.id = %task.call.id, "a task could not be cancelled");
         }
-        self.legs.tell(task.first);
+        let _ = self.legs.moved.send(task.first);
     }
 
     /// Is the call of a settled task still to be gone on with?
