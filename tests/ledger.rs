@@ -207,7 +207,7 @@ fn a_payload_must_be_the_one_that_its_entry_proves() {
 fn a_batch_of_allowed_calls_is_proven_by_its_leaves() {
     let leaves: Vec<Vec<u8>> = (0..5).map(|n| format!("{{\"call\":{n}}}").into_bytes()).collect();
     let (sealed, packed) = leaves.iter().collect::<Leaves>().seal(Timestamp(1), Timestamp(2));
-    assert_eq!(segment::unpack(&packed).unwrap(), leaves);
+    assert_eq!(segment::unpack(&packed, 5).unwrap(), texts(&leaves));
     let fact = Fact::Broker(BrokerEvent::AllowedCalls(sealed));
     let mut chain = Chain::default();
     let mut lines = vec![chain.push(Timestamp(3), &Stream::Broker, 1, fact).unwrap().1];
@@ -219,6 +219,10 @@ fn a_batch_of_allowed_calls_is_proven_by_its_leaves() {
     assert_eq!((verify(&lines).bad, verify(&lines).leaves), (None, 5));
     lines.swap(2, 3);
     assert_eq!(named(&verify(&lines)), Some(1));
+}
+
+fn texts(leaves: &[Vec<u8>]) -> Vec<String> {
+    leaves.iter().map(|leaf| String::from_utf8(leaf.clone()).unwrap()).collect()
 }
 
 #[test]
@@ -248,7 +252,12 @@ fn a_packed_leaf_is_the_json_of_its_call() {
     }
     let (sealed, packed) = leaves.seal(Timestamp(1), Timestamp(2));
     let texts: Vec<Vec<u8>> = calls.iter().map(|call| serde_json::to_vec(call).unwrap()).collect();
-    assert_eq!(segment::unpack(&packed).unwrap(), texts);
+    assert_eq!(segment::unpack(&packed, 4).unwrap(), self::texts(&texts));
+    assert_eq!(segment::unpack(&packed, 3), None, "more than its entry says");
+    let unused = [&packed[..], &[0, 0, 0, 0, 1, b'x']].concat();
+    assert_eq!(segment::unpack(&unused, 4), None, "what no leaf has");
+    let (_, broken) = [b"\xEF\xBF"].into_iter().collect::<Leaves>().seal(Timestamp(1), Timestamp(2));
+    assert_eq!(segment::unpack(&broken, 1), None, "no text");
     assert_eq!((sealed.count, sealed.root), (4, Digest(merkle::root(&texts)).to_string()));
     assert_eq!(AllowedCall::read(&texts[1]).unwrap(), calls[1]);
     let once = packed.windows(5).filter(|part| part == b"\"bot\"").count();
@@ -298,6 +307,6 @@ proptest! {
     fn whatever_is_read_never_panics(lines in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..80), 0..5)) {
         let _ = verify(&lines);
         let _ = Head::open(&String::from_utf8_lossy(&lines.concat()), &key().verifying_key());
-        let _ = segment::unpack(&lines.concat());
+        let _ = segment::unpack(&lines.concat(), u32::MAX);
     }
 }

@@ -265,7 +265,7 @@ fn ended(is: StateName) -> &'static str {
 
 fn not_in(is: StateName) -> &'static str {
     match is {
-        StateName::Pending => "The call waits for people; it was not sent, so there is nothing to resolve.",
+        StateName::Pending => "The call waits for people: nothing of it is settled yet.",
         StateName::Permitted => "The call is approved already; it needs no more votes.",
         StateName::Dispatched => "The call was sent already; nothing can hold it back.",
         StateName::Lost => "The call was sent and its outcome is unknown; it can only be resolved.",

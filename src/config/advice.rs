@@ -76,7 +76,13 @@ fn mended(key: &str, value: &str, message: &str) -> Option<String> {
 /// A text that was written without quotes, in them.
 fn bare(key: &str, value: &str, message: &str) -> Option<String> {
     let is_bare = !value.is_empty() && !value.contains(['"', '\'', '[', ']', '{', '}', ',', '\\']);
-    if key.is_empty() || !is_bare || message.starts_with("invalid type") || message.starts_with("unknown") {
+    let is_number = value.parse::<f64>().is_ok();
+    if key.is_empty()
+        || !is_bare
+        || is_number
+        || message.starts_with("invalid type")
+        || message.starts_with("unknown")
+    {
         return None;
     }
     Some(if key == "command" { list(key, value) } else { format!("\"{value}\"") })
@@ -98,8 +104,11 @@ fn example(key: &str) -> String {
 /// How the shipped defaults write the key.
 pub(super) fn shipped(key: &str) -> Option<&'static str> {
     let lines = DEFAULTS.lines().map(|line| line.trim_start_matches(['#', ' ']));
-    let mut keys = lines.filter_map(assignment);
-    keys.find(|(name, _)| !key.is_empty() && *name == key).map(|(_, value)| value)
+    let keys = lines.filter_map(assignment);
+    let mut values = keys.filter(|(name, _)| !key.is_empty() && *name == key).map(|(_, value)| value);
+    let first = values.next()?;
+    // Two tables may have it, and mean different things.
+    values.all(|other| other == first).then_some(first)
 }
 
 /// `key = value`, without the comment behind it.
@@ -139,6 +148,12 @@ mod tests {
                 "write command = [\"uvx\", \"a\"]",
             ),
             ("invalid type: sequence, expected a string", "url = [\"http://x\"]", "write url = \"http://x\""),
+            ("invalid value: integer `-1`, expected u64", "grace_ms = -1", "write it as in grace_ms = 1000"),
+            (
+                "invalid type: string \"4MB\", expected usize",
+                "max_body = \"4MB\"",
+                "the shipped default.toml shows how each is written: [servers.NAME], KEY = \"TEXT\", KEY = [\"TEXT\"]",
+            ),
             (
                 "invalid type: sequence, expected a string",
                 "policy = [\"a\", \"b\"]",

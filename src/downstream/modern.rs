@@ -1,6 +1,8 @@
 //! What a 2026-07-28 server checks of a `tools/call` before it does anything: done here before the call
 //! could wait, so that nobody is asked about a request that the server would refuse.
 
+use std::borrow::Cow;
+
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use http::{HeaderMap, HeaderValue};
 
@@ -151,11 +153,11 @@ fn mirrored(headers: &HeaderMap, name: &str, shown: &str, body: &str) -> Result<
 }
 
 /// A header value, or the text inside `=?base64?…?=`.
-pub(super) fn decode(value: &str) -> Option<String> {
+pub(super) fn decode(value: &str) -> Option<Cow<'_, str>> {
     let Some(inner) = value.strip_prefix("=?base64?").and_then(|v| v.strip_suffix("?=")) else {
-        return Some(value.to_owned());
+        return Some(Cow::Borrowed(value));
     };
-    String::from_utf8(BASE64_STANDARD.decode(inner).ok()?).ok()
+    String::from_utf8(BASE64_STANDARD.decode(inner).ok()?).ok().map(Cow::Owned)
 }
 
 fn mismatch(message: String) -> Fault {

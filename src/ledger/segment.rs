@@ -255,27 +255,37 @@ pub(super) fn root_text<L: AsRef<[u8]>>(leaves: &[L]) -> String {
     in_hex(&merkle::root(leaves))
 }
 
-/// The leaves of a packed segment; `None` when it is not one that we know.
+/// The leaves of a packed segment of so many; `None` when it is not one that we know, or holds anything else.
 #[must_use]
-pub fn unpack(packed: &[u8]) -> Option<Vec<Vec<u8>>> {
+pub fn unpack(packed: &[u8], count: u32) -> Option<Vec<String>> {
     let (&PACKED, rest) = packed.split_first()? else { return None };
     let mut rest = Rest(rest);
     let (mut commons, mut leaves, mut room) = (Vec::new(), Vec::new(), LARGEST);
     while let Some((kind, after)) = rest.0.split_first() {
         rest.0 = after;
         match *kind {
-            COMMON => commons.push(rest.part()?),
+            COMMON => commons.push((rest.part()?, false)),
             LEAF => {
                 let (number, at) = (rest.number()?, rest.number()? as usize);
                 let (before, after) = rest.part()?.split_at_checked(at)?;
-                let common = if number == ALONE { &[][..] } else { *commons.get(number as usize)? };
+                let common = match commons.get_mut(number as usize) {
+                    Some((common, used)) => {
+                        *used = true;
+                        *common
+                    }
+                    None if number == ALONE => &[][..],
+                    None => return None,
+                };
+                if leaves.len() >= count as usize {
+                    return None;
+                }
                 room = room.checked_sub(before.len() + common.len() + after.len())?;
-                leaves.push([before, common, after].concat());
+                leaves.push(String::from_utf8([before, common, after].concat()).ok()?);
             }
             _ => return None,
         }
     }
-    Some(leaves)
+    commons.iter().all(|(_, used)| *used).then_some(leaves)
 }
 
 /// What is still to be unpacked.

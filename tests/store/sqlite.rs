@@ -222,6 +222,7 @@ const CHANGES: &[(&str, u64)] = &[
     ("INSERT INTO payloads VALUES (x'00', 0, 0, 0, x'00', x'00', NULL)", 5),
     ("UPDATE segments SET leaves = x'00'", 2),
     ("UPDATE segments SET leaves = x''", 2),
+    ("INSERT INTO segments SELECT 1, leaves FROM segments", 5),
     ("UPDATE calls SET state = 1 WHERE rowid = 2", 5),
     ("UPDATE calls SET snapshot = x'7b7d' WHERE rowid = 1", 1),
     (

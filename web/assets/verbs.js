@@ -93,7 +93,7 @@ function Vote({ call, reason, setReason, busy, approve, deny, setHint, onConfirm
     if (event.key === "Enter" && denying.current && !event.isComposing && !event.repeat) deny();
   };
   return html`<div class="decide">
-    <input ref=${field} class="field" placeholder="Reason (the agent sees it)" aria-label="Reason, which the agent sees" maxlength="2000" autocomplete="off"
+    <input ref=${field} class="field" placeholder="Reason (agents read it with a denial)" aria-label="Reason, which the agent reads with a denial" maxlength="2000" autocomplete="off"
       value=${reason} onInput=${(event) => setReason(event.target.value)} onKeyDown=${typed} onBlur=${() => { denying.current = false; }} />
     <button type="button" class="btn no" disabled=${busy} onClick=${deny}>Deny<kbd>d</kbd></button>
     <button type="button" class="btn go" ref=${go} disabled=${busy} onClick=${critical ? onConfirm : approve}>

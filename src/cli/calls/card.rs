@@ -15,6 +15,14 @@ pub(super) fn text<'a>(value: &'a Value, member: &str) -> &'a str {
     value.get(member).and_then(Value::as_str).unwrap_or_default()
 }
 
+/// A lost call that somebody looked after needs nobody any more.
+fn in_list(call: &Value) -> String {
+    match text(call, "resolved") {
+        "" => visible(words::state(text(call, "state"))),
+        _ => "resolved".to_owned(),
+    }
+}
+
 pub(super) fn rows(calls: &[Value]) -> Vec<Vec<String>> {
     let head = ["CODE", "STATE", "SERVER", "TOOL", "AGENT", "EXPIRES", "ID"].map(str::to_owned).to_vec();
     let row = |call: &Value| {
@@ -22,7 +30,7 @@ pub(super) fn rows(calls: &[Value]) -> Vec<Vec<String>> {
         let expires = left(text(call, "expires_at")).unwrap_or_else(|| "-".to_owned());
         vec![
             cell("short_code"),
-            visible(words::state(text(call, "state"))),
+            in_list(call),
             cell("server"),
             cell("tool"),
             cell("agent"),
@@ -176,6 +184,13 @@ fn left(moment: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use serde_json::json;
+
+    #[test]
+    fn a_lost_call_that_was_resolved_is_told_apart_in_the_list() {
+        let calls = [json!({"state": "lost"}), json!({"state": "lost", "resolved": "done"})];
+        let states: Vec<String> = super::rows(&calls).into_iter().map(|row| row[1].clone()).collect();
+        assert_eq!(states, ["STATE", "unknown outcome", "resolved"]);
+    }
 
     #[test]
     fn an_agent_waits_for_what_is_not_settled() {

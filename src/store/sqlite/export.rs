@@ -149,9 +149,8 @@ fn beside(connection: &Connection, number: u64, version: u64, bytes: &[u8]) -> R
         let lines = proofs.iter().filter_map(|proof| behind(*proof, place(event, version), &payloads));
         return Ok(lines.collect());
     }
-    if let Fact::Broker(BrokerEvent::AllowedCalls(_)) = &fact {
-        let leaves = reader::leaves(connection, number)?.into_iter();
-        return Ok(leaves.map(|leaf| Line::Leaf(String::from_utf8_lossy(&leaf).into_owned())).collect());
+    if let Fact::Broker(BrokerEvent::AllowedCalls(segment)) = &fact {
+        return Ok(reader::leaves(connection, number, segment.count)?.into_iter().map(Line::Leaf).collect());
     }
     Ok(Vec::new())
 }

@@ -263,16 +263,18 @@ pub fn get(connection: &Connection, space: &str, key: &str) -> Read<Option<Vec<u
     Ok(value)
 }
 
-/// The leaves under the segment's entry `number`; none when they were dropped. A row that is no packed
-/// segment is one leaf, which the entry does not prove.
-pub fn leaves(connection: &Connection, number: u64) -> Read<Vec<Vec<u8>>> {
+/// What stands for the leaves of a row that is not as it was written: no entry proves it.
+const NO_LEAVES: &str = "(these are not the calls of a batch)";
+
+/// The `count` leaves under the segment's entry `number`; none when they were dropped.
+pub fn leaves(connection: &Connection, number: u64, count: u32) -> Read<Vec<String>> {
     let packed = connection
         .prepare_cached("SELECT leaves FROM segments WHERE number = ?1")?
         .query_row([number], bytes)
         .optional()?;
     let Some(packed) = packed else { return Ok(Vec::new()) };
-    let leaves = segment::unpack(&packed).filter(|leaves| !leaves.is_empty());
-    Ok(leaves.unwrap_or_else(|| vec![packed]))
+    let leaves = segment::unpack(&packed, count).filter(|leaves| !leaves.is_empty());
+    Ok(leaves.unwrap_or_else(|| vec![NO_LEAVES.to_owned()]))
 }
 
 pub fn boot(connection: &Connection) -> Read<Option<Boot>> {

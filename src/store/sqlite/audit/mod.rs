@@ -73,9 +73,11 @@ impl Rows<'_> {
             }
             (_, Ok(Fact::Broker(event))) => {
                 self.rest.boot(entry.number, event);
-                if let BrokerEvent::AllowedCalls(_) = event {
-                    for leaf in reader::leaves(self.moment, entry.number)? {
-                        verifier.take(Line::Leaf(String::from_utf8_lossy(&leaf).into_owned()));
+                if let BrokerEvent::AllowedCalls(segment) = event {
+                    let leaves = reader::leaves(self.moment, entry.number, segment.count)?;
+                    self.rest.segments += u64::from(!leaves.is_empty());
+                    for leaf in leaves {
+                        verifier.take(Line::Leaf(leaf));
                     }
                 }
             }

@@ -18,6 +18,8 @@ use crate::{
 pub struct Rest {
     /// The last that the ledger says, with the entry that says it.
     boot: Option<(u64, Boot)>,
+    /// Batches of allowed calls whose rows an entry asked for.
+    pub segments: u64,
 }
 
 impl Rest {
@@ -37,7 +39,8 @@ impl Rest {
             let number = self.boot.map_or(last, |(number, _)| number);
             return Ok(Some(Bad { number, why: "the row of the last boot says something else".into() }));
         }
-        for (table, known) in [("calls", calls.rows), ("payloads", calls.payloads), ("votes", calls.votes)] {
+        let (rows, payloads) = (("calls", calls.rows), ("payloads", calls.payloads));
+        for (table, known) in [rows, payloads, ("votes", calls.votes), ("segments", self.segments)] {
             let many: u64 =
                 moment.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0))?;
             if many > known {
