@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::{
     Ask, End, Inner, Outcome, Submission, Waiter,
-    compose::Parcel,
+    compose::{Parcel, json},
     record::{Beside, RecordError, Recorded},
 };
 use crate::{
@@ -15,6 +15,7 @@ use crate::{
         Timestamp, Verdict, canonical, digest, fingerprint,
     },
     ledger::commitment,
+    mcp::Json,
     store::{Payload, PayloadKind},
 };
 
@@ -125,9 +126,32 @@ impl Inner {
                 server: &ask.server,
                 tool: &ask.tool,
                 arguments: &arguments,
-                input_responses: &input_responses(ask),
+                input_responses: &self.input_responses(ask),
             },
         )
+    }
+
+    /// What the client answers to the server's questions, and the server's state that they belong to, each in one
+    /// spelling. Where they mean nothing they make no other call of it: a denial holds for every way to write the
+    /// same thing. A state of our own is no server's.
+    fn input_responses(&self, ask: &Ask) -> Vec<u8> {
+        if ask.era == Era::Legacy {
+            return Vec::new();
+        }
+        let said = ask.input_responses();
+        let mut said = canonical(said).unwrap_or_else(|| said.to_vec());
+        if matches!(&*said, b"null" | b"{}") {
+            said.clear();
+        }
+        let state = json(&ask.body).and_then(|message| message.at(&["params", "requestState"]));
+        let is_ours = |state: Json<'_>| state.string().is_some_and(|state| self.seal.is_ours(&state));
+        if let Some(state) = state.filter(|state| state.as_str() != "null" && !is_ours(*state)) {
+            let state = state.as_str().as_bytes();
+            // No JSON has this byte.
+            said.push(0);
+            said.extend(canonical(state).unwrap_or_else(|| state.to_vec()));
+        }
+        said
     }
 
     pub(super) fn unrecorded(&self, error: RecordError) -> Outcome {
@@ -180,12 +204,4 @@ impl Parcel {
             twin: None,
         }
     }
-}
-
-/// What the client answers to the server's questions, in one spelling. Where it means nothing it makes no
-/// other call of it: a denial holds for every way to write the same thing.
-fn input_responses(ask: &Ask) -> Vec<u8> {
-    let said = ask.input_responses();
-    let said = canonical(said).unwrap_or_else(|| said.to_vec());
-    if ask.era == Era::Legacy || matches!(&*said, b"null" | b"{}") { Vec::new() } else { said }
 }

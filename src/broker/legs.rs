@@ -5,12 +5,16 @@
 //! arguments, the agent's answers and the server's state, judged and asked about as if its agent had made it.
 //! The agent knows one task; which call that is at lies beside the ledger.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use tokio::sync::{Mutex, watch};
+use tokio::sync::{Mutex, broadcast};
 
 use super::{
     Ask, Broker, End, Inner, Outcome, Submission, Task, compose::json, follows::asking, seal::Seal,
@@ -31,15 +35,44 @@ const SPACE: &str = "legs";
 const KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
 /// Legs of one task: a server that asks for ever is not asked for ever.
 const MOST: u32 = 32;
+/// What a server may ask at once, and what an agent may answer at once.
+pub const MOST_ASKED: usize = 256;
 /// Bytes of the answers to one leg.
 const LARGEST: usize = 4 << 20;
 
 /// What the tasks share that go on.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Legs {
-    /// One step at a time: two answers to the same question make one call.
-    one: Mutex<()>,
-    moved: watch::Sender<()>,
+    /// One step of a task at a time: two answers to the same question make one call. Few tasks share one.
+    one: [Mutex<()>; 32],
+    /// The first calls of the tasks that moved; often nobody listens.
+    moved: broadcast::Sender<CallId>,
+}
+
+impl Default for Legs {
+    fn default() -> Self {
+        Self { one: Default::default(), moved: broadcast::Sender::new(64) }
+    }
+}
+
+/// Hears when one task goes on, or is ended while its server asks.
+#[derive(Debug)]
+pub struct Moves {
+    first: CallId,
+    all: broadcast::Receiver<CallId>,
+}
+
+impl Moves {
+    /// Waits until it may have moved since this was made or asked last; `None`: it does not any more.
+    pub async fn next(&mut self) -> Option<()> {
+        loop {
+            match self.all.recv().await {
+                Ok(moved) if moved != self.first => {}
+                Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => return Some(()),
+                Err(broadcast::error::RecvError::Closed) => return None,
+            }
+        }
+    }
 }
 
 /// Which call a task is at.
@@ -55,6 +88,13 @@ pub(super) struct Leg {
     ended: bool,
     /// When this was written.
     at: Timestamp,
+}
+
+impl Legs {
+    fn of(&self, first: CallId) -> &Mutex<()> {
+        // The last bytes of an id are random.
+        &self.one[usize::from(first.0.as_bytes()[15]) % self.one.len()]
+    }
 }
 
 // ── what a task asks ──────────────────────────────────────────────────
@@ -75,10 +115,11 @@ impl Task {
         self.leg.ended
     }
 
-    /// Its server asked for more so often that it is not asked again.
+    /// Its server asked for more so often, or for so much at once, that it is not asked again.
     #[must_use]
     pub fn asks_for_ever(&self) -> bool {
-        self.leg.number + 1 >= MOST && self.asking().is_some()
+        let too_much = |asked| self.requests(asked).nth(MOST_ASKED).is_some();
+        self.asking().is_some_and(|asked| self.leg.number + 1 >= MOST || too_much(asked))
     }
 
     /// The server's result, when it asks for more.
@@ -138,10 +179,11 @@ impl Broker {
         }
     }
 
-    /// Wakes whoever waits for a task to go on, or to be ended while its server asks.
+    /// What wakes who waits for a task to go on. `None`: this is no task of this grant at this server.
     #[must_use]
-    pub fn legs(&self) -> watch::Receiver<()> {
-        self.inner.legs.moved.subscribe()
+    pub fn moves(&self, grant: &str, server: &str, name: &str) -> Option<Moves> {
+        let first = self.inner.named(grant, server, name)?;
+        Some(Moves { first, all: self.inner.legs.moved.subscribe() })
     }
 }
 
@@ -172,19 +214,22 @@ impl Inner {
         answers: &[u8],
     ) -> Result<(), Outcome> {
         let broker = Broker { inner: Arc::clone(self) };
-        let _one = self.legs.one.lock().await;
+        let answers = json(answers).into_iter().flat_map(Json::members).take(MOST_ASKED);
+        let answers = answers.filter_map(|member| {
+            Some((member.name.into_owned(), RawValue::from_string(member.value.as_str().to_owned()).ok()?))
+        });
+        let answers: Vec<_> = answers.collect();
+        let Some(first) = self.named(&grant.name, server.name(), name) else { return Ok(()) };
+        let _one = self.legs.of(first).lock().await;
         let task = broker.task(&grant.name, server.name(), name).await.map_err(|error| unread(&error))?;
         // Answered meanwhile, or gone: nobody waits for these.
         let Some(mut task) = task else { return Ok(()) };
         let Some(open) = task.asks() else { return Ok(()) };
-        let open: Vec<String> = open.into_iter().map(|(name, _)| name).collect();
-        let mut left = open.len();
-        for member in json(answers).into_iter().flat_map(Json::members) {
-            if open.iter().any(|name| *name == *member.name)
-                && let Ok(answer) = RawValue::from_string(member.value.as_str().to_owned())
-            {
-                task.leg.answers.insert(member.name.into_owned(), answer);
-                left -= 1;
+        let mut open: HashSet<String> = open.into_iter().map(|(name, _)| name).collect();
+        let asked = open.len();
+        for (name, answer) in answers {
+            if open.remove(&name) {
+                task.leg.answers.insert(name, answer);
             }
         }
         if task.leg.answers.values().map(|answer| answer.get().len()).sum::<usize>() > LARGEST {
@@ -192,12 +237,12 @@ impl Inner {
                 "the answers to one question of a server have at most {LARGEST} bytes"
             )));
         }
-        if left > 0 {
-            let news = left < open.len();
+        if !open.is_empty() {
+            let news = open.len() < asked;
             return if news { self.put_leg(&task, Vec::new()).await } else { Ok(()) };
         }
         let gone_on = self.go_on(grant, server, task).await;
-        self.legs.moved.send_modify(|()| {});
+        let _ = self.legs.moved.send(first);
         gone_on
     }
 
@@ -247,7 +292,7 @@ impl Inner {
     /// Its server asks for more, and its agent does not want to be asked.
     pub(super) async fn ask_no_more(self: &Arc<Self>, task: &Task) {
         let broker = Broker { inner: Arc::clone(self) };
-        let _one = self.legs.one.lock().await;
+        let _one = self.legs.of(task.first).lock().await;
         let request = &task.call.request;
         let Ok(Some(mut task)) = broker.task(&request.agent, &request.server, &task.id).await else { return };
         if task.asks().is_none() {
@@ -258,7 +303,7 @@ impl Inner {
         if self.put_leg(&task, vec![forgotten(task.call.id)]).await.is_err() {
             tracing::error!(call.id = %task.call.id, "a task could not be cancelled");
         }
-        self.legs.moved.send_modify(|()| {});
+        let _ = self.legs.moved.send(task.first);
     }
 
     /// Is the call of a settled task still to be gone on with?

@@ -54,6 +54,7 @@ pub use ask::{Allowed, Ask, Live, Submission};
 pub use clock::{Clock, SystemClock, TestClock};
 pub use collect::{Collected, Holder};
 pub use lap::{LINK, Returned};
+pub use legs::{MOST_ASKED, Moves};
 pub use outcome::{Brief, End, HttpError, Outcome, Rejection};
 pub use read::{CallView, Step};
 pub use rules::{GrantRules, Rules};

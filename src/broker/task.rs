@@ -171,7 +171,7 @@ impl Inner {
         }
     }
 
-    fn named(&self, grant: &str, server: &str, name: &str) -> Option<CallId> {
+    pub(super) fn named(&self, grant: &str, server: &str, name: &str) -> Option<CallId> {
         let id = self.seal.open(&[SPACE, grant, server], name)?;
         Uuid::from_slice(&id).ok().map(CallId)
     }

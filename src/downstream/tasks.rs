@@ -22,8 +22,8 @@ use super::{
     tools::Sieve,
 };
 use crate::{
-    broker::{End, Outcome, Task},
-    call::HowDelivered,
+    broker::{End, MOST_ASKED, Outcome, Task},
+    call::{CallId, HowDelivered},
     mcp::{Json, Kind, Limits, Message, Meta, Passthrough, answer::result, header, patch::Edits, strict},
 };
 
@@ -157,6 +157,11 @@ pub(super) async fn tell(
 async fn update(visit: &Visit, task: Task, body: &Bytes) -> Result<(), (i32, String)> {
     let message = strict::check(body, &visit.door.limits()).ok();
     let said = message.and_then(|message| message.at(&["params", "inputResponses"]));
+    if said.is_some_and(|said| said.members().nth(MOST_ASKED).is_some()) {
+        let text =
+            format!("inputResponses may have {MOST_ASKED} members: no server's task is asked more at once");
+        return Err((code::INVALID_PARAMS, text));
+    }
     let said = said.map_or(Bytes::from_static(b"{}"), owned);
     if strict::check(&said, &visit.door.limits()).map_or(true, |said| said.kind() != Kind::Object) {
         let text = "inputResponses must be an object with an answer for each of the task's inputRequests";
@@ -186,7 +191,16 @@ fn not_taken(outcome: &Outcome) -> String {
 }
 
 fn delivered(visit: &Visit, task: &Task) {
-    if let Some(call) = to_deliver(&task.outcome).filter(|_| task.call.delivered.is_none()) {
+    taken(visit, undelivered(task));
+}
+
+/// The call whose outcome this tells for the first time.
+fn undelivered(task: &Task) -> Option<CallId> {
+    to_deliver(&task.outcome).filter(|_| task.call.delivered.is_none())
+}
+
+fn taken(visit: &Visit, call: Option<CallId>) {
+    if let Some(call) = call {
         watch(visit.door.clone(), call, HowDelivered::Task, visit.peer.clone(), None);
     }
 }

@@ -262,3 +262,66 @@ async fn a_task_that_is_cancelled_while_its_server_asks_is_not_gone_on_with() {
     assert_eq!(house.calls(&[StateName::Cancelled]).await.len(), 1);
     assert_eq!(server.calls().len(), 2);
 }
+
+/// The same call and the same answers, but another state of the server: another leg.
+#[tokio::test]
+async fn two_tasks_with_the_same_answers_each_go_on_from_their_own_state() {
+    let server = Server::start(Manner::Modern).await;
+    let house = House::open(Plan::at(&server.url)).await;
+    let says = |result: &str| {
+        let body = format!(r#"{{"jsonrpc":"2.0","id":$ID,"result":{result}}}"#);
+        server.answers("tools/call", Script::new(200, "application/json", &body));
+    };
+    let wants = |state: &str| {
+        says(&format!(
+            r#"{{"resultType":"input_required","requestState":"{state}","inputRequests":{{"a":{{"method":"roots/list"}}}}}}"#
+        ));
+    };
+    wants("one");
+    let one = asked(&house, &json!({"n": 1})).await;
+    asks(&stands(&house, &one).await);
+    house.delivered(HowDelivered::Task).await;
+    wants("two");
+    let two = asked(&house, &json!({"n": 1})).await;
+    completed(&house, 2).await;
+    asks(&stands(&house, &two).await);
+
+    says(r#"{"resultType":"complete","content":[]}"#);
+    for (task, number) in [(&one, 3), (&two, 4)] {
+        answers(&house, task, json!({"1/a": {"roots": []}})).await;
+        let next = tokio::time::timeout(Duration::from_secs(10), house.pending());
+        house.approve(&next.await.expect("a call of its own")).await;
+        completed(&house, number).await;
+    }
+    let states: Vec<_> =
+        server.calls()[2..].iter().map(|call| call["params"]["requestState"].clone()).collect();
+    assert_eq!(states, ["one", "two"]);
+}
+
+#[tokio::test]
+async fn a_server_that_asks_too_much_at_once_is_not_asked_again_and_too_many_answers_are_not_read() {
+    let server = Server::start(Manner::Modern).await;
+    let house = House::open(Plan::at(&server.url)).await;
+    let many = |number: usize| -> Value {
+        let each = (0..number).map(|n| (n.to_string(), json!({"method": "roots/list"})));
+        Value::Object(each.collect())
+    };
+    let wants = |number: usize| {
+        let result = json!({"resultType": "input_required", "inputRequests": many(number)});
+        let body = format!(r#"{{"jsonrpc":"2.0","id":$ID,"result":{result}}}"#);
+        server.answers("tools/call", Script::new(200, "application/json", &body));
+    };
+    wants(256);
+    let task = asked(&house, &json!({"n": 1})).await;
+    assert_eq!(asks(&stands(&house, &task).await).len(), 256);
+    let params = json!({"inputResponses": many(257)});
+    let (_, told) = about_with(house.agent(), "tasks/update", &task, params).await;
+    assert_eq!(told["error"]["code"], -32602, "{told}");
+    answers(&house, &task, many(256)).await;
+
+    wants(257);
+    let task = asked(&house, &json!({"n": 2})).await;
+    completed(&house, 2).await;
+    let told = stands(&house, &task).await;
+    assert_eq!((&told["status"], &told["error"]["code"]), (&json!("failed"), &json!(-32603)), "{told}");
+}

@@ -17,12 +17,12 @@ use futures_util::{
     stream::{self, SelectAll},
 };
 use serde_json::json;
-use tokio::sync::watch;
 
-use super::{asked_again, declares, delivered, goes_on_as, told, undeclared};
+use super::{asked_again, declares, goes_on_as, taken, told, undeclared, undelivered};
 use crate::{
-    broker::Task,
-    downstream::{answer::Asker, gate::Refusal, http::Visit, reply},
+    broker::{Moves, Task},
+    call::CallId,
+    downstream::{answer::Asker, gate::Refusal, held::Keeper, http::Visit, reply},
     mcp::{self, Json, Message, Meta, patch::Edits, strict},
 };
 
@@ -50,7 +50,7 @@ impl News {
         let visit = Arc::new(visit.clone());
         let mut news = Self { agreed: Vec::new(), ears: SelectAll::new() };
         for name in names.into_iter().take(MOST) {
-            let ear = Ear::new(visit.clone(), name, asker.clone());
+            let Some(ear) = Ear::new(visit.clone(), name, asker.clone()) else { continue };
             if ear.task().await.is_some_and(|task| goes_on_as(&task).is_none()) {
                 news.agreed.push(ear.name.clone());
                 news.ears.push(Box::pin(stream::unfold(ear, |mut ear| async move {
@@ -126,15 +126,25 @@ struct Ear {
     visit: Arc<Visit>,
     name: String,
     asker: Asker,
-    legs: watch::Receiver<()>,
-    /// What was told last, and whether nothing follows it.
-    last: Option<(Task, bool)>,
+    moves: Moves,
+    last: Last,
+}
+
+/// What was told last. No outcome is kept: there may be many of these, and it may be large.
+enum Last {
+    Nothing,
+    /// It has no outcome yet.
+    Open(Box<Task>),
+    /// At this call, which has its outcome; was it ended?
+    At(CallId, bool),
+    /// Nothing follows; the call whose outcome it was, if it was told for the first time.
+    Over(Option<CallId>),
 }
 
 impl Ear {
-    fn new(visit: Arc<Visit>, name: String, asker: Asker) -> Self {
-        let legs = visit.door.inner.broker.legs();
-        Self { visit, name, asker, legs, last: None }
+    fn new(visit: Arc<Visit>, name: String, asker: Asker) -> Option<Self> {
+        let moves = visit.door.inner.broker.moves(&visit.grant.name, visit.server.name(), &name)?;
+        Some(Self { visit, name, asker, moves, last: Last::Nothing })
     }
 
     async fn task(&self) -> Option<Task> {
@@ -144,17 +154,15 @@ impl Ear {
 
     /// The next word of it, as an event; `None`: there is none any more.
     async fn next(&mut self) -> Option<Bytes> {
-        let now = match self.last.take() {
-            None => {
-                self.legs.borrow_and_update();
-                self.task().await?
-            }
-            Some((task, true)) => {
+        let now = match std::mem::replace(&mut self.last, Last::Nothing) {
+            Last::Nothing => self.task().await?,
+            Last::Over(call) => {
                 // The connection asks for more: it has taken the outcome.
-                delivered(&self.visit, &task);
+                taken(&self.visit, call);
                 return None;
             }
-            Some((task, false)) => self.changed(&task).await?,
+            Last::Open(task) => self.changed(*task).await?,
+            Last::At(call, ended) => self.moved(call, ended).await?,
         };
         let (task, _) = asked_again(&self.visit, now).await;
         if goes_on_as(&task).is_some() {
@@ -162,23 +170,30 @@ impl Ear {
         }
         let now = self.visit.door.inner.broker.clock().now();
         let (message, is_last) = told::news(&task, &self.asker, now);
-        self.last = Some((task, is_last));
-        Some(reply::event(&message))
+        // No room for it now: its agent asks with `tasks/get`.
+        let event = Keeper::of(&self.visit).keep(reply::event(&message)).ok()?;
+        self.last = match is_last {
+            true => Last::Over(undelivered(&task)),
+            false if task.call.state.is_settled() => Last::At(task.call.id, task.is_ended()),
+            false => Last::Open(Box::new(task)),
+        };
+        Some(event)
     }
 
-    /// The task after its next change; `None`: so many hear of it that nobody else can.
-    async fn changed(&mut self, before: &Task) -> Option<Task> {
-        let broker = self.visit.door.inner.broker.clone();
-        if !before.call.state.is_settled() {
-            let mut waiter = broker.listen(before).await?;
-            broker.turn(&mut waiter).await;
-            self.legs.borrow_and_update();
-            return self.task().await;
-        }
+    /// The task after the next change of its call; `None`: so many hear of it that nobody else can.
+    async fn changed(&self, before: Task) -> Option<Task> {
+        let broker = &self.visit.door.inner.broker;
+        let mut waiter = broker.listen(&before).await?;
+        broker.turn(&mut waiter).await;
+        self.task().await
+    }
+
+    /// The task once it is at another call, or ended.
+    async fn moved(&mut self, call: CallId, ended: bool) -> Option<Task> {
         loop {
-            self.legs.changed().await.ok()?;
+            self.moves.next().await?;
             let now = self.task().await?;
-            if (now.call.id, now.is_ended()) != (before.call.id, before.is_ended()) {
+            if (now.call.id, now.is_ended()) != (call, ended) {
                 return Some(now);
             }
         }

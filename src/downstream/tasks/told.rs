@@ -18,7 +18,8 @@ pub(super) const SOONEST: u64 = 5_000;
 pub(super) const LATEST: u64 = 30_000;
 
 const ENDED: &str = "the server had asked for more when the task was cancelled: nothing more is sent";
-const ENDLESS: &str = "the server asked for more again and again: it is not asked any more";
+const ENDLESS: &str =
+    "the server asked for more again and again, or for too much at once: it is not asked any more";
 
 /// The answer to the call that goes on as this task.
 pub(in crate::downstream) fn begun(task: &Task, asker: &Asker, now: Timestamp) -> Bytes {
