@@ -118,12 +118,7 @@ impl Config {
 
     /// With one of the two it would be plain http.
     fn check_tls(&self) -> Result<(), ConfigError> {
-        let tls = &self.file.tls;
-        let (has, lacks) = match (&tls.cert, &tls.key) {
-            (Some(_), None) => ("cert", "key"),
-            (None, Some(_)) => ("key", "cert"),
-            (Some(_), Some(_)) | (None, None) => return Ok(()),
-        };
+        let Some((has, lacks)) = self.file.tls.half() else { return Ok(()) };
         let message = format!("[tls] has `{has}` and no `{lacks}`, and TLS needs both");
         let hint = format!("write {lacks} = \"PATH.pem\" beside it, or take `{has}` out");
         Err(self.at(&format!("tls.{has}"), message, hint))

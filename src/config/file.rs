@@ -64,6 +64,17 @@ pub struct Tls {
     pub key: Option<String>,
 }
 
+impl Tls {
+    /// The key that is there and the one that is missing, when only one is.
+    pub(super) fn half(&self) -> Option<(&'static str, &'static str)> {
+        match (&self.cert, &self.key) {
+            (Some(_), None) => Some(("cert", "key")),
+            (None, Some(_)) => Some(("key", "cert")),
+            (Some(_), Some(_)) | (None, None) => None,
+        }
+    }
+}
+
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Server {
