@@ -47,7 +47,7 @@ export const stories = {
     const batch = await world.startBatch();
     const answer = world.call(TARGET, { batch_id: batch });
     await page.locator(".row", { hasText: String(batch) }).click();
-    await page.getByLabel("Reason, which the agent sees").fill("the lab still needs it");
+    await page.getByLabel("Reason, which the agent reads with a denial").fill("the lab still needs it");
     await page.getByRole("button", { name: "Deny" }).click();
     const told = await answer;
     assert.equal(told.isError, true);
