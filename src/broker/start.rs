@@ -20,8 +20,8 @@ use super::{
     seal::Seal,
     seats::Seats,
     segments::segments,
+    server_tasks,
     stops::Stops,
-    theirs,
     ways::Ways,
 };
 use crate::{
@@ -61,7 +61,7 @@ impl Broker {
         let counted = Counted::after(*store.head().borrow());
         follows::forget_old(&*store, clock.now()).await?;
         legs::forget_old(&*store, &seal, clock.now()).await?;
-        theirs::forget_old(&*store, clock.now()).await?;
+        server_tasks::forget_old(&*store, clock.now()).await?;
         let inner = Arc::new_cyclic(|me| Inner {
             me: me.clone(),
             stops: ArcSwap::from_pointee(stops),

@@ -10,7 +10,7 @@ use std::{
 
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
-use futures_util::future::{BoxFuture, Either};
+use futures_util::future::{BoxFuture, Either, ready};
 use http::{HeaderMap, StatusCode};
 
 use super::{
@@ -151,53 +151,47 @@ fn check_token(message: &Message<'_>, meta: &Meta<'_>) -> Result<(), Refusal> {
 
 /// Does what was asked. Everything but an allowed call is boxed: it carries no room for the rest.
 pub(super) fn run(visit: Visit, errand: Errand, body: Bytes) -> impl Future<Output = Response> + Send {
-    let Errand::Call(wanted) = errand else {
-        return Either::Right(Box::pin(run_other(visit, errand, body)) as BoxFuture<'_, _>);
-    };
-    submit::submit(visit, *wanted, body)
-}
-
-async fn run_other(visit: Visit, errand: Errand, body: Bytes) -> Response {
-    match errand {
-        Errand::Call(wanted) => submit::submit(visit, *wanted, body).await,
-        Errand::Collect(wanted) => Box::pin(wait_tool::call(visit, *wanted, body)).await,
-        Errand::DropCall { tool } => {
-            visit.door.inner.calls_without_id.fetch_add(1, Ordering::Relaxed);
-            tracing::warn!(
-                agent.name = visit.grant.name,
-                server.name = visit.server.name(),
-                tool.name = tool,
-                "a tools/call without an id was dropped"
-            );
-            StatusCode::ACCEPTED.into_response()
-        }
+    let boxed: BoxFuture<'static, Response> = match errand {
+        Errand::Call(wanted) => return submit::submit(visit, *wanted, body),
+        Errand::Collect(wanted) => Box::pin(wait_tool::call(visit, *wanted, body)),
+        Errand::DropCall { tool } => Box::pin(ready(dropped(&visit, &tool))),
         Errand::Unsupported { requested, asker } => {
-            Box::pin(versions::unsupported(&visit, &requested, &asker)).await
+            Box::pin(async move { versions::unsupported(&visit, &requested, &asker).await })
         }
-        Errand::Initialize(pass, id, client) => {
-            Box::pin(relay::initialize(visit, pass, body, id, client)).await
-        }
+        Errand::Initialize(pass, id, client) => Box::pin(relay::initialize(visit, pass, body, id, client)),
         Errand::ListTools(pass, asker) => {
             let sieve = Sieve::of_list(&visit, asker.modern);
-            Box::pin(relay::sieved(visit, pass, body, asker, sieve)).await
+            Box::pin(relay::sieved(visit, pass, body, asker, sieve))
         }
         Errand::Discover(pass, asker) => {
             let sieve = Sieve::of_discover(&visit);
-            Box::pin(relay::sieved(visit, pass, body, asker, sieve)).await
+            Box::pin(relay::sieved(visit, pass, body, asker, sieve))
         }
-        Errand::Subscribe(pass, asker) => Box::pin(listen::subscribe(visit, pass, body, asker)).await,
+        Errand::Subscribe(pass, asker) => Box::pin(listen::subscribe(visit, pass, body, asker)),
         Errand::Cancel(pass, id) => match cancel(&visit, &id) {
-            Leave::Heard => StatusCode::ACCEPTED.into_response(),
-            Leave::PassOn => Box::pin(relay::message(visit, pass, body, None)).await,
+            Leave::Heard => Box::pin(ready(StatusCode::ACCEPTED.into_response())),
+            Leave::PassOn => Box::pin(relay::message(visit, pass, body, None)),
         },
         Errand::Task(pass, wish, id, asker) => {
-            Box::pin(tasks::tell(visit, (pass, body), wish, &id, asker)).await
+            Box::pin(async move { tasks::tell(visit, (pass, body), wish, &id, asker).await })
         }
         Errand::ServersTask(pass, brings, id, asker) => {
-            Box::pin(tasks::of_server(visit, (pass, body), brings, &id, asker)).await
+            Box::pin(async move { tasks::of_server(visit, (pass, body), brings, &id, asker).await })
         }
-        Errand::Relay(pass, asker) => Box::pin(relay::message(visit, pass, body, asker)).await,
-    }
+        Errand::Relay(pass, asker) => Box::pin(relay::message(visit, pass, body, asker)),
+    };
+    Either::Right(boxed)
+}
+
+fn dropped(visit: &Visit, tool: &str) -> Response {
+    visit.door.inner.calls_without_id.fetch_add(1, Ordering::Relaxed);
+    tracing::warn!(
+        agent.name = visit.grant.name,
+        server.name = visit.server.name(),
+        tool.name = tool,
+        "a tools/call without an id was dropped"
+    );
+    StatusCode::ACCEPTED.into_response()
 }
 
 fn cancel(visit: &Visit, id: &str) -> Leave {

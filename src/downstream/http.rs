@@ -103,13 +103,10 @@ impl Door {
         let visit = match known(self, &parts.headers) {
             Ok(Some(grant)) => admit(self.clone(), server, grant, parts.headers, peer),
             Ok(None) => {
-                let method = parts.method;
                 return Either::Right(Box::pin(async move {
-                    match access::grant(self, server, bearer(&parts.headers)).await {
-                        Ok(grant) => match admit(self.clone(), server, grant, parts.headers, peer) {
-                            Ok(visit) => receive(visit, method, body).await,
-                            Err(refusal) => *refusal,
-                        },
+                    let grant = access::grant(self, server, bearer(&parts.headers)).await;
+                    match grant.and_then(|grant| admit(self.clone(), server, grant, parts.headers, peer)) {
+                        Ok(visit) => receive(visit, parts.method, body).await,
                         Err(refusal) => *refusal,
                     }
                 }));

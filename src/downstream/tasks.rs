@@ -6,7 +6,7 @@
 mod legacy;
 mod news;
 mod offer;
-mod theirs;
+mod server_tasks;
 mod told;
 
 use axum::response::Response;
@@ -31,7 +31,7 @@ pub(super) use self::{
     legacy::{RELATED, as_result, begin, is_wanted, status},
     news::News,
     offer::Offered,
-    theirs::of_server,
+    server_tasks::of_server,
     told::begun,
 };
 
@@ -129,7 +129,7 @@ pub(super) async fn tell(
     if let Some(own) = goes_on_as(&task) {
         delivered(&visit, &task);
         if wish == Wish::Update
-            && let Some(refusal) = theirs::unseen(&visit, &task.call, &asker).await
+            && let Some(refusal) = server_tasks::unseen(&visit, &task.call, &asker).await
         {
             return refusal;
         }

@@ -73,15 +73,11 @@ impl Http {
         self.account.as_ref()
     }
 
-    /// The token to send, if the server wants one. Boxed: it is rarely more than a look.
-    async fn bearer(&self) -> Result<Option<Bearer>, SendError> {
-        let Some(account) = &self.account else { return Ok(None) };
-        Box::pin(account.bearer()).await.map(Some).map_err(SendError::NotSent)
-    }
-
     /// A token that is about to end is renewed here, before anything is claimed.
     pub(super) async fn prove(&self) -> Result<Connection, SendError> {
-        self.bearer().await?;
+        if let Some(account) = &self.account {
+            Box::pin(account.bearer()).await.map_err(SendError::NotSent)?;
+        }
         self.pool.connect().await
     }
 
@@ -92,32 +88,35 @@ impl Http {
         session: Option<&'a HeaderValue>,
         proven: Option<Connection>,
     ) -> impl Future<Output = Result<Reply, SendError>> + Send + 'a {
-        let Some(account) = &self.account else {
-            let sending = self.pool.send(self.request(outbound, session, None), proven);
-            return Either::Left(sending.map_ok(|(response, connection)| self.reply(response, connection)));
-        };
-        Either::Right(Box::pin(async move {
-            let bearer = account.bearer().await.map_err(SendError::NotSent)?;
-            let request = self.request(outbound, session, Some(&bearer));
-            self.exchange_as(account, &bearer, request, proven).await
-        }))
+        self.send_at(self.path.clone(), outbound, session, proven)
     }
 
     /// The same to another path (with its query) of this server, in no session of streamable HTTP.
-    pub(super) async fn send_to(
+    pub(super) fn send_to(
         &self,
         path: Uri,
         outbound: Outbound,
         proven: Option<Connection>,
-    ) -> Result<Reply, SendError> {
-        let bearer = self.bearer().await?;
-        let mut request = self.request(outbound, None, bearer.as_ref());
-        *request.uri_mut() = path;
-        if let (Some(account), Some(bearer)) = (&self.account, &bearer) {
-            return self.exchange_as(account, bearer, request, proven).await;
-        }
-        let (response, connection) = self.pool.send(request, proven).await?;
-        Ok(self.reply(response, connection))
+    ) -> impl Future<Output = Result<Reply, SendError>> + Send {
+        self.send_at(path, outbound, None, proven)
+    }
+
+    fn send_at<'a>(
+        &'a self,
+        path: Uri,
+        outbound: Outbound,
+        session: Option<&'a HeaderValue>,
+        proven: Option<Connection>,
+    ) -> impl Future<Output = Result<Reply, SendError>> + Send + 'a {
+        let Some(account) = &self.account else {
+            let sending = self.pool.send(self.request(path, outbound, session, None), proven);
+            return Either::Left(sending.map_ok(|(response, connection)| self.reply(response, connection)));
+        };
+        Either::Right(Box::pin(async move {
+            let bearer = account.bearer().await.map_err(SendError::NotSent)?;
+            let request = self.request(path, outbound, session, Some(&bearer));
+            self.exchange_as(account, &bearer, request, proven).await
+        }))
     }
 
     async fn exchange_as(
@@ -139,6 +138,7 @@ impl Http {
 
     fn request(
         &self,
+        path: Uri,
         outbound: Outbound,
         session: Option<&HeaderValue>,
         bearer: Option<&Bearer>,
@@ -162,7 +162,7 @@ impl Http {
         }
         let mut request = Request::new(Full::new(outbound.body));
         *request.method_mut() = outbound.verb.into();
-        *request.uri_mut() = self.path.clone();
+        *request.uri_mut() = path;
         *request.headers_mut() = headers;
         request
     }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::rig::{Agent, House, Manner, Plan, Script, Server, request};
+use crate::rig::{House, Manner, Plan, Script, Server, request, served};
 
 /// Accepts DELETE and never answers.
 async fn silent() -> Server {
@@ -44,19 +44,8 @@ async fn a_sweep_ends_the_sessions_of_others_at_once_and_itself_soon() {
 #[tokio::test]
 async fn a_broker_ends_soon_and_signs_its_last_head() {
     let deaf = silent().await;
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("countersign.toml");
-    std::fs::write(folder.path().join("p.json"), r#"{"version": "1", "default": "allow"}"#).unwrap();
-    let text = format!(
-        "listen = \"127.0.0.1:0\"\nstore = \"sqlite:store.db\"\n[servers.rig]\nurl = \"{}\"\npolicy = \"p.json\"\n\
-         [grants.bot]\ntoken = \"a-token-that-only-this-test-knows\"\nservers = [\"rig\"]\n",
-        deaf.url
-    );
-    std::fs::write(&path, text).unwrap();
-    let config = countersign::config::Config::load(&path).unwrap();
-    let running = countersign::serve::start(&config).await.unwrap();
-    let agent =
-        Agent::new(running.address, "rig", "a-token-that-only-this-test-knows").initialized("test").await;
+    let (running, agent, folder) = served(&deaf).await;
+    let agent = agent.initialized("test").await;
     agent.ask(&request(1, "ping", json!({}))).await;
     tokio::time::timeout(Duration::from_secs(15), running.drain()).await.expect("the broker ends");
     deaf.ended().await;

@@ -1,10 +1,8 @@
 //! JSON-RPC batches at the joined endpoint: each message finds its server, and all answers are on one stream.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::rig::{
-    Agent, Answer, House, Manner, Plan, Script, Server, Told, call, call_with_token, request, text,
-};
+use crate::rig::{Agent, House, Manner, Plan, Script, Server, call, call_with_token, request, text};
 
 /// Two servers with the same tools, and an agent of a version with batches.
 async fn two(manner: Manner) -> (Server, Server, House, Agent) {
@@ -12,14 +10,6 @@ async fn two(manner: Manner) -> (Server, Server, House, Agent) {
     let house = House::open(Plan::two(&a.url, &b.url)).await;
     let agent = house.agent().joined().initialized("test").await.with("mcp-protocol-version", "2025-03-26");
     (a, b, house, agent)
-}
-
-async fn message(answer: &mut Answer) -> Option<Value> {
-    loop {
-        if let Told::Message(message) = answer.told().await? {
-            return Some(message);
-        }
-    }
 }
 
 #[tokio::test]
@@ -37,7 +27,7 @@ async fn each_message_reaches_its_server_and_one_that_waits_holds_no_other() {
     assert!(answer.is_stream());
     let mut told = std::collections::BTreeMap::new();
     for _ in 0..5 {
-        let one = message(&mut answer).await.expect("an answer");
+        let one = answer.next().await.expect("an answer");
         told.insert(one["id"].as_u64().unwrap(), one);
     }
     assert_eq!(told.keys().copied().collect::<Vec<_>>(), [2, 3, 4, 5, 6], "one waits");
@@ -47,9 +37,9 @@ async fn each_message_reaches_its_server_and_one_that_waits_holds_no_other() {
     assert_eq!(text(&told[&6]), "[POLICY DENIED] not here");
     assert!(a.calls().is_empty());
     house.approve(&house.pending().await).await;
-    let last = message(&mut answer).await.expect("the last");
+    let last = answer.next().await.expect("the last");
     assert_eq!((&last["id"], text(&last)), (&json!(1), "cancel ran with {\"n\":1}"));
-    assert!(message(&mut answer).await.is_none());
+    assert!(answer.next().await.is_none());
     assert_eq!((a.calls().len(), b.calls()[0]["params"]["name"].clone()), (1, json!("look")));
 
     let newer = agent.clone().with("mcp-protocol-version", "2025-06-18").post(&batch).await;
@@ -113,7 +103,7 @@ async fn the_streams_of_several_servers_are_one_that_cannot_be_resumed() {
     let mut answer = agent.post(&batch).await;
     let mut tokens = Vec::new();
     for _ in 0..7 {
-        let told = message(&mut answer).await.expect("more");
+        let told = answer.next().await.expect("more");
         tokens.extend(told["params"]["progressToken"].as_str().map(str::to_owned));
     }
     for token in ["x", "y", "z"] {
@@ -138,7 +128,7 @@ async fn an_answer_that_is_too_large_or_an_http_error_is_that_of_its_message_onl
         json!([call(1, "a__look", json!({})), call(2, "b__look", json!({})), request(3, "ping", json!({}))]);
     let mut answer = agent.post(&batch).await;
     let mut told = Vec::new();
-    while let Some(one) = message(&mut answer).await {
+    while let Some(one) = answer.next().await {
         told.push(one);
     }
     told.sort_by_key(|message| message["id"].as_u64());

@@ -3,37 +3,10 @@
 use countersign::call::{HowDelivered, StateName};
 use serde_json::{Value, json};
 
-use crate::rig::{Agent, Answer, House, Manner, Plan, Script, Server, Told, call, request, text};
+use crate::rig::{Agent, House, Manner, Plan, Script, Server, call, request, task_id, text};
 
 const RELATED: &str = "io.modelcontextprotocol/related-task";
 const VERSION: &str = "2025-11-25";
-
-fn script(body: impl ToString) -> Script {
-    Script::new(200, "application/json", &body.to_string())
-}
-
-/// How often a server was asked such a thing.
-fn asked(server: &Server, method: &str) -> usize {
-    server.messages().iter().filter(|message| message["method"] == method).count()
-}
-
-fn id_of(task: &Value) -> &str {
-    task["taskId"].as_str().unwrap_or_else(|| panic!("a task: {task}"))
-}
-
-fn events(messages: &[Value]) -> Script {
-    let text: String = messages.iter().map(|message| format!("data: {message}\n\n")).collect();
-    Script { open: true, ..Script::new(200, "text/event-stream", &text) }
-}
-
-async fn message(answer: &mut Answer) -> Value {
-    loop {
-        match answer.told().await.expect("more of the stream") {
-            Told::Message(message) => return message,
-            Told::Comment => {}
-        }
-    }
-}
 
 /// A server of a version with these capabilities.
 async fn server(version: &str, capabilities: Value) -> Server {
@@ -46,7 +19,7 @@ async fn server(version: &str, capabilities: Value) -> Server {
 fn greets(server: &Server, version: &str, capabilities: Value, session: &'static str) {
     let hello = json!({"jsonrpc": "2.0", "id": 0, "result": {"protocolVersion": version,
         "capabilities": capabilities, "serverInfo": {"name": "rig", "version": "1"}}});
-    let mut script = script(hello);
+    let mut script = Script::json(hello);
     script.headers.push(("mcp-session-id", session));
     server.answers("initialize", script);
 }
@@ -58,7 +31,7 @@ async fn two() -> (Server, Server, House) {
     let tool = |name: &str| json!({"name": name, "inputSchema": {"type": "object"}, "execution": {"taskSupport": "optional"}});
     b.answers(
         "tools/list",
-        script(json!({"jsonrpc": "2.0", "id": 2, "result": {"tools": [tool("look"), tool("cancel")]}})),
+        Script::json(json!({"jsonrpc": "2.0", "id": 2, "result": {"tools": [tool("look"), tool("cancel")]}})),
     );
     let house = House::open(Plan::two(&a.url, &b.url)).await;
     (a, b, house)
@@ -86,7 +59,7 @@ async fn given(agent: &Agent, tool: &str, arguments: Value) -> Value {
 }
 
 fn of(method: &str, task: &Value) -> Value {
-    request(7, method, json!({"taskId": id_of(task)}))
+    request(7, method, json!({"taskId": task_id(task)}))
 }
 
 #[tokio::test]
@@ -124,10 +97,10 @@ async fn the_result_of_a_task_is_waited_for_here_and_by_nobody_else() {
     assert_eq!(agent.ask(&of("tasks/get", &task)).await["result"]["status"], "working");
     let mut result = agent.post(&of("tasks/result", &task)).await;
     assert!(result.is_stream(), "it waits");
-    let status = message(&mut result).await;
+    let status = result.message().await;
     assert_eq!(
-        (&status["method"], id_of(&status["params"])),
-        (&json!("notifications/tasks/status"), id_of(&task))
+        (&status["method"], task_id(&status["params"])),
+        (&json!("notifications/tasks/status"), task_id(&task))
     );
     assert!(result.last_id.as_deref().unwrap().starts_with("a:countersign-"), "{:?}", result.last_id);
     house.approve(&house.pending().await).await;
@@ -166,9 +139,9 @@ async fn the_tasks_of_all_servers_are_one_list_and_each_can_be_asked_about() {
     let (agent, _) = greeted(house.agent().joined()).await;
     agent.ask(&request(2, "tools/list", json!({}))).await;
     let created = json!({"jsonrpc": "2.0", "id": 1, "result": {"task": {"taskId": "t-1", "status": "working"}, "x": 1.5}});
-    b.answers("tools/call", script(created));
+    b.answers("tools/call", Script::json(created));
     let theirs = given(&agent, "b__look", json!({})).await;
-    assert_ne!(id_of(&theirs), "t-1");
+    assert_ne!(task_id(&theirs), "t-1");
     assert_eq!(b.calls()[0]["params"]["task"], json!({"ttl": 60_000}));
     let ours = [given(&agent, "a__cancel", json!({})).await, given(&agent, "b__cancel", json!({})).await];
 
@@ -182,60 +155,60 @@ async fn the_tasks_of_all_servers_are_one_list_and_each_can_be_asked_about() {
             .as_array()
             .unwrap_or_else(|| panic!("{page}"))
             .iter()
-            .map(|task| id_of(task).to_owned())
+            .map(|task| task_id(task).to_owned())
             .collect()
     };
     let first = agent.ask(&list(&Value::Null)).await["result"].clone();
-    assert_eq!(ids(&first), [id_of(&ours[0]), id_of(&ours[1])], "ours of each");
-    assert_eq!(asked(&b, "tasks/list"), 0);
+    assert_eq!(ids(&first), [task_id(&ours[0]), task_id(&ours[1])], "ours of each");
+    assert_eq!(b.asked("tasks/list"), 0);
     b.answers(
         "tasks/list",
-        script(own(json!([{"taskId": "t-1", "status": "working", "n": 1.5}]), json!("n"))),
+        Script::json(own(json!([{"taskId": "t-1", "status": "working", "n": 1.5}]), json!("n"))),
     );
     let second = agent.ask(&list(&first["nextCursor"])).await["result"].clone();
-    assert_eq!((ids(&second), &second["tasks"][0]["n"]), (vec![id_of(&theirs).to_owned()], &json!(1.5)));
-    b.answers("tasks/list", script(own(json!([]), Value::Null)));
+    assert_eq!((ids(&second), &second["tasks"][0]["n"]), (vec![task_id(&theirs).to_owned()], &json!(1.5)));
+    b.answers("tasks/list", Script::json(own(json!([]), Value::Null)));
     let third = agent.ask(&list(&second["nextCursor"])).await["result"].clone();
     assert_eq!((ids(&third).len(), third.get("nextCursor")), (0, None));
     assert_eq!(b.messages().pop().unwrap()["params"]["cursor"], "n");
-    assert_eq!(asked(&a, "tasks/list"), 0, "it has none of its own");
+    assert_eq!(a.asked("tasks/list"), 0, "it has none of its own");
 
     let done = json!({"jsonrpc": "2.0", "id": 7, "result": {"content": [], "taskId": "mine", "_meta": {RELATED: {"taskId": "t-1"}}}});
-    b.answers("tasks/result", script(done));
+    b.answers("tasks/result", Script::json(done));
     let result = agent.ask(&of("tasks/result", &theirs)).await["result"].clone();
     assert_eq!(result["_meta"][RELATED]["taskId"], theirs["taskId"]);
     assert_eq!(result["taskId"], "mine", "a member of the tool's own");
     b.answers(
         "tasks/cancel",
-        script(json!({"jsonrpc": "2.0", "id": 7, "result": {"taskId": "t-1", "status": "cancelled"}})),
+        Script::json(json!({"jsonrpc": "2.0", "id": 7, "result": {"taskId": "t-1", "status": "cancelled"}})),
     );
     let ended = agent.ask(&of("tasks/cancel", &theirs)).await["result"].clone();
-    assert_eq!((id_of(&ended), &ended["status"]), (id_of(&theirs), &json!("cancelled")));
+    assert_eq!((task_id(&ended), &ended["status"]), (task_id(&theirs), &json!("cancelled")));
     assert_eq!(b.messages().pop().unwrap()["params"], json!({"taskId": "t-1"}));
     assert_eq!(agent.ask(&of("tasks/get", &json!({"taskId": "t-1"}))).await["error"]["code"], -32602);
-    assert_eq!((asked(&a, "tasks/cancel"), asked(&b, "tasks/get")), (0, 0));
+    assert_eq!((a.asked("tasks/cancel"), b.asked("tasks/get")), (0, 0));
 }
 
 #[tokio::test]
 async fn what_a_server_says_and_asks_of_its_task_names_it_as_here() {
     let (_, b, house) = two().await;
     let meta = json!({RELATED: {"taskId": "t-1"}});
-    b.answers("GET", events(&[
+    b.answers("GET", Script::events(&[
         json!({"jsonrpc": "2.0", "method": "notifications/tasks/status", "params": {"taskId": "t-1", "status": "working"}}),
         json!({"jsonrpc": "2.0", "id": 4, "method": "elicitation/create", "params": {"message": "who?", "_meta": meta}}),
         json!({"jsonrpc": "2.0", "id": 5, "method": "tasks/get", "params": {"taskId": "the-agents-own"}}),
     ]));
     let (agent, _) = greeted(house.agent().joined()).await;
     let mut stream = agent.send("GET", "").await;
-    let status = message(&mut stream).await;
-    let name = id_of(&status["params"]).to_owned();
+    let status = stream.message().await;
+    let name = task_id(&status["params"]).to_owned();
     assert_ne!(name, "t-1");
-    let asks = message(&mut stream).await;
+    let asks = stream.message().await;
     assert_eq!(
         (&asks["id"], asks["params"]["_meta"][RELATED]["taskId"].as_str()),
         (&json!("b:4"), Some(&*name))
     );
-    assert_eq!(message(&mut stream).await["params"]["taskId"], "the-agents-own");
+    assert_eq!(stream.message().await["params"]["taskId"], "the-agents-own");
     let said = |id: &str, task: &str| json!({"jsonrpc": "2.0", "id": id, "result": {"_meta": {RELATED: {"taskId": task}}}});
     assert_eq!(agent.post(&said("b:4", &name)).await.status, 202);
     assert_eq!(b.messages().pop().unwrap(), json!({"jsonrpc": "2.0", "id": 4, "result": {"_meta": meta}}));

@@ -3,24 +3,19 @@
 use serde_json::{Value, json};
 
 use crate::rig::{
-    Agent, Answer, House, Manner, Plan, Script, Server, Told, call_with_token, mirrored, modern, request,
-    text,
+    Agent, House, Manner, Plan, Script, Server, call_with_token, mirrored, modern, request, text,
 };
 
 const HELLO: &str = r#"{"jsonrpc":"2.0","id":$ID,"result":{"protocolVersion":"2025-06-18","instructions":"Be kind.",
 "capabilities":{"tools":{"listChanged":true},"resources":{"subscribe":$SUB},"prompts":{},"logging":{},"tasks":{}},
 "serverInfo":{"name":"rig","version":"1"}}}"#;
 
-fn script(body: &str) -> Script {
-    Script::new(200, "application/json", body)
-}
-
 /// Two servers with everything, and an agent that has not knocked yet.
 async fn two(manner: Manner) -> (Server, Server, House) {
     let (a, b) = (Server::start(manner).await, Server::start(manner).await);
     if manner != Manner::Modern {
         for (server, session, sub) in [(&a, "s-a", "true"), (&b, "s-b", "false")] {
-            let mut hello = script(&HELLO.replace("$SUB", sub));
+            let mut hello = Script::json(HELLO.replace("$SUB", sub));
             hello.headers.push(("mcp-session-id", session));
             server.answers("initialize", hello);
         }
@@ -33,15 +28,6 @@ async fn two(manner: Manner) -> (Server, Server, House) {
 fn heard(server: &Server, method: &str) -> Vec<Value> {
     let all = server.messages().into_iter().filter(|message| message["method"] == method);
     all.map(|message| message["params"].clone()).collect()
-}
-
-async fn message(answer: &mut Answer) -> Value {
-    loop {
-        match answer.told().await.expect("more of the stream") {
-            Told::Message(message) => return message,
-            Told::Comment => {}
-        }
-    }
 }
 
 #[tokio::test]
@@ -71,18 +57,20 @@ async fn the_same_uri_of_two_servers_is_two_resources() {
     for (server, more) in [(&a, r#","nextCursor":"p2""#), (&b, "")] {
         let list =
             r#"{"jsonrpc":"2.0","id":$ID,"result":{"resources":[{"uri":"file:///same","x":1.50}]$MORE}}"#;
-        server.answers("resources/list", script(&list.replace("$MORE", more)));
+        server.answers("resources/list", Script::json(list.replace("$MORE", more)));
         server.answers(
             "resources/templates/list",
-            script(
+            Script::json(
                 r#"{"id":$ID,"jsonrpc":"2.0","result":{"resourceTemplates":[{"uriTemplate":"db://{t}"}]}}"#,
             ),
         );
         server.answers(
             "resources/read",
-            script(r#"{"jsonrpc":"2.0","id":$ID,"result":{"contents":[{"uri":"file:///same","text":"x"}]}}"#),
+            Script::json(
+                r#"{"jsonrpc":"2.0","id":$ID,"result":{"contents":[{"uri":"file:///same","text":"x"}]}}"#,
+            ),
         );
-        server.answers("resources/subscribe", script(r#"{"jsonrpc":"2.0","id":$ID,"result":{}}"#));
+        server.answers("resources/subscribe", Script::json(r#"{"jsonrpc":"2.0","id":$ID,"result":{}}"#));
     }
     let list = agent.ask(&request(1, "resources/list", json!({}))).await;
     let listed =
@@ -112,7 +100,7 @@ async fn the_same_uri_of_two_servers_is_two_resources() {
 #[tokio::test]
 async fn a_uri_as_a_server_wrote_it_is_that_of_the_only_server() {
     let (a, _, house) = two(Manner::Json).await;
-    a.answers("resources/read", script(r#"{"jsonrpc":"2.0","id":$ID,"result":{"contents":[]}}"#));
+    a.answers("resources/read", Script::json(r#"{"jsonrpc":"2.0","id":$ID,"result":{"contents":[]}}"#));
     let agent = house.other_agent("one", &["a"]).await.joined().initialized("test").await;
     agent.ask(&request(1, "resources/read", json!({"uri": "file:///x"}))).await;
     assert_eq!(heard(&a, "resources/read"), [json!({"uri": "file:///x"})]);
@@ -125,10 +113,10 @@ async fn prompts_and_completions_find_their_server_and_levels_reach_all() {
     for server in [&a, &b] {
         server.answers(
             "prompts/list",
-            script(r#"{"jsonrpc":"2.0","id":$ID,"result":{"prompts":[{"name":"hi"}]}}"#),
+            Script::json(r#"{"jsonrpc":"2.0","id":$ID,"result":{"prompts":[{"name":"hi"}]}}"#),
         );
         for method in ["prompts/get", "completion/complete", "logging/setLevel"] {
-            server.answers(method, script(r#"{"jsonrpc":"2.0","id":$ID,"result":{"ok":true}}"#));
+            server.answers(method, Script::json(r#"{"jsonrpc":"2.0","id":$ID,"result":{"ok":true}}"#));
         }
     }
     let list = agent.ask(&request(1, "prompts/list", json!({}))).await;
@@ -172,7 +160,7 @@ async fn one_stream_carries_what_all_servers_say_and_answers_find_back() {
     let mut stream = agent.send("GET", "").await;
     let mut told = Vec::new();
     for _ in 0..4 {
-        told.push(message(&mut stream).await);
+        told.push(stream.message().await);
     }
     let has = |expected: Value| assert!(told.contains(&expected), "{expected} in {told:?}");
     has(changed);
@@ -196,7 +184,7 @@ async fn one_stream_carries_what_all_servers_say_and_answers_find_back() {
     assert!(["a:e1", "b:e1"].contains(&&*last), "{last}");
     let before = (a.headers().len(), b.headers().len());
     let mut resumed = agent.clone().with("last-event-id", "b:e1").send("GET", "").await;
-    message(&mut resumed).await;
+    resumed.message().await;
     assert_eq!((a.headers().len(), b.headers().len()), (before.0, before.1 + 1));
     assert_eq!(b.headers().last().unwrap()["last-event-id"], "e1");
     // The end of the session is the end of its stream.
@@ -209,17 +197,15 @@ async fn a_calls_stream_keeps_its_progress_and_names_its_events() {
     let (_, _, house) = two(Manner::Stream).await;
     let agent = house.agent().joined().initialized("test").await;
     let mut allowed = agent.post(&call_with_token(1, "b__look", json!({}), "t")).await;
-    let progress = message(&mut allowed).await;
+    let progress = allowed.message().await;
     assert_eq!(progress["params"]["progressToken"], "t");
-    message(&mut allowed).await;
-    assert_eq!(text(&message(&mut allowed).await), "look ran with {}");
+    allowed.message().await;
+    assert_eq!(text(&allowed.message().await), "look ran with {}");
     assert_eq!(allowed.last_id.as_deref(), Some("b:7"));
 
     // A call that waits is taken up again where it was.
     let mut waits = agent.post(&call_with_token(2, "b__cancel", json!({}), "t")).await;
-    assert!(
-        message(&mut waits).await["params"]["message"].as_str().unwrap().starts_with("waiting for approval")
-    );
+    assert!(waits.message().await["params"]["message"].as_str().unwrap().starts_with("waiting for approval"));
     let last = waits.last_id.clone();
     assert!(last.as_deref().unwrap().starts_with("b:countersign-"), "{last:?}");
     drop(waits);
@@ -230,7 +216,7 @@ async fn a_calls_stream_keeps_its_progress_and_names_its_events() {
 }
 
 fn discovered(versions: &str) -> Script {
-    script(&format!(
+    Script::json(format!(
         r#"{{"jsonrpc":"2.0","id":$ID,"result":{{"resultType":"complete","supportedVersions":{versions},
         "capabilities":{{"tools":{{}},"extensions":{{"io.modelcontextprotocol/tasks":{{}},"x":{{}}}}}},"ttlMs":5000,
         "cacheScope":"public","serverInfo":{{"name":"r","version":"1"}}}}}}"#
@@ -251,7 +237,7 @@ async fn a_modern_client_discovers_all_or_falls_back() {
     assert_eq!((&said["ttlMs"], &said["cacheScope"]), (&json!(5000), &json!("private")));
     b.answers(
         "server/discover",
-        script(r#"{"jsonrpc":"2.0","id":$ID,"error":{"code":-32601,"message":"no"}}"#),
+        Script::json(r#"{"jsonrpc":"2.0","id":$ID,"error":{"code":-32601,"message":"no"}}"#),
     );
     let answer = agent.post(&ask).await;
     assert_eq!(answer.status, 404);
@@ -273,7 +259,7 @@ async fn a_modern_subscription_is_one_stream_of_all_servers() {
     let wanted = json!({"notifications": {"toolsListChanged": true,
         "resourceSubscriptions": ["joined:a:db://a", "joined:b:db://b"]}});
     let mut stream = agent.post(&modern(5, "subscriptions/listen", wanted)).await;
-    let agreed = message(&mut stream).await;
+    let agreed = stream.message().await;
     assert_eq!(agreed["method"], "notifications/subscriptions/acknowledged");
     assert_eq!(agreed["params"]["_meta"], meta);
     assert_eq!(
@@ -282,7 +268,7 @@ async fn a_modern_subscription_is_one_stream_of_all_servers() {
     );
     let mut uris = Vec::new();
     for _ in 0..2 {
-        uris.push(message(&mut stream).await["params"]["uri"].as_str().unwrap().to_owned());
+        uris.push(stream.message().await["params"]["uri"].as_str().unwrap().to_owned());
     }
     uris.sort();
     assert_eq!(uris, ["joined:a:db://a", "joined:b:db://b"]);
@@ -291,7 +277,7 @@ async fn a_modern_subscription_is_one_stream_of_all_servers() {
         json!(["db://a"])
     );
     house.door.drain().await;
-    let end = message(&mut stream).await;
+    let end = stream.message().await;
     assert_eq!((&end["id"], &end["result"]["_meta"]), (&json!(5), &meta));
     assert!(stream.told().await.is_none());
 }

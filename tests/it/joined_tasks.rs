@@ -3,22 +3,9 @@
 use countersign::call::{AttachKind, HowDelivered, StateName};
 use serde_json::{Value, json};
 
-use crate::rig::{Agent, Answer, House, Manner, Plan, Script, Server, Told, mirrored, modern};
+use crate::rig::{Agent, House, Manner, Plan, Script, Server, mirrored, modern, task_id};
 
 const TASKS: &str = "io.modelcontextprotocol/tasks";
-
-fn script(body: impl ToString) -> Script {
-    Script::new(200, "application/json", &body.to_string())
-}
-
-/// How often a server was asked such a thing.
-fn asked(server: &Server, method: &str) -> usize {
-    server.messages().iter().filter(|message| message["method"] == method).count()
-}
-
-fn id_of(task: &Value) -> &str {
-    task["taskId"].as_str().unwrap_or_else(|| panic!("a task: {task}"))
-}
 
 async fn two_modern() -> (Server, Server, House) {
     let (a, b) = (Server::start(Manner::Modern).await, Server::start(Manner::Modern).await);
@@ -53,30 +40,33 @@ async fn the_task_of_a_call_that_waits_is_asked_about_at_either_endpoint_and_by_
     let joined = || house.agent().joined();
     let other = house.other_agent("other", &["*"]).await.joined();
     for method in ["tasks/get", "tasks/update", "tasks/cancel"] {
-        assert_eq!(about(other.clone(), method, id_of(&task)).await["error"]["code"], -32602);
+        assert_eq!(about(other.clone(), method, task_id(&task)).await["error"]["code"], -32602);
     }
-    let stands = about(joined(), "tasks/get", id_of(&task)).await;
-    assert_eq!((&stands["result"]["status"], id_of(&stands["result"])), (&json!("working"), id_of(&task)));
+    let stands = about(joined(), "tasks/get", task_id(&task)).await;
+    assert_eq!(
+        (&stands["result"]["status"], task_id(&stands["result"])),
+        (&json!("working"), task_id(&task))
+    );
     house.approve(&pending).await;
     house.until(|call| call.state.name() == StateName::Completed).await;
     for agent in [joined(), house.agent_of("b")] {
-        let done = about(agent, "tasks/get", id_of(&task)).await["result"].clone();
-        assert_eq!((&done["status"], id_of(&done)), (&json!("completed"), id_of(&task)));
+        let done = about(agent, "tasks/get", task_id(&task)).await["result"].clone();
+        assert_eq!((&done["status"], task_id(&done)), (&json!("completed"), task_id(&task)));
         assert_eq!(done["result"]["content"][0]["text"], r#"cancel ran with {"n":1}"#);
     }
     house.delivered(HowDelivered::Task).await;
-    assert_eq!(about(house.agent_of("a"), "tasks/get", id_of(&task)).await["error"]["code"], -32602);
+    assert_eq!(about(house.agent_of("a"), "tasks/get", task_id(&task)).await["error"]["code"], -32602);
 
     let unwanted = called(&house, "a__cancel", json!({"n": 2})).await;
     house.pending().await;
-    assert_eq!(about(joined(), "tasks/cancel", id_of(&unwanted)).await["result"]["resultType"], "complete");
-    assert_eq!(about(joined(), "tasks/get", id_of(&unwanted)).await["result"]["status"], "cancelled");
+    assert_eq!(about(joined(), "tasks/cancel", task_id(&unwanted)).await["result"]["resultType"], "complete");
+    assert_eq!(about(joined(), "tasks/get", task_id(&unwanted)).await["result"]["status"], "cancelled");
     assert_eq!((a.calls().len(), b.calls().len()), (0, 1));
-    assert_eq!(asked(&a, "tasks/get") + asked(&b, "tasks/get") + asked(&a, "tasks/cancel"), 0);
+    assert_eq!(a.asked("tasks/get") + b.asked("tasks/get") + a.asked("tasks/cancel"), 0);
 }
 
 fn theirs(words: &str) -> Script {
-    script(format!(
+    Script::json(format!(
         r#"{{"jsonrpc":"2.0","id":$ID,"result":{{"resultType":"task","taskId":"t-1","status":"working","x":"{words}","n":1.50}}}}"#
     ))
 }
@@ -91,32 +81,32 @@ async fn two_servers_tasks_of_one_name_are_two_and_each_is_asked_about_its_own()
     }
     let (of_a, of_b) =
         (called(&house, "a__look", json!({})).await, called(&house, "b__look", json!({})).await);
-    assert_ne!(id_of(&of_a), id_of(&of_b));
+    assert_ne!(task_id(&of_a), task_id(&of_b));
     assert_eq!((&of_a["x"], &of_b["x"]), (&json!("of a"), &json!("of b")));
     let joined = || house.agent().joined();
     for method in ["tasks/get", "tasks/update", "tasks/cancel"] {
-        let told = about(joined(), method, id_of(&of_b)).await;
-        assert_eq!((id_of(&told["result"]), &told["result"]["x"]), (id_of(&of_b), &json!("of b")));
+        let told = about(joined(), method, task_id(&of_b)).await;
+        assert_eq!((task_id(&told["result"]), &told["result"]["x"]), (task_id(&of_b), &json!("of b")));
         let heard = b.messages().pop().unwrap();
         assert_eq!((&heard["method"], &heard["params"]["taskId"]), (&json!(method), &json!("t-1")));
         assert_eq!(b.headers().last().unwrap()["mcp-name"], "t-1");
-        assert_eq!(asked(&a, method), 0);
+        assert_eq!(a.asked(method), 0);
     }
     // A name says whose it is: neither the server's own word for it, nor another agent's, nor a changed one.
     let other = house.other_agent("other", &["*"]).await.joined();
     let only_a = house.other_agent("only-a", &["a"]).await.joined();
-    let mut forged = id_of(&of_b).to_owned();
+    let mut forged = task_id(&of_b).to_owned();
     forged.replace_range(30..31, if &forged[30..31] == "A" { "B" } else { "A" });
     for (agent, id) in
-        [(joined(), "t-1"), (joined(), &*forged), (other, id_of(&of_b)), (only_a, id_of(&of_a))]
+        [(joined(), "t-1"), (joined(), &*forged), (other, task_id(&of_b)), (only_a, task_id(&of_a))]
     {
         let refused = about(agent, "tasks/get", id).await;
         assert_eq!(refused["error"]["code"], -32602, "{refused}");
         assert!(refused["error"]["message"].as_str().unwrap().starts_with("Task not found"), "{refused}");
     }
-    assert_eq!((asked(&a, "tasks/get"), asked(&b, "tasks/get")), (0, 1));
-    let misled = mirrored(joined(), "tasks/get", Some(id_of(&of_a)));
-    let misled = misled.post(&declaring(modern(3, "tasks/get", json!({"taskId": id_of(&of_b)})))).await;
+    assert_eq!((a.asked("tasks/get"), b.asked("tasks/get")), (0, 1));
+    let misled = mirrored(joined(), "tasks/get", Some(task_id(&of_a)));
+    let misled = misled.post(&declaring(modern(3, "tasks/get", json!({"taskId": task_id(&of_b)})))).await;
     assert_eq!(
         (misled.status.as_u16(), misled.response().await["error"]["code"].clone()),
         (400, json!(-32020))
@@ -139,24 +129,10 @@ async fn a_call_that_waited_and_goes_on_as_its_servers_task_keeps_its_name() {
     let task = called(&house, "b__cancel", json!({})).await;
     house.approve(&house.pending().await).await;
     house.until(|call| call.state.name() == StateName::Completed).await;
-    let told = about(house.agent().joined(), "tasks/get", id_of(&task)).await["result"].clone();
-    assert_eq!((id_of(&told), &told["x"]), (id_of(&task), &json!("of b")));
+    let told = about(house.agent().joined(), "tasks/get", task_id(&task)).await["result"].clone();
+    assert_eq!((task_id(&told), &told["x"]), (task_id(&task), &json!("of b")));
     assert_eq!(b.messages().pop().unwrap()["params"]["taskId"], "t-1");
-    assert_eq!(asked(&a, "tasks/get"), 0);
-}
-
-fn events(messages: &[Value]) -> Script {
-    let text: String = messages.iter().map(|message| format!("data: {message}\n\n")).collect();
-    Script { open: true, ..Script::new(200, "text/event-stream", &text) }
-}
-
-async fn message(answer: &mut Answer) -> Value {
-    loop {
-        match answer.told().await.expect("more of the stream") {
-            Told::Message(message) => return message,
-            Told::Comment => {}
-        }
-    }
+    assert_eq!(a.asked("tasks/get"), 0);
 }
 
 #[tokio::test]
@@ -168,23 +144,24 @@ async fn a_subscription_to_tasks_is_told_of_each_by_the_name_it_has_here() {
     let (of_a, of_b) =
         (called(&house, "a__look", json!({})).await, called(&house, "b__look", json!({})).await);
     for server in [&a, &b] {
-        server.answers("subscriptions/listen", events(&[
+        server.answers("subscriptions/listen", Script::events(&[
             json!({"jsonrpc": "2.0", "method": "notifications/subscriptions/acknowledged", "params": {"notifications": {"taskIds": ["t-1"]}}}),
             json!({"jsonrpc": "2.0", "method": "notifications/tasks", "params": {"taskId": "t-1", "status": "completed"}}),
         ]));
     }
-    let wanted = json!({"notifications": {"taskIds": [id_of(&of_b), "t-1"]}});
+    let wanted = json!({"notifications": {"taskIds": [task_id(&of_b), "t-1"]}});
     let agent = mirrored(house.agent().joined(), "subscriptions/listen", None);
     let mut stream = agent.post(&declaring(modern(5, "subscriptions/listen", wanted))).await;
-    assert_eq!(message(&mut stream).await["params"]["notifications"], json!({"taskIds": [id_of(&of_b)]}));
-    let told = message(&mut stream).await;
-    assert_eq!((&told["method"], id_of(&told["params"])), (&json!("notifications/tasks"), id_of(&of_b)));
-    assert_eq!(asked(&a, "subscriptions/listen"), 0, "nothing of it is for that one");
+    assert_eq!(stream.message().await["params"]["notifications"], json!({"taskIds": [task_id(&of_b)]}));
+    let told = stream.message().await;
+    assert_eq!((&told["method"], task_id(&told["params"])), (&json!("notifications/tasks"), task_id(&of_b)));
+    assert_eq!(a.asked("subscriptions/listen"), 0, "nothing of it is for that one");
     assert_eq!(b.messages().pop().unwrap()["params"]["notifications"], json!({"taskIds": ["t-1"]}));
 
-    let both = json!({"notifications": {"toolsListChanged": true, "taskIds": [id_of(&of_a), id_of(&of_b)]}});
+    let both =
+        json!({"notifications": {"toolsListChanged": true, "taskIds": [task_id(&of_a), task_id(&of_b)]}});
     let mut stream = agent.post(&declaring(modern(6, "subscriptions/listen", both))).await;
-    let mut agreed = message(&mut stream).await["params"]["notifications"]["taskIds"].clone();
-    agreed.as_array_mut().unwrap().sort_by_key(|id| id != id_of(&of_a));
-    assert_eq!(agreed, json!([id_of(&of_a), id_of(&of_b)]));
+    let mut agreed = stream.message().await["params"]["notifications"]["taskIds"].clone();
+    agreed.as_array_mut().unwrap().sort_by_key(|id| id != task_id(&of_a));
+    assert_eq!(agreed, json!([task_id(&of_a), task_id(&of_b)]));
 }

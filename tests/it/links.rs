@@ -3,7 +3,7 @@
 use countersign::call::StateName;
 use serde_json::{Value, json};
 
-use crate::rig::{Agent, Answer, House, Manner, Plan, Server, Told, call, mirrored, modern, text};
+use crate::rig::{Agent, House, Manner, Plan, Server, call, mirrored, modern, text};
 
 fn plan(server: &Server) -> Plan {
     let mut plan = Plan::at(&server.url);
@@ -15,16 +15,6 @@ fn shows() -> Value {
     json!({"elicitation": {"form": {}, "url": {}}})
 }
 
-/// The first message of a stream.
-async fn first(answer: &mut Answer) -> Value {
-    loop {
-        match answer.told().await.expect("a message") {
-            Told::Message(message) => return message,
-            Told::Comment => {}
-        }
-    }
-}
-
 #[tokio::test]
 async fn a_session_is_asked_to_show_it_and_no_answer_to_that_is_a_verdict() {
     let server = Server::start(Manner::Json).await;
@@ -32,7 +22,7 @@ async fn a_session_is_asked_to_show_it_and_no_answer_to_that_is_a_verdict() {
     let agent = house.agent().initialized_with("shows", shows()).await;
     let before = server.messages().len();
     let mut line = agent.post(&call(1, "cancel", json!({"n": 1}))).await;
-    let asked = first(&mut line).await;
+    let asked = line.message().await;
     let waits = house.pending().await;
     assert_eq!((&asked["method"], &asked["params"]["mode"]), (&json!("elicitation/create"), &json!("url")));
     assert!(asked["params"]["url"].as_str().unwrap().ends_with(&format!("/c/{}", waits.id)), "{asked}");

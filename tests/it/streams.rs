@@ -6,7 +6,7 @@ use countersign::ledger::StopScope;
 use serde_json::{Value, json};
 
 use crate::rig::{
-    Answer, House, Manner, Plan, Script, Server, Told, call, call_with_token, mirrored, modern,
+    Answer, House, Manner, Plan, Script, Server, Told, call, call_with_token, mirrored, modern, served,
 };
 
 const EVENT: &str = "data: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/message\",\"params\":{}}\n\n";
@@ -125,18 +125,7 @@ async fn a_listening_stream_that_is_ended_within_an_event_gets_nothing_put_into_
 async fn a_drain_is_not_held_up_by_a_modern_listening_stream() {
     let server = Server::start(Manner::Modern).await;
     server.answers("subscriptions/listen", open(EVENT));
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("countersign.toml");
-    std::fs::write(folder.path().join("p.json"), r#"{"version": "1", "default": "allow"}"#).unwrap();
-    let text = format!(
-        "listen = \"127.0.0.1:0\"\nstore = \"sqlite:store.db\"\n[servers.rig]\nurl = \"{}\"\npolicy = \"p.json\"\n\
-         [grants.bot]\ntoken = \"a-token-that-only-this-test-knows\"\nservers = [\"rig\"]\n",
-        server.url
-    );
-    std::fs::write(&path, text).unwrap();
-    let config = countersign::config::Config::load(&path).unwrap();
-    let running = countersign::serve::start(&config).await.unwrap();
-    let agent = crate::rig::Agent::new(running.address, "rig", "a-token-that-only-this-test-knows");
+    let (running, agent, _folder) = served(&server).await;
     let agent = mirrored(agent, "subscriptions/listen", None);
     let mut listening = agent.post(&modern(1, "subscriptions/listen", json!({}))).await;
     assert!(matches!(listening.told().await, Some(Told::Message(_))));

@@ -1,12 +1,10 @@
 //! `notifications/tasks` (2026-07-28): how tasks stand, on the listening streams of their agent.
 
-use std::time::Duration;
-
 use countersign::call::{HowDelivered, StateName};
 use serde_json::{Value, json};
 
 use crate::{
-    rig::{Agent, Answer, House, Manner, Plan, Script, Server, Told, mirrored, modern},
+    rig::{Agent, Answer, House, Manner, Plan, Script, Server, mirrored, modern},
     tasks::{about_with, caller, declaring, given, stands},
 };
 
@@ -25,22 +23,10 @@ async fn listens(agent: Agent, wanted: Value) -> Answer {
     mirrored(agent, "subscriptions/listen", None).post(&request).await
 }
 
-/// The next message; comments between them are no news.
-async fn message(answer: &mut Answer) -> Value {
-    let message = async {
-        loop {
-            if let Told::Message(message) = answer.told().await.expect("more of it") {
-                return message;
-            }
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(10), message).await.expect("a message within 10 s")
-}
-
 /// The next that is told of a task, once it stands so.
 async fn becomes(answer: &mut Answer, task: &Value, status: &str) -> Value {
     loop {
-        let told = message(answer).await;
+        let told = answer.message().await;
         assert_eq!(told["method"], "notifications/tasks", "{told}");
         let params = told["params"].clone();
         assert_eq!((&params["taskId"], &params["_meta"][SUBSCRIPTION]), (&task["taskId"], &json!("l-1")));
@@ -57,7 +43,7 @@ async fn a_task_is_told_from_its_first_word_to_its_last() {
     let house = House::open(Plan::at(&server.url)).await;
     let task = given(&caller(&house), &json!({"n": 1})).await;
     let mut listening = listens(house.agent(), json!({"taskIds": [task["taskId"]]})).await;
-    let first = message(&mut listening).await;
+    let first = listening.message().await;
     assert_eq!(first["method"], ACKNOWLEDGED);
     assert_eq!(first["params"]["notifications"], json!({"taskIds": [task["taskId"]]}));
     assert_eq!(first["params"]["_meta"][SUBSCRIPTION], "l-1");
@@ -75,7 +61,7 @@ async fn a_task_is_told_from_its_first_word_to_its_last() {
     assert!(server.messages().iter().all(|message| message["method"] == "tools/call"), "it need not listen");
 
     house.door.drain().await;
-    let last = message(&mut listening).await;
+    let last = listening.message().await;
     assert_eq!((&last["id"], &last["result"]["_meta"][SUBSCRIPTION]), (&json!("l-1"), &json!("l-1")));
     assert!(listening.told().await.is_none());
 }
@@ -86,7 +72,7 @@ async fn a_task_that_asks_is_told_leg_by_leg() {
     let house = House::open(Plan::at(&server.url)).await;
     let task = given(&caller(&house), &json!({"asks": 1})).await;
     let mut listening = listens(house.agent(), json!({"taskIds": [task["taskId"]]})).await;
-    message(&mut listening).await;
+    listening.message().await;
     house.approve(&house.pending().await).await;
     let asks = becomes(&mut listening, &task, "input_required").await;
     assert_eq!(asks["inputRequests"]["1/who"]["method"], "elicitation/create");
@@ -107,11 +93,11 @@ async fn what_the_server_tells_stays_and_our_tasks_are_told_beside_it() {
     let task = given(&caller(&house), &json!({})).await;
     let wanted = json!({"toolsListChanged": true, "taskIds": [task["taskId"], "their-own"]});
     let mut listening = listens(house.agent(), wanted).await;
-    let first = message(&mut listening).await;
+    let first = listening.message().await;
     assert_eq!(first["method"], ACKNOWLEDGED, "first of all");
     let agreed = json!({"toolsListChanged": true, "taskIds": [task["taskId"]]});
     assert_eq!((&first["params"]["notifications"], &first["params"]["x"]), (&agreed, &json!(1.5)));
-    let mut said = [message(&mut listening).await, message(&mut listening).await];
+    let mut said = [listening.message().await, listening.message().await];
     said.sort_by_key(|message| message["method"].as_str().unwrap().len());
     assert_eq!(said[0]["method"], "notifications/tasks");
     assert_eq!(said[1]["method"], "notifications/tools/list_changed");
@@ -130,12 +116,12 @@ async fn only_its_agent_hears_of_a_task_and_only_if_it_declares_the_extension() 
     let task = given(&caller(&house), &json!({})).await;
     let other = house.other_agent("other", &["rig"]).await;
     let mut listening = listens(other, json!({"taskIds": [task["taskId"]]})).await;
-    let first = message(&mut listening).await;
+    let first = listening.message().await;
     assert_eq!(first["params"]["notifications"], json!({"taskIds": []}));
     house.approve(&house.pending().await).await;
     house.until(|call| call.state.name() == StateName::Completed).await;
     house.door.drain().await;
-    let last = message(&mut listening).await;
+    let last = listening.message().await;
     assert_eq!(last["id"], "l-1", "nothing was told: {last}");
 
     let house = House::open_in(house.copied(), Plan::at(&server.url)).await;
@@ -155,6 +141,6 @@ async fn one_stream_tells_of_so_many_tasks() {
     let tasks = futures_util::future::join_all(numbers.iter().map(|n| given(&agent, n))).await;
     let names: Vec<&Value> = tasks.iter().map(|task| &task["taskId"]).collect();
     let mut listening = listens(house.agent(), json!({ "taskIds": names })).await;
-    let agreed = message(&mut listening).await;
+    let agreed = listening.message().await;
     assert_eq!(agreed["params"]["notifications"]["taskIds"].as_array().unwrap().len(), 64);
 }

@@ -233,6 +233,23 @@ impl Answer {
         }
     }
 
+    /// The next message of a stream; `None` at its end. Comments between them are no news.
+    pub async fn next(&mut self) -> Option<Value> {
+        let next = async {
+            loop {
+                if let Told::Message(message) = self.told().await? {
+                    return Some(message);
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, next).await.expect("a message in time")
+    }
+
+    /// The same of a stream that goes on.
+    pub async fn message(&mut self) -> Value {
+        self.next().await.expect("more of the stream")
+    }
+
     /// The JSON-RPC response, from JSON or from a stream read to its end; the messages before it.
     pub async fn story(mut self) -> (Vec<Value>, Value) {
         if !self.is_stream() {

@@ -14,6 +14,8 @@ pub use server::{Manner, Script, Server};
 
 use serde_json::{Value, json};
 
+const TOKEN: &str = "a-token-that-only-this-test-knows";
+
 /// A request of a legacy version.
 pub fn request(id: u64, method: &str, params: Value) -> Value {
     json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params})
@@ -37,6 +39,11 @@ pub fn text(response: &Value) -> &str {
     response["result"]["content"][0]["text"].as_str().unwrap_or_default()
 }
 
+/// The name of a task.
+pub fn task_id(task: &Value) -> &str {
+    task["taskId"].as_str().unwrap_or_else(|| panic!("a task: {task}"))
+}
+
 /// A 2026-07-28 request.
 pub fn modern(id: impl Into<Value>, method: &str, mut params: Value) -> Value {
     params["_meta"]["io.modelcontextprotocol/protocolVersion"] = json!("2026-07-28");
@@ -51,4 +58,21 @@ pub fn mirrored(agent: Agent, method: &str, name: Option<&str>) -> Agent {
         Some(name) => agent.with("mcp-name", name),
         None => agent,
     }
+}
+
+/// The broker as `serve` starts it, in front of this server alone, allowing all; an agent of it, and its folder.
+pub async fn served(server: &Server) -> (countersign::serve::Running, Agent, tempfile::TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("countersign.toml");
+    std::fs::write(folder.path().join("p.json"), r#"{"version": "1", "default": "allow"}"#).unwrap();
+    let text = format!(
+        "listen = \"127.0.0.1:0\"\nstore = \"sqlite:store.db\"\n[servers.rig]\nurl = \"{}\"\npolicy = \"p.json\"\n\
+         [grants.bot]\ntoken = \"{TOKEN}\"\nservers = [\"rig\"]\n",
+        server.url
+    );
+    std::fs::write(&path, text).unwrap();
+    let config = countersign::config::Config::load(&path).unwrap();
+    let running = countersign::serve::start(&config).await.unwrap();
+    let agent = Agent::new(running.address, "rig", TOKEN);
+    (running, agent, folder)
 }

@@ -60,6 +60,17 @@ impl Script {
         Self { status, headers: vec![("content-type", kind)], body: body.into(), open: false, after: None }
     }
 
+    /// One message as JSON.
+    pub fn json(message: impl ToString) -> Self {
+        Self::new(200, "application/json", &message.to_string())
+    }
+
+    /// Each message as an event of a stream that stays open.
+    pub fn events(messages: &[Value]) -> Self {
+        let text: String = messages.iter().map(|message| format!("data: {message}\n\n")).collect();
+        Self { open: true, ..Self::new(200, "text/event-stream", &text) }
+    }
+
     async fn respond(self, id: &Value) -> Response {
         if let Some(after) = &self.after {
             after.notified().await;
@@ -99,6 +110,11 @@ impl Server {
     /// The messages that reached it, in order.
     pub fn messages(&self) -> Vec<Value> {
         self.seen.lock().unwrap().clone()
+    }
+
+    /// How often it was asked such a thing.
+    pub fn asked(&self, method: &str) -> usize {
+        self.messages().iter().filter(|message| message["method"] == method).count()
     }
 
     /// From now on it answers to `method` (or to `GET`) like this.

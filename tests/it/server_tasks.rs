@@ -22,10 +22,6 @@ async fn server() -> Server {
     server
 }
 
-fn asked(server: &Server, method: &str) -> usize {
-    server.messages().iter().filter(|message| message["method"] == method).count()
-}
-
 async fn answers(agent: Agent, task: &Value) -> Value {
     let said = json!({"inputResponses": {"confirm": {"delete": "EVERYTHING"}}});
     about_with(agent, "tasks/update", task, said).await.1
@@ -49,16 +45,16 @@ async fn answers_that_nobody_saw_do_not_reach_a_servers_own_task_unless_the_poli
         assert_unseen(&answers(agent, &task).await);
     }
     assert_unseen(&answers(house.agent(), &raw).await);
-    assert_eq!(asked(&server, "tasks/update"), 0);
+    assert_eq!(server.asked("tasks/update"), 0);
     for (method, name) in [("tasks/get", &task), ("tasks/cancel", &raw)] {
         let (_, told) = about(house.agent(), method, name).await;
-        assert_eq!((asked(&server, method), &told["result"]["taskId"]), (1, &name["taskId"]), "{told}");
+        assert_eq!((server.asked(method), &told["result"]["taskId"]), (1, &name["taskId"]), "{told}");
     }
     house.rule(ALLOWED).await.unwrap();
     for name in [&task, &raw] {
         assert!(answers(house.agent(), name).await["result"].is_object());
     }
-    assert_eq!(asked(&server, "tasks/update"), 2);
+    assert_eq!(server.asked("tasks/update"), 2);
 }
 
 #[tokio::test]
@@ -78,10 +74,10 @@ async fn a_servers_task_that_an_agent_was_given_by_its_own_name_is_guarded_too_a
     for method in ["tasks/get", "tasks/update", "tasks/cancel"] {
         let (_, told) = about(other.clone(), method, &raw).await;
         assert_eq!(told["error"]["code"], -32602, "{told}");
-        assert_eq!(asked(&server, method), 0);
+        assert_eq!(server.asked(method), 0);
     }
     about(house.agent(), "tasks/get", &raw).await;
-    assert_eq!(asked(&server, "tasks/get"), 1, "its own agent asks how it stands");
+    assert_eq!(server.asked("tasks/get"), 1, "its own agent asks how it stands");
 }
 
 #[tokio::test]
@@ -91,5 +87,5 @@ async fn the_servers_task_of_a_call_that_nobody_was_asked_about_takes_answers() 
     let wanted = declaring(modern(1, "tools/call", json!({"name": "look", "arguments": {}})));
     let told = mirrored(house.agent(), "tools/call", Some("look")).ask(&wanted).await;
     assert!(answers(house.agent(), &told["result"]).await["result"].is_object());
-    assert_eq!(asked(&server, "tasks/update"), 1);
+    assert_eq!(server.asked("tasks/update"), 1);
 }

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// By the server and its name for the task.
-const SPACE: &str = "theirs";
+const SPACE: &str = "server_tasks";
 
 /// So long after its call is whose it is known.
 const KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -33,7 +33,7 @@ impl Broker {
     /// The store cannot be read.
     pub async fn goes_on_as(&self, server: &str, task: &str) -> Result<Option<Call>, StoreError> {
         let inner = &self.inner;
-        let Some(row) = inner.store.get(SPACE, inner.key_of_theirs(server, task)).await? else {
+        let Some(row) = inner.store.get(SPACE, inner.server_task_key(server, task)).await? else {
             return Ok(None);
         };
         let row: Row = serde_json::from_slice(&row)
@@ -60,15 +60,15 @@ impl Broker {
 
 impl Inner {
     /// What is kept with an answer that goes on as a task of its server's own.
-    pub(super) async fn as_theirs(&self, id: CallId, message: &[u8]) -> Option<Put> {
+    pub(super) async fn as_server_task(&self, id: CallId, message: &[u8]) -> Option<Put> {
         let task = own_task(message)?;
         let call = self.store.call(id).await.ok()?.filter(|call| call.terms.is_some())?;
-        let key = self.key_of_theirs(&call.request.server, &task);
+        let key = self.server_task_key(&call.request.server, &task);
         let value = serde_json::to_vec(&Row { call: id, at: self.clock.now() }).ok()?;
         Some(Put { space: SPACE, key, value: Some(value) })
     }
 
-    fn key_of_theirs(&self, server: &str, task: &str) -> String {
+    fn server_task_key(&self, server: &str, task: &str) -> String {
         let arguments = task.as_bytes();
         let parts =
             FingerprintParts { agent: "", server, tool: "tasks/update", arguments, input_responses: b"" };
