@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use http::{HeaderMap, HeaderValue};
 
-use super::{answer::code, http::text};
+use super::{answer::code, http::text, params::Mirrors};
 use crate::mcp::{Json, Kind, Meta, ToolCall, Version, header};
 
 /// Why a request is refused with 400.
@@ -30,9 +30,13 @@ pub(super) fn version(said: Option<&str>, meta: &Meta<'_>) -> Version {
     }
 }
 
-/// Header and body of a `tools/call` must say the same. What may pass only if nobody is asked about the
-/// call is given back as the fault that it is otherwise.
-pub(super) fn check(headers: &HeaderMap, call: &ToolCall<'_>) -> Result<Option<Fault>, Fault> {
+/// Header and body of a `tools/call` must say the same; the tool's own `mirrors` are checked beside this. What may
+/// pass only if nobody is asked about the call is given back as the fault that it is otherwise.
+pub(super) fn check(
+    headers: &HeaderMap,
+    call: &ToolCall<'_>,
+    mirrors: Option<&Mirrors>,
+) -> Result<Option<Fault>, Fault> {
     let meta = &call.meta;
     let said = text(headers, header::PROTOCOL_VERSION);
     let inside = meta.protocol_version.as_deref();
@@ -60,18 +64,22 @@ pub(super) fn check(headers: &HeaderMap, call: &ToolCall<'_>) -> Result<Option<F
     }
     mirrored(headers, header::METHOD, "Mcp-Method", "tools/call")?;
     mirrored(headers, header::NAME, "Mcp-Name", &call.name)?;
-    unseen(headers, call.arguments)
+    unseen(headers, call.arguments, mirrors)
 }
 
-/// `Mcp-Param-*` that no argument has. Which ones a tool knows is in its schema, which is not read here: a
-/// server checks those it knows and ignores the others, so an allowed call may have them. Nobody would see
-/// them on a card, so a call that people are asked about may not; and no policy would have judged one that
-/// gives an argument of its name another value, so no call may.
-fn unseen(headers: &HeaderMap, arguments: Option<Json<'_>>) -> Result<Option<Fault>, Fault> {
+/// `Mcp-Param-*` that no argument has, of those that the tool's schema is not known to have. A server checks
+/// those it knows and ignores the others, so an allowed call may have them. Nobody would see them on a card,
+/// so a call that people are asked about may not; and no policy would have judged one that gives an argument
+/// of its name another value, so no call may.
+fn unseen(
+    headers: &HeaderMap,
+    arguments: Option<Json<'_>>,
+    mirrors: Option<&Mirrors>,
+) -> Result<Option<Fault>, Fault> {
     let mut unseen = None;
     for (name, value) in headers {
         let Some(param) = name.as_str().strip_prefix(header::PARAM) else { continue };
-        if value.to_str().is_ok_and(|said| is_argument(said, arguments)) {
+        if mirrors.is_some_and(|mirrors| mirrors.has(name)) || value.to_str().is_ok_and(|said| is_argument(said, arguments)) {
             continue;
         }
         if arguments.is_some_and(|arguments| has_name(param, arguments)) {
@@ -96,7 +104,8 @@ const UP: usize = 6;
 /// that nothing on the way is told of another call; a legacy server has no such headers.
 ///
 /// `Mcp-Param-*` of a call that waited are those of the request that collects it: it joined because its
-/// arguments are the same, and `check` found each value among them (or it was refused as `unseen`).
+/// arguments are the same, and `check` found each value in its place, or among them where no place is known
+/// (or it was refused as `unseen`).
 pub(super) fn headers_of_call(headers: &HeaderMap, tool: &str, modern: bool) -> HeaderMap {
     let of_call = |name: &str| {
         matches!(name, header::METHOD | header::NAME) || (!modern && name.starts_with(header::PARAM))
@@ -116,8 +125,8 @@ pub(super) fn headers_of_call(headers: &HeaderMap, tool: &str, modern: bool) -> 
     up
 }
 
-/// Which argument a header mirrors is in the tool's schema, which is not read here; that its value is
-/// one of the arguments' can be told without.
+/// Where the tool's schema is not known, which argument a header mirrors is not either; that its value is one of
+/// the arguments' can be told without.
 fn is_argument(said: &str, arguments: Option<Json<'_>>) -> bool {
     let Some(said) = decode(said) else { return false };
     arguments.is_some_and(|arguments| is_within(&said, arguments))
@@ -160,7 +169,7 @@ pub(super) fn decode(value: &str) -> Option<Cow<'_, str>> {
     String::from_utf8(BASE64_STANDARD.decode(inner).ok()?).ok().map(Cow::Owned)
 }
 
-fn mismatch(message: String) -> Fault {
+pub(super) fn mismatch(message: String) -> Fault {
     Fault { code: code::HEADER_MISMATCH, message: format!("Header mismatch: {message}"), requested: None }
 }
 
@@ -200,7 +209,8 @@ mod tests {
         else {
             panic!("a request")
         };
-        let unseen = check(&map, &ToolCall::parse(message.params()).unwrap()).map_err(|fault| fault.code)?;
+        let unseen =
+            check(&map, &ToolCall::parse(message.params()).unwrap(), None).map_err(|fault| fault.code)?;
         Ok(unseen.map(|fault| fault.code))
     }
 

@@ -50,7 +50,7 @@ impl Asked {
 
 /// What the policy allows is on its way to the upstream when the future is first polled; the rest is boxed.
 pub(super) fn submit(
-    visit: Visit,
+    mut visit: Visit,
     wanted: Wanted,
     body: Bytes,
 ) -> Either<impl Future<Output = Response> + Send, BoxFuture<'static, Response>> {
@@ -58,8 +58,12 @@ pub(super) fn submit(
     if door.closing.is_cancelled() {
         return Either::Right(Box::pin(ready(answer::draining(&wanted.asker.id))));
     }
-    let Wanted { tool, arguments, input_responses, asker, client, live, unseen, alone, as_task, lap } =
-        wanted;
+    let Wanted {
+        tool, arguments, input_responses, asker, client, live, unseen, alone, as_task, lap, mirrored
+    } = wanted;
+    for (name, value) in mirrored {
+        visit.headers.insert(name, value);
+    }
     let ask = Ask {
         grant: visit.grant.clone(),
         server: visit.server.shared_name(),
