@@ -79,7 +79,9 @@ fn unseen(
     let mut unseen = None;
     for (name, value) in headers {
         let Some(param) = name.as_str().strip_prefix(header::PARAM) else { continue };
-        if mirrors.is_some_and(|mirrors| mirrors.has(name)) || value.to_str().is_ok_and(|said| is_argument(said, arguments)) {
+        if mirrors.is_some_and(|mirrors| mirrors.has(name))
+            || value.to_str().is_ok_and(|said| is_argument(said, arguments))
+        {
             continue;
         }
         if arguments.is_some_and(|arguments| has_name(param, arguments)) {

@@ -80,7 +80,9 @@ impl Mirrors {
                 (None, Some(argument)) if spelt(argument).is_none() => continue,
                 (None, Some(_)) => "is missing, and repeats",
                 (Some(_), None) => "is there without a value of",
-                (Some(said), Some(argument)) if said.to_str().is_ok_and(|said| says(said, argument)) => continue,
+                (Some(said), Some(argument)) if said.to_str().is_ok_and(|said| says(said, argument)) => {
+                    continue;
+                }
                 (Some(_), Some(_)) => "differs from",
             };
             let path = mirror.path.join(".");
@@ -245,12 +247,23 @@ mod tests {
 
     #[test]
     fn what_no_client_may_follow_is_not_known() {
-        let of = |name: &str, kind: &str| mirrors(&format!(r#"{{"a":{{"type":{kind},"x-mcp-header":{name}}}}}"#));
+        let of =
+            |name: &str, kind: &str| mirrors(&format!(r#"{{"a":{{"type":{kind},"x-mcp-header":{name}}}}}"#));
         assert!(of("\"A\"", "\"string\"").is_some());
-        for name in ["\"\"", "\"a b\"", "\"a\\r\\nb\"", "\"ä\"", "\"a:b\"", "7", "null", &format!("{:?}", "x".repeat(5000))] {
+        for name in [
+            "\"\"",
+            "\"a b\"",
+            "\"a\\r\\nb\"",
+            "\"ä\"",
+            "\"a:b\"",
+            "7",
+            "null",
+            &format!("{:?}", "x".repeat(5000)),
+        ] {
             assert_eq!(of(name, "\"string\""), None, "{name}");
         }
-        for kind in ["\"number\"", "\"object\"", "\"array\"", "null", "[\"null\"]", "[\"string\",\"number\"]"] {
+        for kind in ["\"number\"", "\"object\"", "\"array\"", "null", "[\"null\"]", "[\"string\",\"number\"]"]
+        {
             assert_eq!(of("\"A\"", kind), None, "{kind}");
         }
         let twice = r#"{"a":{"type":"string","x-mcp-header":"A"},"b":{"type":"string","x-mcp-header":"a"}}"#;
@@ -268,7 +281,8 @@ mod tests {
         };
         assert!(many(MOST).is_some());
         assert_eq!(many(MOST + 1), None);
-        let long = |n: usize| mirrors(&format!(r#"{{"{}":{{"type":"string","x-mcp-header":"A"}}}}"#, "x".repeat(n)));
+        let long =
+            |n: usize| mirrors(&format!(r#"{{"{}":{{"type":"string","x-mcp-header":"A"}}}}"#, "x".repeat(n)));
         assert!(long(4000).is_some());
         assert_eq!(long(MOST_BYTES), None);
     }
@@ -288,7 +302,8 @@ mod tests {
             (r#"{"a":{},"other":"eu"}"#, &[]),
         ] {
             let told = known.said(Some(json(arguments)));
-            let told: Vec<_> = told.iter().map(|(name, value)| (&name.as_str()[10..], value.to_str().unwrap())).collect();
+            let told: Vec<_> =
+                told.iter().map(|(name, value)| (&name.as_str()[10..], value.to_str().unwrap())).collect();
             assert_eq!(told, said, "{arguments}");
             let own: HeaderMap = known.said(Some(json(arguments))).into_iter().collect();
             assert_eq!(known.check(&own, Some(json(arguments))), Ok(()), "{arguments}");

@@ -59,7 +59,17 @@ pub(super) fn submit(
         return Either::Right(Box::pin(ready(answer::draining(&wanted.asker.id))));
     }
     let Wanted {
-        tool, arguments, input_responses, asker, client, live, unseen, alone, as_task, lap, mirrored
+        tool,
+        arguments,
+        input_responses,
+        asker,
+        client,
+        live,
+        unseen,
+        alone,
+        as_task,
+        lap,
+        mirrored,
     } = wanted;
     for (name, value) in mirrored {
         visit.headers.insert(name, value);

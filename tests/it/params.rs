@@ -64,7 +64,11 @@ async fn a_header_says_its_own_argument_once_the_list_was_seen() {
         (&[(REGION, "eu")], json!({"region": null, "note": "eu"}), &wrong),
         (&[], json!({"region": null, "note": "eu"}), &fine),
         (&[(LIMIT, "7")], json!({"where": {"limit": 8}, "limit": 7}), &wrong),
-        (&[(REGION, "=?base64?ZXU=?="), (LIMIT, "7.0")], json!({"region": "eu", "where": {"limit": 7}}), &fine),
+        (
+            &[(REGION, "=?base64?ZXU=?="), (LIMIT, "7.0")],
+            json!({"region": "eu", "where": {"limit": 7}}),
+            &fine,
+        ),
     ] {
         for tool in ["look", "cancel"] {
             if expected == &fine && tool == "cancel" {
@@ -75,7 +79,11 @@ async fn a_header_says_its_own_argument_once_the_list_was_seen() {
         }
     }
     let up = server.headers().pop().unwrap();
-    assert_eq!((&up[REGION], &up[LIMIT]), (&"eu".parse().unwrap(), &"7".parse().unwrap()), "as the body has it");
+    assert_eq!(
+        (&up[REGION], &up[LIMIT]),
+        (&"eu".parse().unwrap(), &"7".parse().unwrap()),
+        "as the body has it"
+    );
     assert_eq!(told(&eu, "look", json!({"region": "eu"})).await, fine);
     assert_eq!(server.headers().pop().unwrap()["mcp-param-new"], "x", "nobody knows it, so it passes");
     assert!(house.calls(&[countersign::call::StateName::Pending]).await.is_empty());
@@ -86,7 +94,9 @@ async fn a_list_is_heard_however_it_comes() {
     let long = "x".repeat(300_000);
     let mut result = marked(&["look"]);
     result["tools"][0]["description"] = json!(long);
-    for (kind, before, after) in [("application/json", "", ""), ("text/event-stream", "event: message\ndata: ", "\n\n")] {
+    for (kind, before, after) in
+        [("application/json", "", ""), ("text/event-stream", "event: message\ndata: ", "\n\n")]
+    {
         let (server, house) = marking().await;
         let body = format!(r#"{before}{{"jsonrpc":"2.0","id":$ID,"result":{result}}}{after}"#);
         server.answers("tools/list", Script::new(200, kind, &body));
@@ -94,7 +104,11 @@ async fn a_list_is_heard_however_it_comes() {
         assert_eq!(list(&house).await["result"], result);
         let asked = server.asked("tools/list");
         let arguments = json!({"region": "eu"});
-        assert_eq!(told(&agent(&house, "look", &[]), "look", arguments.clone()).await.1, json!(-32020), "{kind}");
+        assert_eq!(
+            told(&agent(&house, "look", &[]), "look", arguments.clone()).await.1,
+            json!(-32020),
+            "{kind}"
+        );
         assert_eq!(server.asked("tools/list"), asked + 1, "asked again before it is refused");
         assert_eq!(told(&agent(&house, "look", &[(REGION, "eu")]), "look", arguments).await.1, json!(null));
         assert_eq!(server.asked("tools/list"), asked + 1);
@@ -111,7 +125,11 @@ async fn what_the_server_says_by_now_is_heard_before_a_call_is_refused() {
     lists(&server, &other);
     let arguments = json!({"region": "eu", "note": "n"});
     let newer = agent(&house, "look", &[(REGION, "eu"), ("mcp-param-note", "n")]);
-    assert_eq!(told(&newer, "look", arguments.clone()).await.1, json!(null), "not contrary to what was known");
+    assert_eq!(
+        told(&newer, "look", arguments.clone()).await.1,
+        json!(null),
+        "not contrary to what was known"
+    );
     assert_eq!(server.asked("tools/list"), 1);
     lists(&server, &json!({"tools": [{"name": "look", "inputSchema": {"type": "object"}}]}));
     let answer = agent(&house, "look", &[]);

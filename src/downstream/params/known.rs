@@ -227,7 +227,8 @@ mod tests {
     const MARKED: &str = r#"{"properties":{"region":{"type":"string","x-mcp-header":"Region"}}}"#;
 
     fn list(tools: &[(String, &str)]) -> String {
-        let tools = tools.iter().map(|(name, schema)| format!(r#"{{"name":"{name}","inputSchema":{schema}}}"#));
+        let tools =
+            tools.iter().map(|(name, schema)| format!(r#"{{"name":"{name}","inputSchema":{schema}}}"#));
         let tools = tools.collect::<Vec<_>>().join(",");
         format!(r#"{{"jsonrpc":"2.0","id":1,"result":{{"tools":[{tools}]}}}}"#)
     }
@@ -249,7 +250,9 @@ mod tests {
         assert_eq!(known(), [true, false]);
         learn(&[("a", &MARKED.replace("string", "number")), ("b", MARKED)]);
         assert_eq!(known(), [false, true]);
-        for nothing in [r#"{"jsonrpc":"2.0","id":1,"error":{"code":1,"message":"x-mcp-header"}}"#, "x-mcp-header", "{"] {
+        for nothing in
+            [r#"{"jsonrpc":"2.0","id":1,"error":{"code":1,"message":"x-mcp-header"}}"#, "x-mcp-header", "{"]
+        {
             params.learn(&server, nothing.as_bytes());
         }
         assert_eq!(known(), [false, true]);

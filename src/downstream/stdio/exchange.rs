@@ -86,7 +86,9 @@ impl Joint {
                 *lock(&self.session) = Session { hello: Some(errand.line.clone()), ..Session::default() };
                 self.post(errand.line.clone(), errand.headers.as_ref(), errand.ids.is_empty()).await
             }
-            Kind::Initialized | Kind::Cancel | Kind::Tools | Kind::Other => self.post_in_session(errand).await,
+            Kind::Initialized | Kind::Cancel | Kind::Tools | Kind::Other => {
+                self.post_in_session(errand).await
+            }
         }
     }
 
