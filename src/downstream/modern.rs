@@ -103,9 +103,8 @@ pub(super) fn headers_of_call(headers: &HeaderMap, tool: &str, modern: bool) -> 
     let kept =
         |name: &HeaderName| always.contains(&name) || (modern && name.as_str().starts_with(header::PARAM));
     let mut up = HeaderMap::with_capacity(UP);
-    for (name, value) in headers.iter().filter(|(name, _)| kept(name)) {
-        up.append(name.clone(), value.clone());
-    }
+    let passing = headers.iter().filter(|(name, _)| kept(name));
+    up.extend(passing.map(|(name, value)| (name.clone(), value.clone())));
     if modern && let Ok(tool) = HeaderValue::from_str(tool) {
         up.insert(&header::METHOD, HeaderValue::from_static("tools/call"));
         up.insert(&header::NAME, tool);
