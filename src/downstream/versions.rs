@@ -6,7 +6,7 @@ use std::{sync::LazyLock, time::Duration};
 use axum::response::Response;
 use bytes::Bytes;
 use futures_util::StreamExt as _;
-use http::{HeaderName, HeaderValue, StatusCode};
+use http::{HeaderValue, StatusCode};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
@@ -67,11 +67,8 @@ async fn supported(visit: &Visit) -> Option<Vec<String>> {
 pub(super) async fn ask(visit: &Visit, method: &'static str, question: Bytes, most: usize) -> Option<Bytes> {
     let pass = passthrough(&question)?;
     let out = Outbound::post(question)
-        .header(
-            HeaderName::from_static(header::PROTOCOL_VERSION),
-            HeaderValue::from_static(Version::LATEST.as_str()),
-        )
-        .header(HeaderName::from_static(header::METHOD), HeaderValue::from_static(method));
+        .header(header::PROTOCOL_VERSION.clone(), HeaderValue::from_static(Version::LATEST.as_str()))
+        .header(header::METHOD.clone(), HeaderValue::from_static(method));
     let answered = async { read(relay(visit, pass, &visit.link(), out).await.ok()?, most).await };
     timeout(PATIENCE, answered).await.ok()?
 }

@@ -20,9 +20,9 @@ pub(super) fn of(message: &Message<'_>, params: &Params) -> Option<HeaderMap> {
         return None;
     }
     let mut headers = HeaderMap::new();
-    set(&mut headers, header::PROTOCOL_VERSION, &version);
+    set(&mut headers, &header::PROTOCOL_VERSION, &version);
     let method = message.method()?;
-    set(&mut headers, header::METHOD, method);
+    set(&mut headers, &header::METHOD, method);
     let subject = match method {
         "tools/call" | "prompts/get" => "name",
         "resources/read" => "uri",
@@ -30,7 +30,7 @@ pub(super) fn of(message: &Message<'_>, params: &Params) -> Option<HeaderMap> {
         _ => return Some(headers),
     };
     if let Some(name) = message.params().and_then(|params| params.get(subject)?.string()) {
-        set(&mut headers, header::NAME, &name);
+        set(&mut headers, &header::NAME, &name);
         let mirrors = if method == "tools/call" { params.of(SERVER, &name) } else { None };
         let arguments = message.params().and_then(|params| params.get("arguments"));
         headers.extend(mirrors.into_iter().flat_map(|mirrors| mirrors.said(arguments)));
@@ -38,9 +38,9 @@ pub(super) fn of(message: &Message<'_>, params: &Params) -> Option<HeaderMap> {
     Some(headers)
 }
 
-fn set(headers: &mut HeaderMap, name: &'static str, value: &str) {
+fn set(headers: &mut HeaderMap, name: &'static HeaderName, value: &str) {
     if let Ok(value) = HeaderValue::from_str(&encode(value)) {
-        headers.insert(HeaderName::from_static(name), value);
+        headers.insert(name, value);
     }
 }
 
