@@ -38,6 +38,13 @@ pub(super) fn of(visit: &Visit, tool: &str) -> Option<Arc<Mirrors>> {
     visit.door.inner.params.of(visit.server.identity(), tool)
 }
 
+/// In the place of what the request said; most calls have none.
+pub(super) fn put(headers: &mut HeaderMap, said: Vec<(HeaderName, HeaderValue)>) {
+    for (name, value) in said {
+        headers.insert(name, value);
+    }
+}
+
 /// An argument that a header repeats.
 #[derive(Debug, PartialEq, Eq)]
 struct Mirror {

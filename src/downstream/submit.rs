@@ -13,7 +13,7 @@ use super::{
     elicit::{self, Offer},
     gate::Wanted,
     http::Visit,
-    modern, reply,
+    modern, params, reply,
     settings::Rungs,
     tasks,
     wait::{self, Thread},
@@ -58,22 +58,9 @@ pub(super) fn submit(
     if door.closing.is_cancelled() {
         return Either::Right(Box::pin(ready(answer::draining(&wanted.asker.id))));
     }
-    let Wanted {
-        tool,
-        arguments,
-        input_responses,
-        asker,
-        client,
-        live,
-        unseen,
-        alone,
-        as_task,
-        lap,
-        mirrored,
-    } = wanted;
-    for (name, value) in mirrored {
-        visit.headers.insert(name, value);
-    }
+    params::put(&mut visit.headers, wanted.mirrored);
+    let Wanted { tool, arguments, input_responses, asker, client, live, unseen, alone, as_task, lap, .. } =
+        wanted;
     let ask = Ask {
         grant: visit.grant.clone(),
         server: visit.server.shared_name(),
