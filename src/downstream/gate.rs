@@ -98,10 +98,10 @@ pub(super) fn sort(visit: &Visit, message: &Message<'_>, body: &Bytes) -> Result
         // It is older than modern requests by two revisions; a client of both eras then initializes.
         return Err(not_found(message.method().unwrap_or_default(), asker.as_ref()));
     }
-    require_session(visit, version, message)?;
     if !matches!(route, Route::Gate | Route::CallWithoutId) {
         refuse_stopped(visit, message, asker.as_ref())?;
     }
+    require_session(visit, version, message)?;
     match (route, asker) {
         (Route::Gate, Some(asker)) => wanted(visit, message, body, asker),
         (Route::Gate | Route::CallWithoutId, _) => {

@@ -81,7 +81,9 @@ pub(super) fn require_session(visit: &Visit, version: Version, message: &Message
     if version.is_modern() || visit.session.is_some() || message.method() == Some("initialize") {
         return Ok(());
     }
-    if visit.is_piped() || visit.door.inner.sessions.keeps(visit.server.name()) {
+    let keeps_sessions = visit.is_piped() || visit.door.inner.sessions.keeps(visit.server.name());
+    // A call of what is stopped is denied before anyone is asked, and no session can begin meanwhile.
+    if keeps_sessions && !(message.method() == Some("tools/call") && visit.stopped().is_some()) {
         let id = message.id().map_or("null", Json::as_str);
         let text = "the header Mcp-Session-Id is missing: initialize first";
         let refusal =
@@ -100,7 +102,7 @@ pub(super) fn refuse_stopped(
     if matches!(message.method(), Some("ping" | "notifications/cancelled" | "notifications/initialized")) {
         return Ok(());
     }
-    let Some(reason) = visit.door.inner.broker.stopped(&visit.grant, visit.server.name()) else {
+    let Some(reason) = visit.stopped() else {
         return Ok(());
     };
     let (Some(asker), Some(_)) = (asker, message.method()) else {

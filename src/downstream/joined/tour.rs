@@ -160,6 +160,10 @@ impl Tour {
         self.grant.reaches(server) && self.door.inner.settings.joined_separator.fits(server)
     }
 
+    pub(super) fn is_stopped(&self, server: &Server) -> bool {
+        self.door.inner.broker.stopped(&self.grant, server.name()).is_some()
+    }
+
     /// A visit at one server; a legacy one in the conversation that belongs to this session.
     pub(super) fn visit(&self, server: &Arc<Server>, part: Option<&Part>) -> Visit {
         let mut headers = self.headers.clone();
