@@ -9,6 +9,7 @@ mod file;
 mod overrides;
 mod policies;
 mod secret;
+mod servers;
 
 use std::path::{Path, PathBuf};
 
@@ -217,6 +218,11 @@ mod tests {
             let variables =
                 variables.iter().map(|(name, value)| (format!("COUNTERSIGN_{name}"), (*value).into()));
             Config::parse(text, Some("countersign.toml".into()), PathBuf::new(), variables.into_iter())
+            ("[servers.a]\nurl = \"http://x\"\nenv = { A = \"1\" }", 3, "it has no env"),
+            ("[servers.a]\nurl = \"http://x\"\ncwd = \".\"", 3, "goes with a command"),
+            ("[servers.a]\nurl = \"http://x\"\n[servers.a.limits]", 3, "it has no limits"),
+            ("[servers.a]\ncommand = [\"x\"]\n\nheaders = { A = \"1\" }", 4, "it has no headers"),
+            ("[servers.a]\ncommand = [\"x\"]\n[servers.a.oauth]", 3, "take `oauth` out"),
         };
         let name = ("NAME", "b");
         for (variable, says) in [
