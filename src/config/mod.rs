@@ -17,7 +17,7 @@ pub use compose::{Composed, Tls};
 pub use error::ConfigError;
 pub use file::{File, GrantServers, Notify, Server, Webhook};
 use overrides::Given;
-pub use overrides::environment;
+pub use overrides::{environment, misspelt};
 pub use policies::{LoadedPolicy, Policies};
 
 /// Every key with its default and what it does; parsed by a test.

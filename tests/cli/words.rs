@@ -41,6 +41,15 @@ fn a_wrong_state_is_answered_with_the_words_that_people_know() {
 }
 
 #[test]
+fn a_misspelt_variable_is_named_with_what_was_meant() {
+    let home = Home::new();
+    let mut completions = home.command(&["completions", "bash"]);
+    completions.env("COUNTERSIGN_LSTEN", "127.0.0.1:1").env("COUNTERSIGN_BIN", "x");
+    let said = String::from_utf8(completions.output().unwrap().stderr).unwrap();
+    assert_eq!(said, "countersign has no setting COUNTERSIGN_LSTEN; did you mean COUNTERSIGN_LISTEN?\n");
+}
+
+#[test]
 fn usage_shows_where_a_command_goes() {
     let home = Home::new();
     for wrong in
