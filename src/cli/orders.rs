@@ -45,6 +45,16 @@ pub(super) enum Agents {
         #[arg(long)]
         owner: Option<String>,
     },
+    /// Let an agent reach more servers, or fewer; its token stays.
+    Servers {
+        name: String,
+        /// Servers it may reach from now on too; several with commas.
+        #[arg(long, value_delimiter = ',', required_unless_present = "remove")]
+        add: Vec<String>,
+        /// Servers it may not reach any more; what it has waiting there is denied when it would be sent.
+        #[arg(long, value_delimiter = ',')]
+        remove: Vec<String>,
+    },
     /// Who there is, and who is stopped.
     List,
     /// A new token; the old one ends at once.
@@ -113,6 +123,10 @@ pub(super) fn agents(command: Agents, at: &At) -> anyhow::Result<ExitCode> {
             });
             warn_of_unknown(&servers, &at.load()?);
             Order::AgentAdd { name, servers, owner, policy: policy.transpose()?, by }
+        }
+        Agents::Servers { name, add, remove } => {
+            warn_of_unknown(&add, &at.load()?);
+            Order::AgentServers { name, add, remove, by }
         }
         Agents::List => Order::Agents,
         Agents::Rotate { name } => Order::AgentRotate { name, by },
@@ -297,7 +311,8 @@ fn show(answer: &Value) {
     let Some(members) = answer.as_object() else { return print::json(answer) };
     for (name, value) in members {
         match value {
-            Value::Array(rows) => list(rows),
+            Value::Array(rows) if rows.first().is_none_or(Value::is_object) => list(rows),
+            Value::Array(_) => print::line(&format!("{name}: {}", cell(value))),
             Value::String(text) => print::line(&format!("{name}: {text}")),
             Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => {
                 print::line(&format!("{name}: {value}"))
