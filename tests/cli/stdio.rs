@@ -57,6 +57,7 @@ fn a_reviewer_decides_from_the_terminal_and_the_joined_agent_is_answered() {
     home.run(&["calls", "approve", &call, "--code", "000000"]).ends(3);
     let denied = home.run(&["calls", "show", &call]).ends(0).out();
     assert!(denied.contains("denied by eve, and so is the same call made again"), "{denied}");
+    assert_eq!(denied.matches("denied by eve: still needed").count(), 1, "{denied}");
     assert!(home.run(&["calls", "lift", &call]).ends(0).out().contains("asks people again"));
     home.run(&["calls", "lift", &call]).ends(1);
 

@@ -149,6 +149,9 @@ fn a_lost_call_is_resolved_and_the_last_words_of_its_server_are_in_the_log() {
     let log: Value = serde_json::from_str(&log).unwrap();
     assert_eq!(log["last_words"], "no room on the disk", "{log}");
 
+    let lost = home.run(&["calls", "show", &code]).ends(0).out();
+    assert!(lost.contains("unknown outcome; look at the server"), "{lost}");
+    assert!(lost.contains(&format!("`countersign calls resolve {code} done`")), "{lost}");
     home.run(&["calls", "resolve", &code, "perhaps"]).ends(2);
     let found = home.run(&["calls", "resolve", &code, "not-done", "--note", "looked"]).ends(0).out();
     assert!(found.contains("resolved: it was not done"), "{found}");
@@ -156,6 +159,7 @@ fn a_lost_call_is_resolved_and_the_last_words_of_its_server_are_in_the_log() {
     assert!(again.contains("first word stands"), "{again}");
     let card = home.run(&["calls", "show", &code]).ends(0).out();
     assert!(card.contains("it was not done, found by eve: looked"), "{card}");
+    assert!(!card.contains("calls resolve"), "{card}");
 }
 
 #[test]
