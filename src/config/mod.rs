@@ -32,6 +32,8 @@ pub struct Config {
     /// `None`: embedded defaults.
     pub path: Option<PathBuf>,
     text: String,
+    /// Where to listen, said on the command line.
+    listen: Option<String>,
 }
 
 impl Config {
@@ -73,11 +75,30 @@ impl Config {
         let with = |given: &[&Given]| {
             let file = overrides::applied(&table, &file, given)?;
             let (path, folder) = (path.clone(), folder.clone());
-            let config = Self { file, folder, path, text: text.to_owned() };
+            let config = Self { file, folder, path, text: text.to_owned(), listen: None };
             config.check().map(|()| config)
         };
         let all: Vec<&Given> = given.iter().collect();
         with(&all).map_err(|error| overrides::blamed(error, &all, |some| with(some).is_ok()))
+    }
+
+    /// Listens there, whatever the file says, now and when it is read again.
+    pub fn listen_on(&mut self, listen: String) {
+        self.file.listen.clone_from(&listen);
+        self.listen = Some(listen);
+    }
+
+    /// The same as the file has it now.
+    ///
+    /// # Errors
+    /// As `load`.
+    pub fn read_again(&self) -> Result<Self, ConfigError> {
+        let Some(path) = &self.path else { return Ok(self.clone()) };
+        let mut fresh = Self::load(path)?;
+        if let Some(listen) = &self.listen {
+            fresh.listen_on(listen.clone());
+        }
+        Ok(fresh)
     }
 
     fn shown(&self) -> PathBuf {

@@ -193,6 +193,17 @@ fn the_broker_of_the_folder_is_asked_before_that_of_the_last_login() {
 }
 
 #[test]
+fn an_address_that_was_given_at_the_start_is_not_missed_in_the_file() {
+    let home = Home::new();
+    home.write("countersign.toml", "listen = \"127.0.0.1:1\"\n");
+    let broker = home.start(&["serve", "--listen", "127.0.0.1:0"]);
+    broker.errors.until(|line| line.contains("listens on"));
+    home.write("countersign.toml", "listen = \"127.0.0.1:1\"\n[mcp]\nlaps = 1\n");
+    let said = broker.errors.until(|line| line.contains("restart") || line.contains("are in force"));
+    assert!(said.contains("are in force"), "{said}");
+}
+
+#[test]
 fn a_broker_says_where_it_listens_and_its_public_address() {
     let home = Home::new();
     let public = "https://approvals.example";
