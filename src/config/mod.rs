@@ -218,8 +218,16 @@ mod tests {
             ("[servers.a]\ncommand = [\"x\"]\nurl = \"http://x\"", 3, "both a command and a url"),
             ("\n[servers.a]\npolicy = \"p\"", 2, "neither a command nor a url"),
             ("servers = { a = {\ncommand = [\"x\"], transport = \"sse\" } }", 2, "goes with a url"),
+            ("[servers.a]\nurl = \"http://x\"\nenv = { A = \"1\" }", 3, "it has no env"),
+            ("[servers.a]\nurl = \"http://x\"\ncwd = \".\"", 3, "goes with a command"),
+            ("[servers.a]\nurl = \"http://x\"\n[servers.a.limits]", 3, "it has no limits"),
+            ("[servers.a]\ncommand = [\"x\"]\n\nheaders = { A = \"1\" }", 4, "it has no headers"),
+            ("[servers.a]\ncommand = [\"x\"]\n[servers.a.oauth]", 3, "take `oauth` out"),
             ("[grants.a]\nservers = \"files\"", 2, "write servers = [\"files\"]"),
             ("\n\n[notify.slack]\nwebhook = \"x\"", 4, "[notify.slack.NAME]"),
+            ("[mcp.patience]\nmine = \"50s\"", 2, "write mine = 50"),
+            ("[mcp.patience]\n\nmine = \"expire\"", 3, "write mine = \"expiry\""),
+            ("[mcp.patience]\n\nmine = true", 3, "a number of seconds, \"expiry\" or"),
             ("[ledger]\nallowed = \"bached\"", 2, "did you mean \"batched\"?"),
             ("[approval]\n\nmax_wait = \"soon\"", 3, "is no duration"),
             ("listen = \"0.0.0.0:1\"\n[tls]\ncert = \"c.pem\"", 3, "`cert` and no `key`"),
@@ -239,11 +247,6 @@ mod tests {
             let variables =
                 variables.iter().map(|(name, value)| (format!("COUNTERSIGN_{name}"), (*value).into()));
             Config::parse(text, Some("countersign.toml".into()), PathBuf::new(), variables.into_iter())
-            ("[servers.a]\nurl = \"http://x\"\nenv = { A = \"1\" }", 3, "it has no env"),
-            ("[servers.a]\nurl = \"http://x\"\ncwd = \".\"", 3, "goes with a command"),
-            ("[servers.a]\nurl = \"http://x\"\n[servers.a.limits]", 3, "it has no limits"),
-            ("[servers.a]\ncommand = [\"x\"]\n\nheaders = { A = \"1\" }", 4, "it has no headers"),
-            ("[servers.a]\ncommand = [\"x\"]\n[servers.a.oauth]", 3, "take `oauth` out"),
         };
         let name = ("NAME", "b");
         for (variable, says) in [
