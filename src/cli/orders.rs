@@ -169,7 +169,7 @@ fn must_exist(scope: &StopScope, at: &At) -> anyhow::Result<()> {
     let known: Vec<String> = known.iter().map(|name| print::visible(name)).collect();
     anyhow::ensure!(
         known.contains(wanted),
-        "nothing is stopped: there is no {kind} {wanted:?}; there are: {}. To stop everything: countersign stop --all",
+        "nothing is stopped: there is no {kind} {wanted:?}; there are: {}. To stop everything: countersign stop --all --reason WHY",
         if known.is_empty() { "none".to_owned() } else { known.join(", ") }
     );
     Ok(())

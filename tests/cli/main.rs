@@ -120,6 +120,7 @@ fn agents_and_reviewers_come_and_go_with_and_without_a_broker() {
     for (kind, known) in [("--agent", "bot"), ("--server", "sandbox")] {
         let missed = home.run(&["stop", kind, "nope", "--reason", "x"]).ends(1).err();
         assert!(missed.contains("nothing is stopped") && missed.contains(known), "{missed}");
+        assert!(missed.contains("countersign stop --all --reason WHY"), "{missed}");
     }
     let resumed = home.run(&["resume", "--agent", "bot", "--reason", "x"]).ends(0).out();
     assert!(resumed.contains("resumed: agent bot"), "{resumed}");
