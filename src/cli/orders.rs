@@ -288,12 +288,7 @@ impl At {
                 return Ok(Place::Nothing);
             }
         };
-        let socket = path_beside(&config.store_path()?);
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let told = runtime.block_on(send(&socket, &Order::Address)).ok().flatten();
-        let Some(told) = told else { return Ok(Place::Idle) };
-        let text = |name: &str| told.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
-        Ok(Place::Runs { local: text("local"), public: text("public") })
+        runs(&config)
     }
 
     /// Where the configuration lies, if it was said.
@@ -304,6 +299,25 @@ impl At {
     pub(super) fn is_json(&self) -> bool {
         self.json
     }
+}
+
+/// The broker of one's own that `stdio -- COMMAND` runs, if it does: where it listens, and its configuration.
+pub(super) fn own_broker() -> Option<(String, PathBuf)> {
+    let path = super::stdio::config_path().ok()?;
+    match runs(&Config::load(&path).ok()?).ok()? {
+        Place::Runs { local, .. } => Some((local, path)),
+        Place::Idle | Place::Nothing => None,
+    }
+}
+
+/// Does a broker run on it?
+fn runs(config: &Config) -> anyhow::Result<Place> {
+    let socket = path_beside(&config.store_path()?);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let told = runtime.block_on(send(&socket, &Order::Address)).ok().flatten();
+    let Some(told) = told else { return Ok(Place::Idle) };
+    let text = |name: &str| told.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+    Ok(Place::Runs { local: text("local"), public: text("public") })
 }
 
 /// For people: lists as tables, everything else as `name: value`.

@@ -163,6 +163,26 @@ fn a_port_that_another_program_has_taken_is_left_to_it() {
 }
 
 #[test]
+fn the_terminal_finds_the_broker_that_a_client_has_started() {
+    let home = Home::new();
+    let mut agent = home.start(&["stdio", "--", BINARY, "sandbox"]);
+    agent.handshake();
+    agent.errors.until(|line| line.contains("the inbox is at"));
+    let url = format!("http://{}", place(&home));
+    let refused = home.run(&["calls", "list"]).ends(1).err();
+    assert!(refused.contains(&format!("{url}, the broker that `countersign stdio` runs")), "{refused}");
+    // What it says to do is done.
+    let said = |before: &str, after: &str| {
+        let (_, rest) = refused.split_once(before).unwrap();
+        rest.split_once(after).unwrap().0.to_owned()
+    };
+    let config = said("--config ", "`");
+    let added = home.run(&["reviewers", "add", "terminal", "--config", &config, "--json"]).json();
+    home.tell(&["login", &said("`countersign login ", "`")], added["token"].as_str().unwrap()).ends(0);
+    home.run(&["calls", "list"]).ends(0);
+}
+
+#[test]
 fn variables_that_are_not_text_keep_nothing_from_starting() {
     use std::os::unix::ffi::OsStrExt as _;
     let home = Home::new();
