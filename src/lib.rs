@@ -101,7 +101,7 @@
 //! | whether the same call, made again, asks again | `broker/join.rs`, `call/repeat.rs`, `broker/repeats.rs` |
 //! | who has had an answer, and streams that break | `downstream/delivery.rs`, `peer.rs`, `wait/thread.rs`; a server's: `broker/rest.rs` |
 //! | a word that a person reads | `api/problem.rs`; of a call: `web/assets/words.js`, `cli/calls/words.rs`, `notify/slack.rs`, and `StateName::word` |
-//! | what a mistake in the configuration is answered with | `config/advice.rs` |
+//! | what a mistake in the configuration is answered with | `config/advice.rs`; of a server's table `config/servers.rs`, of a variable's name `config/overrides.rs` |
 //! | a key of a policy | `policy/document.rs`, `policy/rules.rs`; cases in `tests/policy` |
 //! | how servers are joined at `/mcp` | `downstream/joined/` |
 //! | what of MCP passes unasked | `mcp/methods.rs` |
