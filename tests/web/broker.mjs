@@ -23,6 +23,7 @@ const POLICY = {
     CancelAHORunBatch: { action: "require_approval", reason: "Cancels all runs of the batch; ask the lab first." },
     ListAHORunBatches: { action: "deny", reason: "Ask for one batch." },
     DeleteAHORunBatch: { action: "require_approval", reason: "Deletes the batch and its records.", approval: { expires_after: "3s" } },
+    PurgeAHORunBatches: { action: "require_approval", reason: "Purges what was deleted.", risk: { class: "destructive", severity: "critical" } },
   },
 };
 

@@ -37,7 +37,7 @@ export async function fakePlace() {
     async hasty(tool, args) {
       const before = [...broker().calls.values()].find((call) => call.arguments.batch_id === args.batch_id);
       if (before) { broker().append("delivered", before, { how: "recall" }); return { text: before.told, isError: true }; }
-      const call = broker().park({ tool, arguments: args });
+      const call = broker().park({ tool, arguments: args, ...(tool === "PurgeAHORunBatches" ? { severity: "critical", class: "destructive" } : {}) });
       await new Promise((resolve) => setTimeout(resolve, 2_000));
       Object.assign(call, { waiting: "ticket", told: `[NOT EXECUTED: waiting for approval ${call.short_code}] Call again.` });
       broker().append("detached", call, { how: "ticket" });

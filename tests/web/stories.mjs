@@ -78,6 +78,20 @@ export const stories = {
     await page.locator(".outcome", { hasText: "The agent was told" }).waitFor();
   },
 
+  async "the confirmation of a critical call says whether it can still be stopped, as the agent waits"(world) {
+    const batch = await world.startBatch();
+    const ticket = world.hasty("PurgeAHORunBatches", { batch_id: batch });
+    const call = await world.callNamed(batch);
+    const page = await world.page({ path: `/c/${call.id}` });
+    await page.getByRole("button", { name: "Review and approve" }).click();
+    await page.locator(".confirm", { hasText: "Approved, it is sent at once and cannot be called back." }).waitFor();
+    await ticket;
+    await page.locator(".confirm", { hasText: "it may run once, when the agent calls again. Until then approval can be withdrawn" }).waitFor();
+    await page.getByRole("button", { name: "Back" }).click();
+    await page.getByRole("button", { name: "Deny" }).click();
+    await page.locator(".state.denied").first().waitFor();
+  },
+
   async "a call that the policy denies says so, and what its agent was told"(world) {
     const batch = await world.startBatch();
     const { text } = await world.call("ListAHORunBatches", { batch_id: batch });

@@ -114,6 +114,19 @@ export function approveLabel(call) {
   return kind === "here" ? "Approve and run" : "Approve";
 }
 
+const ONCE_AWAY = "Until then approval can be withdrawn and the call cancelled; once sent it cannot be called back.";
+
+/** What approving leads to, given who waits and how many approvals are missing; the command line says the same. */
+export function consequence(call) {
+  const open = missing(call);
+  const approved = open > 1 ? `Your approval is one of ${open} that are still needed: with the last of them` : "Approved,";
+  switch (waiting(call)?.[1]) {
+    case "here": return `${approved} it is sent at once and cannot be called back.`;
+    case "later": return `${approved} it may run once, when the agent calls again. ${ONCE_AWAY}`;
+    default: return `${approved} it may run once, if the agent comes back. ${ONCE_AWAY}`;
+  }
+}
+
 const DETACHED = {
   ticket: "The agent got a ticket: it was told to call again", cancelled: "The agent stopped waiting", closed: "The agent’s connection closed", restart: "The broker restarted; the agent was cut off",
 };
