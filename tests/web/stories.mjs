@@ -160,6 +160,23 @@ export const stories = {
     await answer;
   },
 
+  async "tabs and line breaks in an argument are marked and alarm nobody, a lone carriage return does"(world) {
+    const batch = await world.startBatch();
+    const code = "if ok {\r\n\t\trun()\n}\n";
+    const answer = world.call(TARGET, { batch_id: batch, code, cr: "rm -rf /\rls", far: "a" + "\t".repeat(40) + "b", "a\tb": 1 });
+    const page = await world.page();
+    await page.locator(".row", { hasText: String(batch) }).click();
+    const arg = (name) => page.locator(".arg", { has: page.locator(".k", { hasText: name }) });
+    await arg("code").locator(".chip.soft", { hasText: "⇥" }).first().waitFor();
+    assert.equal((await arg("code").locator(".v").textContent()).replace(/[⇥↵]|CRLF/g, "").trim(), code.replaceAll("\r", "").trim());
+    assert.equal(await arg("code").locator(".mark.alarm, .chip:not(.soft)").count(), 0);
+    await arg("far").locator(".chip.soft", { hasText: "⟦⇥ × 40⟧" }).waitFor();
+    await arg("cr").locator(".mark.alarm", { hasText: "hidden characters" }).waitFor();
+    await page.locator(".arg .mark.alarm", { hasText: "odd name" }).waitFor();
+    await page.getByRole("button", { name: "Deny" }).click();
+    await answer;
+  },
+
   async "a letter of another alphabet inside a word is marked, and whole words of it are not"(world) {
     const batch = await world.startBatch();
     const answer = world.call(TARGET, { batch_id: batch, content: "p\u0430ypal \u043F\u0430\u043F\u043A\u0430", host: "\u0440\u0430\u0443.com" });
