@@ -188,7 +188,7 @@ impl Inner {
     ) -> Result<(), crate::store::StoreError> {
         if !judgement.granted {
             let reason =
-                Reason { rule: "(grant revoked)".into(), text: "the agent's grant was revoked".into() };
+                Reason { rule: "(grant revoked)".into(), text: "the agent was revoked".into() };
             return self.revoke(call.clone(), &By::Policy, &reason).await;
         }
         let terms = match judgement.evaluation.verdict {
