@@ -167,7 +167,10 @@ fn people_read_of_agents_and_of_the_audit_log() {
     let ours = ["ledger", "grant", "grants"];
     let before = ["the", "The", "its", "a", "an", "no", "this", "one"];
     let said = |line: &str| {
-        before.iter().flat_map(|before| ours.map(|word| format!("{before} {word}"))).any(|two| has_word(line, &two))
+        before
+            .iter()
+            .flat_map(|before| ours.map(|word| format!("{before} {word}")))
+            .any(|two| has_word(line, &two))
     };
     let mut broken = Vec::new();
     for source in rust_under("src/") {

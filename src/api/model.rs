@@ -72,6 +72,9 @@ pub(super) struct CallModel {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     pub answers_until: Option<Timestamp>,
+    /// It ran, and the server answered with an error.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub is_error: bool,
     /// An expired call that was approved, and not collected in time.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub lapsed: bool,
@@ -165,6 +168,7 @@ impl CallModel {
             settled_at: call.settled_at,
             settled_by: settled_by(&call.state),
             answers_until: answers_until(call, view),
+            is_error: matches!(call.state, State::Completed { is_error: true, .. }),
             lapsed: matches!(call.state, State::Expired { lapsed: true }),
             resolved: resolved(&call.state),
             can_vote: refusal.is_none(),

@@ -43,7 +43,9 @@ fn a_wrong_state_is_answered_with_the_words_that_people_know() {
 #[test]
 fn help_speaks_of_agents_and_of_the_audit_log() {
     let home = Home::new();
-    for of in ["", "demo", "serve", "stdio", "calls", "servers", "policy", "agents", "reviewers", "stop", "audit"] {
+    for of in
+        ["", "demo", "serve", "stdio", "calls", "servers", "policy", "agents", "reviewers", "stop", "audit"]
+    {
         let asked: Vec<&str> = [of, "--help"].into_iter().filter(|word| !word.is_empty()).collect();
         let said = home.run(&asked).ends(0).out().to_lowercase();
         assert!(said.contains("usage:"), "{said}");

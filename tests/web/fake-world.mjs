@@ -13,7 +13,7 @@ export async function fakePlace() {
     while (!["completed", "denied", "expired"].includes(call.state)) await new Promise((resolve) => setTimeout(resolve, 30));
     if (call.state === "completed") batches.set(call.arguments.batch_id, "CANCELLED");
     broker().append("delivered", call, { how: "line" });
-    return { text: call.told ?? call.outcome?.text ?? "Cancelled 4 runs.", isError: call.state !== "completed" };
+    return { text: call.told ?? call.outcome?.text ?? "Cancelled 4 runs.", isError: call.state !== "completed" || call.outcome.is_error };
   }
 
   return {
@@ -25,6 +25,8 @@ export async function fakePlace() {
       if (reviewer) await context.addCookies([{ name: "who", value: reviewer, url: fake.url }]);
       return PAGE_KEY;
     },
+    // One of its files has a mistake always.
+    breakPolicy: async () => async () => {},
     async startBatch() { batches.set(++next, "RUNNING"); return next; },
     batchState: async (batch) => batches.get(batch),
     findCall: async (batch) => [...broker().calls.values()].find((call) => call.arguments.batch_id === batch),

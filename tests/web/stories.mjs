@@ -291,6 +291,28 @@ export const stories = {
     assert.equal(typeof (await world.batchState(batch)), "string");
   },
 
+  async "a policy whose file has a mistake says so, on a phone too"(world) {
+    const mend = await world.breakPolicy();
+    const page = await world.page({ path: "/policies", viewport: { width: 360, height: 740 } });
+    const mistake = page.locator(".policy .mark", { hasText: "the last good one is in force" });
+    for (const until = Date.now() + 10_000; Date.now() < until && !(await mistake.count()); await page.reload()) await page.locator(".policy").first().waitFor();
+    await mistake.waitFor();
+    await fits(page);
+    await mend();
+  },
+
+  async "a call that ran into an error is no green one, on its card and in the list"(world) {
+    const page = await world.page();
+    const batch = await world.startBatch();
+    const answer = world.call(TARGET, { batch_id: batch, unknown: 1 });
+    await page.locator(".row", { hasText: String(batch) }).click();
+    await world.approve(page);
+    assert.equal((await answer).isError, true);
+    await page.locator(".state.warn", { hasText: "answered with an error" }).waitFor();
+    await page.goto(`${world.url()}/history?q=${batch}`);
+    await page.locator(".row .status.warn", { hasText: "answered with an error" }).waitFor();
+  },
+
   async "a one-time link signs in by its button, and only once"(world) {
     const page = await world.page({ signedIn: false });
     const link = world.oneTimeLink;

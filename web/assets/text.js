@@ -76,8 +76,10 @@ export function Value({ text }) {
 export function Short({ text, limit = 64 }) {
   const chars = [...text.slice(0, limit * 4)];
   const cut = chars.length > limit || text.length > limit * 4;
-  const head = cut ? chars.slice(0, limit - 12).join("") : text;
-  const tail = cut ? [...text.slice(-24)].slice(-10).join("") : "";
+  // A third, for the end of a path says which file it is.
+  const end = Math.min(24, Math.floor(limit / 3));
+  const head = cut ? chars.slice(0, limit - end - 2).join("") : text;
+  const tail = cut ? [...text.slice(-2 * end)].slice(-end).join("") : "";
   return html`<bdi class="short" title=${cut ? `${bytes(text)}, shortened` : null}>${pieces(head, "chip")}${cut && "…"}${pieces(tail, "chip")}</bdi>`;
 }
 

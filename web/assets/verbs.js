@@ -124,7 +124,7 @@ function Standing({ call, me, busy, run, next, onNext }) {
   // The buttons that had the focus are gone: without this the keyboard would start again at the top of the page.
   useEffect(() => { if (document.activeElement === document.body) box.current?.focus({ preventScroll: true }); }, []);
   return html`<div class="standing" ref=${box} tabindex="-1">
-    <p class=${`said ${isOpen(call) ? "" : tone(call.state)}`} role="status">${words}</p>
+    <p class=${`said ${isOpen(call) ? "" : tone(call)}`} role="status">${words}</p>
     <span class="acts">
       ${mine && open && html`<button type="button" class="btn small" disabled=${busy} title="It waits for reviewers again" onClick=${() => run(() => withdrawVote(call))}>Withdraw approval</button>`}
       ${may && html`<button type="button" class="btn small" title="It ends, nothing is run, and the agent is told" disabled=${busy} onClick=${() => run(() => cancelCall(call, ""))}>Cancel call</button>`}

@@ -26,7 +26,7 @@ pub(super) fn status(call: &Value) -> String {
         Ok(StateName::Permitted) => "approved; runs if the agent comes back",
         Ok(StateName::Dispatched) if list(call, "quorums").is_empty() => "running now",
         Ok(StateName::Dispatched) => "approved; running now",
-        Ok(StateName::Completed) if call.pointer("/outcome/is_error") == Some(&Value::Bool(true)) => {
+        Ok(StateName::Completed) if call.get("is_error") == Some(&Value::Bool(true)) => {
             "ran; the server answered with an error"
         }
         Ok(StateName::Completed) => "ran",
@@ -155,8 +155,12 @@ mod tests {
         for there in ["line", "task"] {
             assert_eq!(told(there, 1), "Approved, it is sent at once and cannot be called back.");
         }
-        assert!(told("ticket", 1).starts_with("Approved, it may run once, when the agent calls again. Until"));
-        assert!(told("gone", 1).starts_with("Approved, it may run once, if the agent comes back. Until then"));
+        assert!(
+            told("ticket", 1).starts_with("Approved, it may run once, when the agent calls again. Until")
+        );
+        assert!(
+            told("gone", 1).starts_with("Approved, it may run once, if the agent comes back. Until then")
+        );
         assert!(told("line", 2).starts_with("Your approval is one of 2 that are still needed: with"));
         for waiting in ["line", "ticket", "gone"] {
             for sentence in told(waiting, 1).trim_start_matches("Approved,").split_inclusive(". ") {
