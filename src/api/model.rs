@@ -31,6 +31,9 @@ pub(super) struct CallModel {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub session: Option<String>,
     pub era: &'static str,
+    /// The exact version of MCP that the agent speaks, such as `2025-06-18`, where it was said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub protocol: Option<String>,
     pub state: &'static str,
     /// What a vote must name: it binds everything that would be sent.
     #[schema(value_type = String)]
@@ -149,6 +152,7 @@ impl CallModel {
                 Era::Legacy => "legacy",
                 Era::Modern => "modern",
             },
+            protocol: request.protocol.clone(),
             state: call.state.name().as_str(),
             digest: call.digest,
             short_code: call.digest.short_code(),

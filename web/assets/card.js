@@ -13,7 +13,7 @@ import { Verbs } from "./verbs.js";
 import { html } from "./vendor/preact-htm.js";
 import { effect, isOpen, isText, operation, refusedAtOnce, severityOf, status, target, tone, waiting } from "./words.js";
 
-// The ledger has the generation of the protocol, not the version of each session.
+// Where the exact version was not said, the generation of the protocol is known.
 const PROTOCOLS = { legacy: "MCP 2025-11-25 or older", modern: "MCP 2026-07-28" };
 
 /** The card with its verbs. `onNext` leads to the next call that needs this reviewer, when there is one. */
@@ -91,7 +91,7 @@ function Rule({ rule, denied }) {
 function Particulars({ call, open }) {
   const client = call.client ? `${call.client.name ?? ""} ${call.client.version ?? ""}`.trim() : null;
   const rows = [
-    ["Agent", call.agent], ["Owner", call.owner], ["Client", client], ["Protocol", PROTOCOLS[call.era] ?? call.era], ["Session", call.session],
+    ["Agent", call.agent], ["Owner", call.owner], ["Client", client], ["Protocol", call.protocol ? `MCP ${call.protocol}` : PROTOCOLS[call.era] ?? call.era], ["Session", call.session],
     ["Asked", absolute(call.requested_at)], ["Expires", call.expires_at && absolute(call.expires_at)], ["Use by", call.use_by && absolute(call.use_by)],
     ["Arguments", call.arguments_raw && bytes(call.arguments_raw)], ["Digest", call.digest], ["Call", call.id],
   ].filter(([, value]) => value);
