@@ -33,7 +33,7 @@ const PARTS: usize = 32;
 const PART: usize = 64 << 10;
 
 /// Why a call failed whose bytes were changed behind the broker's back.
-const NOT_THOSE: &str = "its stored arguments are not those on the ledger";
+const NOT_THOSE: &str = "its stored arguments are not those in the audit log";
 
 impl Broker {
     /// Forwards an allowed call, once. The recording ends when it is dropped: keep it with the body.
@@ -262,7 +262,7 @@ impl Inner {
                 Outcome { call: Some(self.brief(&recorded.call)), end: End::Completed { message } }
             }
             Err(RecordError::Refused(refusal)) => {
-                tracing::error!(call.id = %id, ?refusal, "an answer came that the ledger does not take");
+                tracing::error!(call.id = %id, ?refusal, "an answer came that the audit log does not take");
                 self.late_answer(id, answer, bytes, is_error).await
             }
             Err(error) => self.unrecorded(error),

@@ -66,7 +66,7 @@ impl Config {
             for server in grant.servers.names() {
                 if server != "*" && !self.file.servers.contains_key(&server) {
                     let message =
-                        format!("grant {name:?} names the server {server:?}, which is not configured");
+                        format!("agent {name:?} names the server {server:?}, which is not configured");
                     return Err(self.at(
                         &format!("grants.{name}"),
                         message,

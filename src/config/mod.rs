@@ -130,7 +130,7 @@ impl Config {
             Some(("sqlite", path)) if !path.is_empty() => Ok(self.path_of(path)),
             Some(("postgres" | "postgresql", _)) => Err(self.at(
                 "store",
-                "this version keeps its ledger in SQLite only",
+                "this version keeps its audit log in SQLite only",
                 "write store = \"sqlite:countersign.db\"",
             )),
             Some(_) | None => Err(self.at(

@@ -28,8 +28,8 @@ use crate::{
     broker::Live,
     call::ClientInfo,
     mcp::{
-        Json, Kind, Limits, Malformed, Message, Meta, Passthrough, Route, TRACE_KEYS, ToolCall, methods,
-        strict,
+        Json, Kind, Limits, Malformed, Message, Meta, Passthrough, Route, TRACE_KEYS, ToolCall, Version,
+        methods, strict,
     },
 };
 
@@ -68,6 +68,8 @@ pub(super) struct Wanted {
     pub input_responses: Option<Range<usize>>,
     pub asker: Asker,
     pub client: Arc<ClientInfo>,
+    /// What the session agreed on, or the request says.
+    pub protocol: Option<Version>,
     pub live: Live,
     /// Why it is refused when it is not allowed outright.
     pub unseen: Option<modern::Fault>,
@@ -89,7 +91,8 @@ const LONGEST_NAME: usize = 128;
 /// Finds out what `message` (which lies in `body`) asks for, or answers it.
 pub(super) fn sort(visit: &Visit, message: &Message<'_>, body: &Bytes) -> Result<Errand, Refusal> {
     let meta = Meta::of(message.params());
-    let version = modern::version(visit.said_version(), &meta);
+    let said = visit.said_version();
+    let version = modern::version(said, &meta);
     check_envelope(message)?;
     if elicit::is_answer(message) {
         return Err(StatusCode::ACCEPTED.into_response().into());
@@ -106,7 +109,10 @@ pub(super) fn sort(visit: &Visit, message: &Message<'_>, body: &Bytes) -> Result
     }
     require_session(visit, version, message)?;
     match (route, asker) {
-        (Route::Gate, Some(asker)) => wanted(visit, message, meta, body, asker),
+        (Route::Gate, Some(asker)) => {
+            let protocol = visit.session.as_ref().and_then(|session| session.tasks.version());
+            wanted(visit, message, meta, body, (asker, protocol.or(said.map(|_| version))))
+        }
         (Route::Gate | Route::CallWithoutId, _) => {
             let tool = ToolCall::parse(message.params()).map(|call| call.name.into_owned());
             Ok(Errand::DropCall { tool: tool.ok().filter(|tool| is_tool_name(tool)).unwrap_or_default() })
@@ -209,7 +215,7 @@ fn wanted<'m>(
     message: &Message<'m>,
     meta: Meta<'m>,
     body: &Bytes,
-    asker: Asker,
+    (asker, protocol): (Asker, Option<Version>),
 ) -> Result<Errand, Refusal> {
     let status = if asker.modern { StatusCode::BAD_REQUEST } else { StatusCode::OK };
     let invalid =
@@ -238,6 +244,7 @@ fn wanted<'m>(
         arguments: call.arguments.and_then(|json| json.span_in(body)),
         input_responses: call.input_responses.and_then(|json| json.span_in(body)),
         client: client_of(visit, &call.meta),
+        protocol,
         live: live(&call.meta, &asker),
         as_task: !asker.modern && tasks::is_wanted(visit, &call),
         unseen,

@@ -58,14 +58,26 @@ pub(super) fn submit(
     if door.closing.is_cancelled() {
         return Either::Right(Box::pin(ready(answer::draining(&wanted.asker.id))));
     }
-    let Wanted { tool, arguments, input_responses, asker, client, live, unseen, alone, as_task, lap } =
-        wanted;
+    let Wanted {
+        tool,
+        arguments,
+        input_responses,
+        asker,
+        client,
+        protocol,
+        live,
+        unseen,
+        alone,
+        as_task,
+        lap,
+    } = wanted;
     let ask = Ask {
         grant: visit.grant.clone(),
         server: visit.server.shared_name(),
         server_identity: visit.server.shared_identity(),
         session: visit.session.as_ref().map(|session| session.id.clone()),
         era: if asker.modern { Era::Modern } else { Era::Legacy },
+        protocol,
         client: client.clone(),
         tool: tool.clone(),
         body: body.clone(),

@@ -167,7 +167,7 @@ impl Running {
             tracing::warn!("some servers did not end their sessions in time");
         }
         if let Err(error) = self.store.drain().await {
-            tracing::error!(%error, "the ledger's last head could not be signed");
+            tracing::error!(%error, "the audit log's last head could not be signed");
         }
     }
 }

@@ -71,7 +71,7 @@ impl Metrics {
         registry.register("calls", "Calls, by server and the policy's verdict", self.verdicts.clone());
         registry.register("outcomes", "Settled calls, by server and outcome", self.outcomes.clone());
         registry.register("pending", "Calls that wait for a person", self.pending.clone());
-        registry.register("live_clients", "Websockets that follow the ledger", self.live_clients.clone());
+        registry.register("live_clients", "Websockets that follow the audit log", self.live_clients.clone());
         registry.register(
             "decision_seconds",
             "Time from a call's request to its decision by a person",

@@ -50,6 +50,21 @@ fn a_misspelt_variable_is_named_with_what_was_meant() {
 }
 
 #[test]
+fn help_speaks_of_agents_and_of_the_audit_log() {
+    let home = Home::new();
+    for of in
+        ["", "demo", "serve", "stdio", "calls", "servers", "policy", "agents", "reviewers", "stop", "audit"]
+    {
+        let asked: Vec<&str> = [of, "--help"].into_iter().filter(|word| !word.is_empty()).collect();
+        let said = home.run(&asked).ends(0).out().to_lowercase();
+        assert!(said.contains("usage:"), "{said}");
+        for word in ["ledger", "grant "] {
+            assert!(!said.contains(word), "{of}: {said}");
+        }
+    }
+}
+
+#[test]
 fn usage_shows_where_a_command_goes() {
     let home = Home::new();
     for wrong in

@@ -56,6 +56,7 @@ pub(super) fn show(call: &Value) {
     field("code", &shown("short_code"));
     field("state", &state(call));
     field("agent", &agent(call));
+    field("protocol", &protocol(call));
     field("reason", &shown("reason"));
     field("rule", &shown("rule"));
     for quorum in list(call, "quorums") {
@@ -113,6 +114,11 @@ fn agent(call: &Value) -> String {
         _ => ", is not there now",
     };
     words + waits
+}
+
+fn protocol(call: &Value) -> String {
+    let version = visible(text(call, "protocol"));
+    if version.is_empty() { version } else { format!("MCP {version}") }
 }
 
 /// Each argument as the agent's own bytes have it.
