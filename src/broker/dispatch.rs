@@ -25,7 +25,7 @@ use crate::{
     mcp::Passthrough,
     policy::Taken,
     store::{Payload, PayloadKind},
-    upstream::{Link, Outbound, Proof, Reply, Right, SendError},
+    upstream::{Link, Outbound, Proof, Reply, Right, SendError, aside},
 };
 
 /// Upstream messages that may wait for a slow agent, and bytes from which one counts as several.
@@ -168,7 +168,9 @@ impl Inner {
                         biased;
                         sent = exchange.as_mut() => Some(sent),
                         () = agent.0.closed() => {
-                            // The agent left: whoever makes the same call again may take its place.
+                            // The agent left: whoever makes the same call again may take its place, and is given
+                            // the answer. So a stream of 2026-07-28 that is closed is not passed on as a cancel:
+                            // a server that is told of one gives no answer.
                             drop(waiter);
                             self.detach(id, attachment, DetachReason::Closed).await;
                             Some(exchange.await)
@@ -241,7 +243,7 @@ impl Inner {
     /// The answer is on the disk before the agent hears of it.
     async fn complete(&self, id: CallId, message: Bytes, is_error: bool) -> Outcome {
         let salt = rand::random();
-        let answer = commitment(&salt, &message);
+        let answer = aside(message.len(), || commitment(&salt, &message));
         let bytes = message.len() as u64;
         let command = Command::Complete { by: self.replica.clone(), answer, bytes, is_error };
         let kept = message.len() <= self.settings.kept_answer;

@@ -24,7 +24,7 @@ use crate::{
         patch::Edits,
         sse::{self, Event, Splitter},
     },
-    upstream::{BrokenReply, Reply, ReplyBody},
+    upstream::{BrokenReply, Reply, ReplyBody, aside},
 };
 
 /// How long a client may keep a list that was changed for it, ms.
@@ -224,6 +224,10 @@ impl Sieve {
 
     /// `None`: nothing to change.
     fn sieved(&self, message: &[u8]) -> Result<Option<Vec<u8>>, BrokenReply> {
+        aside(message.len(), || self.changed(message))
+    }
+
+    fn changed(&self, message: &[u8]) -> Result<Option<Vec<u8>>, BrokenReply> {
         let response = match reply::read(message).ok_or_else(unreadable)? {
             Message::Response(response) => response,
             Message::Request(_) | Message::Notification(_) => return Ok(None),
@@ -315,7 +319,7 @@ fn is_event_stream(headers: &HeaderMap) -> bool {
     kind.is_some_and(|kind| kind.eq_ignore_ascii_case(b"text/event-stream"))
 }
 
-fn is_encoded(headers: &HeaderMap) -> bool {
+pub(super) fn is_encoded(headers: &HeaderMap) -> bool {
     headers.get(header::CONTENT_ENCODING).is_some_and(|coding| coding != "identity")
 }
 

@@ -17,6 +17,7 @@ mod joined_legacy_tasks;
 mod joined_parts;
 mod joined_tasks;
 mod laps;
+mod large;
 mod leading;
 mod legacy_tasks;
 mod links;

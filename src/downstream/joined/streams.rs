@@ -34,7 +34,7 @@ use crate::{
     },
     mcp::{
         Version, header,
-        sse::{Event, Splitter},
+        sse::{Event, Splitter, comment},
     },
     upstream::Server,
 };
@@ -123,7 +123,9 @@ impl All {
         }
     }
 
+    /// What comes next; a comment now and then, as on every stream.
     async fn next(&mut self) -> Option<Bytes> {
+        let beat = self.tour.door.inner.settings.heartbeat();
         loop {
             tokio::select! {
                 biased;
@@ -134,6 +136,7 @@ impl All {
                     self.listen_to_new();
                 }
                 Some(part) = self.streams.next() => return Some(part),
+                () = sleep(beat) => return Some(comment("listening").into()),
             }
         }
     }

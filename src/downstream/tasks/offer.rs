@@ -125,3 +125,25 @@ impl Offer {
 }
 
 pub(in crate::downstream) type Offered = Arc<Offer>;
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+    use crate::mcp::{Limits, strict};
+
+    #[test]
+    fn a_list_of_very_many_tools_is_marked_soon() {
+        const MANY: usize = 50_000;
+        let tools = vec![r#"{"name":"a"}"#; MANY].join(" , ");
+        let list = format!(r#"{{"id":1,"result":{{"tools":[ {tools} ]}}}}"#);
+        let mut edits = Edits::of(strict::check(list.as_bytes(), &Limits::of_servers(list.len())).unwrap());
+        let since = Instant::now();
+        Offer::default().mark(&mut edits, |_| true);
+        assert!(since.elapsed() < Duration::from_secs(5), "it took {:?}", since.elapsed());
+        let marked = r#"{"name":"a","execution":{"taskSupport":"optional"}}"#;
+        let expected = list.replace(r#"{"name":"a"}"#, marked);
+        assert!(edits.apply() == expected.into_bytes(), "every other byte stays");
+    }
+}
