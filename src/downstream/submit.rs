@@ -34,6 +34,7 @@ struct Asked {
     live: Live,
     unseen: Option<modern::Fault>,
     alone: bool,
+    may_make: bool,
 }
 
 impl Asked {
@@ -58,8 +59,19 @@ pub(super) fn submit(
     if door.closing.is_cancelled() {
         return Either::Right(Box::pin(ready(answer::draining(&wanted.asker.id))));
     }
-    let Wanted { tool, arguments, input_responses, asker, client, live, unseen, alone, as_task, lap } =
-        wanted;
+    let Wanted {
+        tool,
+        arguments,
+        input_responses,
+        asker,
+        client,
+        live,
+        unseen,
+        alone,
+        as_task,
+        may_make,
+        lap,
+    } = wanted;
     let ask = Ask {
         grant: visit.grant.clone(),
         server: visit.server.shared_name(),
@@ -79,7 +91,7 @@ pub(super) fn submit(
         return Either::Right(Box::pin(tasks::begin(visit, ask, asker)));
     }
     let door = visit.door.clone();
-    let asked = Asked { visit, body, tool, asker, client, live, unseen, alone };
+    let asked = Asked { visit, body, tool, asker, client, live, unseen, alone, may_make };
     if let Some(state) = lap {
         return Either::Right(Box::pin(come_back(asked, ask, state)));
     }
@@ -89,7 +101,11 @@ pub(super) fn submit(
             let Submission::Allowed(allowed) = submission else {
                 return Either::Right(Box::pin(settle(asked, submission)));
             };
-            let Asked { visit, body, tool, asker, .. } = asked;
+            let Asked { visit, body, tool, asker, may_make, .. } = asked;
+            if may_make {
+                let made = async move { tasks::let_make(visit, (allowed, body, &tool), asker).await };
+                return Either::Right(Box::pin(made));
+            }
             Either::Left(let_pass(visit, (allowed, body, &tool), asker))
         }
         Either::Right(submitting) => {
@@ -120,8 +136,11 @@ async fn settle(asked: Asked, mut submission: Submission) -> Response {
     }
     let patience = asked.patience();
     let headers = asked.headers();
-    let Asked { visit, body, tool, asker, live, unseen, alone, .. } = asked;
+    let Asked { visit, body, tool, asker, live, unseen, alone, may_make, .. } = asked;
     match submission {
+        Submission::Allowed(allowed) if may_make => {
+            tasks::let_make(visit, (allowed, body, &tool), asker).await
+        }
         Submission::Allowed(allowed) => let_pass(visit, (allowed, body, &tool), asker).await,
         Submission::Unseen => match unseen {
             Some(fault) => mismatch(&fault, &asker),
