@@ -103,9 +103,12 @@ async fn two_agents_whose_servers_give_one_name_to_two_tasks_both_ask() {
     let server = modern_server().await;
     let house = House::open(allowing(&server)).await;
     let other = house.other_agent("other", &["rig"]).await;
-    for (number, agent) in [(1, house.agent()), (2, other)] {
-        let task = called(agent.clone(), "look").await;
-        about(agent, "tasks/get", &task).await;
+    let agents = [house.agent(), other];
+    for agent in &agents {
+        called(agent.clone(), "look").await;
+    }
+    for (number, agent) in (1..).zip(agents) {
+        about(agent, "tasks/get", &json!({"taskId": "t-1"})).await;
         assert_eq!(server.asked("tasks/get"), number);
     }
 }
