@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, header::ACCEPT};
 
 use super::{answer::code, http::text};
 use crate::mcp::{Json, Kind, Meta, ToolCall, Version, header};
@@ -34,7 +34,7 @@ pub(super) fn version(said: Option<&str>, meta: &Meta<'_>) -> Version {
 /// call is given back as the fault that it is otherwise.
 pub(super) fn check(headers: &HeaderMap, call: &ToolCall<'_>) -> Result<Option<Fault>, Fault> {
     let meta = &call.meta;
-    let said = text(headers, header::PROTOCOL_VERSION);
+    let said = text(headers, &header::PROTOCOL_VERSION);
     let inside = meta.protocol_version.as_deref();
     if let Some(unknown) = [said, inside].into_iter().flatten().find(|v| Version::parse(v).is_none()) {
         return Err(match (said, inside) {
@@ -58,8 +58,8 @@ pub(super) fn check(headers: &HeaderMap, call: &ToolCall<'_>) -> Result<Option<F
     if meta.client_capabilities.is_none() {
         return Err(missing("io.modelcontextprotocol/clientCapabilities"));
     }
-    mirrored(headers, header::METHOD, "Mcp-Method", "tools/call")?;
-    mirrored(headers, header::NAME, "Mcp-Name", &call.name)?;
+    mirrored(headers, &header::METHOD, "Mcp-Method", "tools/call")?;
+    mirrored(headers, &header::NAME, "Mcp-Name", &call.name)?;
     unseen(headers, call.arguments)
 }
 
@@ -89,8 +89,8 @@ fn has_name(param: &str, json: Json<'_>) -> bool {
         || json.elements().any(|element| has_name(param, element))
 }
 
-/// Room for the headers of one request upstream, those that are added later included.
-const UP: usize = 6;
+/// Room for the headers of one request upstream, those that are added on the way included.
+const UP: usize = 12;
 
 /// The headers that a call goes up with. Method and name are those of the body that was judged, so
 /// that nothing on the way is told of another call; a legacy server has no such headers.
@@ -98,20 +98,16 @@ const UP: usize = 6;
 /// `Mcp-Param-*` of a call that waited are those of the request that collects it: it joined because its
 /// arguments are the same, and `check` found each value among them (or it was refused as `unseen`).
 pub(super) fn headers_of_call(headers: &HeaderMap, tool: &str, modern: bool) -> HeaderMap {
-    let of_call = |name: &str| {
-        matches!(name, header::METHOD | header::NAME) || (!modern && name.starts_with(header::PARAM))
-    };
-    let kept = |name: &str| {
-        !of_call(name)
-            && ((name.starts_with("mcp-") && name != header::SESSION_ID)
-                || matches!(name, "accept" | "traceparent" | "tracestate" | "baggage"))
-    };
-    let kept = headers.iter().filter(|(name, _)| kept(name.as_str()));
+    let always =
+        [&ACCEPT, &header::PROTOCOL_VERSION, &header::TRACEPARENT, &header::TRACESTATE, &header::BAGGAGE];
+    let kept =
+        |name: &HeaderName| always.contains(&name) || (modern && name.as_str().starts_with(header::PARAM));
     let mut up = HeaderMap::with_capacity(UP);
-    up.extend(kept.map(|(name, value)| (name.clone(), value.clone())));
+    let passing = headers.iter().filter(|(name, _)| kept(name));
+    up.extend(passing.map(|(name, value)| (name.clone(), value.clone())));
     if modern && let Ok(tool) = HeaderValue::from_str(tool) {
-        up.insert(header::METHOD, HeaderValue::from_static("tools/call"));
-        up.insert(header::NAME, tool);
+        up.insert(&header::METHOD, HeaderValue::from_static("tools/call"));
+        up.insert(&header::NAME, tool);
     }
     up
 }
@@ -138,11 +134,11 @@ fn is_within(said: &str, json: Json<'_>) -> bool {
 
 /// Method and name of a request that is answered here, as its headers say them too.
 pub(super) fn check_named(headers: &HeaderMap, method: &str, name: &str) -> Result<(), Fault> {
-    mirrored(headers, header::METHOD, "Mcp-Method", method)?;
-    mirrored(headers, header::NAME, "Mcp-Name", name)
+    mirrored(headers, &header::METHOD, "Mcp-Method", method)?;
+    mirrored(headers, &header::NAME, "Mcp-Name", name)
 }
 
-fn mirrored(headers: &HeaderMap, name: &str, shown: &str, body: &str) -> Result<(), Fault> {
+fn mirrored(headers: &HeaderMap, name: &HeaderName, shown: &str, body: &str) -> Result<(), Fault> {
     let Some(said) = text(headers, name) else {
         return Err(mismatch(format!("the header {shown} is missing")));
     };
