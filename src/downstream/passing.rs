@@ -99,7 +99,7 @@ fn servers_task(
     let id = id.unwrap_or_default();
     // A server may go by the header.
     if asker.modern
-        && visit.headers.contains_key(header::NAME)
+        && visit.headers.contains_key(&header::NAME)
         && let Err(fault) = modern::check_named(&visit.headers, method, &id)
     {
         return Err(answer::error(bad, &asker.id, fault.code, &fault.message, None).into());
