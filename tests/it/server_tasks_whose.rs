@@ -99,6 +99,22 @@ async fn an_answer_that_comes_in_events_says_whose_the_task_is_and_is_not_change
 }
 
 #[tokio::test]
+async fn a_large_answer_of_a_call_that_asks_for_tasks_passes_as_it_is() {
+    let server = modern_server().await;
+    let house = House::open(allowing(&server)).await;
+    let large = format!(r#"{{"jsonrpc":"2.0","id":1,"result":{{"x":"{}"}}}}"#, "x".repeat(1 << 20));
+    for (kind, body) in [
+        ("application/json", large.clone()),
+        ("text/event-stream", format!("data: {large}\n\n: after it\n\n")),
+    ] {
+        server.answers("tools/call", Script::new(200, kind, &body));
+        let wanted = declaring(modern(1, "tools/call", json!({"name": "look", "arguments": {}})));
+        let answer = mirrored(house.agent(), "tools/call", Some("look")).post(&wanted).await;
+        assert!(answer.bytes().await == body, "{kind}: not a byte is changed");
+    }
+}
+
+#[tokio::test]
 async fn two_agents_whose_servers_give_one_name_to_two_tasks_both_ask() {
     let server = modern_server().await;
     let house = House::open(allowing(&server)).await;
