@@ -59,19 +59,8 @@ pub(super) fn submit(
     if door.closing.is_cancelled() {
         return Either::Right(Box::pin(ready(answer::draining(&wanted.asker.id))));
     }
-    let Wanted {
-        tool,
-        arguments,
-        input_responses,
-        asker,
-        client,
-        live,
-        unseen,
-        alone,
-        as_task,
-        may_make,
-        lap,
-    } = wanted;
+    let (as_task, may_make) = (wanted.as_task, wanted.may_make);
+    let Wanted { tool, arguments, input_responses, asker, client, live, unseen, alone, lap, .. } = wanted;
     let ask = Ask {
         grant: visit.grant.clone(),
         server: visit.server.shared_name(),
@@ -98,14 +87,13 @@ pub(super) fn submit(
     match door.inner.broker.submit(ask) {
         Either::Left(at_once) => {
             let submission = at_once.into_inner();
+            if may_make {
+                return Either::Right(Box::pin(settle(asked, submission)));
+            }
             let Submission::Allowed(allowed) = submission else {
                 return Either::Right(Box::pin(settle(asked, submission)));
             };
-            let Asked { visit, body, tool, asker, may_make, .. } = asked;
-            if may_make {
-                let made = async move { tasks::let_make(visit, (allowed, body, &tool), asker).await };
-                return Either::Right(Box::pin(made));
-            }
+            let Asked { visit, body, tool, asker, .. } = asked;
             Either::Left(let_pass(visit, (allowed, body, &tool), asker))
         }
         Either::Right(submitting) => {
