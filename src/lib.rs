@@ -97,7 +97,7 @@
 //! |---|---|
 //! | what may happen to a call | `call/decide/`, `call/evolve.rs`; then let `tests/model` say what you missed |
 //! | a word that an agent reads | `downstream/answer.rs` |
-//! | what a waiting call goes on as (a task, a return, a code), and shows meanwhile | `downstream/tasks.rs` and `tasks/`, `elicit.rs`, `broker/task.rs`, `server_tasks.rs`, `legs.rs`, `withdraw.rs`, `ways.rs`, `lap.rs`, `collect.rs` |
+//! | what a waiting call goes on as (a task, a return, a code), and shows meanwhile | `downstream/tasks.rs` and `tasks/`, `elicit.rs`, `broker/task.rs`, `server_tasks.rs`, `owners.rs`, `legs.rs`, `withdraw.rs`, `ways.rs`, `lap.rs`, `collect.rs` |
 //! | whether the same call, made again, asks again | `broker/join.rs`, `call/repeat.rs`, `broker/repeats.rs` |
 //! | who has had an answer, and streams that break | `downstream/delivery.rs`, `peer.rs`, `wait/thread.rs`; a server's: `broker/rest.rs` |
 //! | signs of life, and who went without a word | `downstream/beats.rs`, `beating.rs`; `serve/accept.rs` |

@@ -248,14 +248,14 @@ impl Inner {
         let command = Command::Complete { by: self.replica.clone(), answer, bytes, is_error };
         let kept = message.len() <= self.settings.kept_answer;
         let awaited = self.awaits_more(id, &message).await;
-        let server_task = self.as_server_task(id, &message).await;
+        let server_tasks = self.as_server_task(id, &message).await;
         let beside = |_: &[_], _| {
             let payload =
                 Payload { call: id, kind: PayloadKind::Answer, part: 0, salt, bytes: message.to_vec() };
             let payloads = kept.then_some(payload).into_iter().collect();
             Beside {
                 payloads,
-                puts: awaited.iter().map(Awaited::put).chain(server_task.clone()).collect(),
+                puts: awaited.iter().map(Awaited::put).chain(server_tasks.clone()).collect(),
                 ..Beside::default()
             }
         };

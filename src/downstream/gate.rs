@@ -19,7 +19,7 @@ use super::{
     http::Visit,
     lines::Leave,
     listen, modern,
-    passing::{may_pass_unlisted, passing, refuse_stopped, require_session},
+    passing::{may_pass_unlisted, passing, refuse_stopped, require_session, unlisted_passing},
     relay, submit, tasks,
     tools::Sieve,
     versions, wait_tool,
@@ -49,6 +49,8 @@ pub(super) enum Errand {
     },
     Initialize(Passthrough, Bytes, ClientInfo),
     ListTools(Passthrough, Asker),
+    /// The server's own.
+    ListTasks(Passthrough, Asker),
     Discover(Passthrough, Asker),
     /// `subscriptions/listen`: a stream without an end of its own.
     Subscribe(Passthrough, Asker),
@@ -77,6 +79,8 @@ pub(super) struct Wanted {
     pub alone: bool,
     /// A task of ours answers it (2025-11-25).
     pub as_task: bool,
+    /// Its server may answer it with a task of its own.
+    pub may_make: bool,
     /// The `requestState` that was given here, when it comes back.
     pub lap: Option<Box<str>>,
 }
@@ -122,7 +126,7 @@ pub(super) fn sort(visit: &Visit, message: &Message<'_>, body: &Bytes) -> Result
         (Route::Unlisted(unlisted), asker) => {
             let method = message.method().unwrap_or_default();
             if may_pass_unlisted(visit, method) {
-                return Ok(Errand::Relay(unlisted.permitted(), asker));
+                return unlisted_passing(visit, message, unlisted.permitted(), asker);
             }
             Err(not_found(method, asker.as_ref()))
         }
@@ -171,6 +175,10 @@ pub(super) fn run(visit: Visit, errand: Errand, body: Bytes) -> impl Future<Outp
         Errand::ListTools(pass, asker) => {
             let sieve = Sieve::of_list(&visit, asker.modern);
             Box::pin(relay::sieved(visit, pass, body, asker, sieve))
+        }
+        Errand::ListTasks(pass, asker) => {
+            let sieve = Sieve::of_tasks(&visit);
+            Box::pin(relay::sieved(visit, pass, body, asker, Some(sieve)))
         }
         Errand::Discover(pass, asker) => {
             let sieve = Sieve::of_discover(&visit);
@@ -247,6 +255,7 @@ fn wanted<'m>(
         protocol,
         live: live(&call.meta, &asker),
         as_task: !asker.modern && tasks::is_wanted(visit, &call),
+        may_make: if asker.modern { tasks::declares(&call.meta) } else { call.task.is_some() },
         unseen,
         asker,
         alone: !visit.in_batch,
