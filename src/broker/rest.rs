@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use http::{HeaderName, HeaderValue, StatusCode, header::ACCEPT};
+use http::{HeaderValue, StatusCode, header::ACCEPT};
 use tokio::time::{Instant, sleep};
 
 use super::{Inner, Live, answers::Place};
@@ -48,7 +48,7 @@ impl Inner {
             let out = Outbound::get()
                 .with_headers_of(&live.headers)
                 .header(ACCEPT, HeaderValue::from_static("text/event-stream"))
-                .header(HeaderName::from_static(header::LAST_EVENT_ID), event.clone());
+                .header(header::LAST_EVENT_ID.clone(), event.clone());
             match self.upstreams.relay(Passthrough::without_body(), link, out).await {
                 Ok(reply) if reply.status == StatusCode::OK && reply.is_event_stream() => return Ok(reply),
                 Ok(reply) => {
@@ -65,6 +65,6 @@ impl Inner {
 }
 
 fn is_legacy(live: &Live) -> bool {
-    let said = live.headers.get(header::PROTOCOL_VERSION).and_then(|said| said.to_str().ok());
+    let said = live.headers.get(&header::PROTOCOL_VERSION).and_then(|said| said.to_str().ok());
     !said.and_then(Version::parse).is_some_and(Version::is_modern)
 }

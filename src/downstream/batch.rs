@@ -80,7 +80,7 @@ pub(super) fn split<D: Desk>(
     body: &Bytes,
 ) -> Result<Vec<Element<D::Errand>>, Refusal> {
     let refuse = |why| Err(answer::malformed(&Malformed::Envelope { why, id: None }).into());
-    let said = text(desk.headers(), PROTOCOL_VERSION);
+    let said = text(desk.headers(), &PROTOCOL_VERSION);
     let knows = |message: &Message<'_>| modern::version(said, &Meta::of(message.params())).has_batches();
     if !messages.iter().all(knows) {
         return refuse("this protocol version has no batches");

@@ -27,7 +27,10 @@ use super::{
 use crate::{
     broker::Live,
     call::ClientInfo,
-    mcp::{Json, Kind, Limits, Malformed, Message, Meta, Passthrough, Route, ToolCall, methods, strict},
+    mcp::{
+        Json, Kind, Limits, Malformed, Message, Meta, Passthrough, Route, TRACE_KEYS, ToolCall, methods,
+        strict,
+    },
 };
 
 /// What a message asks for.
@@ -103,7 +106,7 @@ pub(super) fn sort(visit: &Visit, message: &Message<'_>, body: &Bytes) -> Result
         refuse_stopped(visit, message, asker.as_ref())?;
     }
     match (route, asker) {
-        (Route::Gate, Some(asker)) => wanted(visit, message, body, asker),
+        (Route::Gate, Some(asker)) => wanted(visit, message, meta, body, asker),
         (Route::Gate | Route::CallWithoutId, _) => {
             let tool = ToolCall::parse(message.params()).map(|call| call.name.into_owned());
             Ok(Errand::DropCall { tool: tool.ok().filter(|tool| is_tool_name(tool)).unwrap_or_default() })
@@ -201,11 +204,17 @@ fn cancel(visit: &Visit, id: &str) -> Leave {
 
 // ── tools/call ────────────────────────────────────────────────────────
 
-fn wanted(visit: &Visit, message: &Message<'_>, body: &Bytes, asker: Asker) -> Result<Errand, Refusal> {
+fn wanted<'m>(
+    visit: &Visit,
+    message: &Message<'m>,
+    meta: Meta<'m>,
+    body: &Bytes,
+    asker: Asker,
+) -> Result<Errand, Refusal> {
     let status = if asker.modern { StatusCode::BAD_REQUEST } else { StatusCode::OK };
     let invalid =
         |text: &str| -> Refusal { answer::error(status, &asker.id, code::INVALID_PARAMS, text, None).into() };
-    let call = ToolCall::parse(message.params()).map_err(|why| invalid(&why.to_string()))?;
+    let call = ToolCall::with_meta(message.params(), meta).map_err(|why| invalid(&why.to_string()))?;
     if !is_tool_name(&call.name) {
         return Err(invalid(
             "invalid tools/call: a tool's name has 1 to 128 characters, each of A-Z a-z 0-9 `_` `.` `-` `/`",
@@ -246,10 +255,8 @@ fn lap(visit: &Visit, state: Option<Json<'_>>) -> Option<Box<str>> {
 
 /// What of a call belongs to this try of it only.
 fn live(meta: &Meta<'_>, asker: &Asker) -> Live {
-    let trace = ["traceparent", "tracestate", "baggage"].into_iter().filter_map(|key| {
-        let value = meta.raw?.get(key)?;
-        Some((key.to_owned(), owned(value)))
-    });
+    let trace = TRACE_KEYS.into_iter().zip(meta.trace);
+    let trace = trace.filter_map(|(key, value)| Some((key.to_owned(), owned(value?))));
     Live {
         id: asker.id.clone(),
         progress_token: meta.progress_token.map(|token| owned(token)),

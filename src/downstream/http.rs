@@ -13,7 +13,7 @@ use axum::{
 };
 use bytes::Bytes;
 use futures_util::future::{BoxFuture, Either, ready};
-use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use tokio::time::timeout;
 
@@ -61,7 +61,7 @@ impl Visit {
 
     /// `MCP-Protocol-Version`, as said.
     pub(super) fn said_version(&self) -> Option<&str> {
-        text(&self.headers, mcp_header::PROTOCOL_VERSION)
+        text(&self.headers, &mcp_header::PROTOCOL_VERSION)
     }
 
     /// All answers of a session come one after the other, from a child or on one stream (HTTP+SSE); there is
@@ -213,7 +213,7 @@ pub(super) fn admit(
 
 pub(super) fn check_site(door: &Door, headers: &HeaderMap) -> Result<(), Box<Response>> {
     let settings = &door.inner.settings;
-    if !text(headers, header::HOST.as_str()).is_some_and(|host| settings.accepts_host(host)) {
+    if !text(headers, &header::HOST).is_some_and(|host| settings.accepts_host(host)) {
         return Err(answer::refuse(StatusCode::FORBIDDEN, "this Host is not allowed").into());
     }
     match headers.get(header::ORIGIN).map(HeaderValue::to_str) {
@@ -244,8 +244,8 @@ fn find_session(
     headers: &HeaderMap,
 ) -> Result<Option<Arc<Session>>, Box<Response>> {
     let modern =
-        text(headers, mcp_header::PROTOCOL_VERSION).and_then(Version::parse).is_some_and(Version::is_modern);
-    let Some(id) = text(headers, mcp_header::SESSION_ID).filter(|_| !modern) else {
+        text(headers, &mcp_header::PROTOCOL_VERSION).and_then(Version::parse).is_some_and(Version::is_modern);
+    let Some(id) = text(headers, &mcp_header::SESSION_ID).filter(|_| !modern) else {
         return Ok(None);
     };
     let now = door.inner.broker.clock().now();
@@ -299,11 +299,11 @@ pub(super) fn post(visit: Visit, body: Bytes) -> impl Future<Output = Response> 
 
 /// The token, from the Authorization header and from nowhere else.
 pub(super) fn bearer(headers: &HeaderMap) -> Option<&str> {
-    let (scheme, token) = text(headers, header::AUTHORIZATION.as_str())?.split_once(' ')?;
+    let (scheme, token) = text(headers, &header::AUTHORIZATION)?.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
-pub(super) fn text<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
+pub(super) fn text<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h str> {
     headers.get(name)?.to_str().ok()
 }
 

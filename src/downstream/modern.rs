@@ -5,7 +5,7 @@
 use std::borrow::Cow;
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, header::ACCEPT};
 
 use super::{answer::code, http::text};
 use crate::mcp::{Json, Kind, Meta, ToolCall, Version, header};
@@ -37,20 +37,20 @@ pub(super) fn check(headers: &HeaderMap, call: &ToolCall<'_>) -> Result<Option<F
     if !check_version(headers, &call.meta)? {
         return Ok(None);
     }
-    mirrored(headers, header::METHOD, "Mcp-Method", "tools/call")?;
-    mirrored(headers, header::NAME, "Mcp-Name", &call.name)?;
+    mirrored(headers, &header::METHOD, "Mcp-Method", "tools/call")?;
+    mirrored(headers, &header::NAME, "Mcp-Name", &call.name)?;
     unseen(headers, call.arguments)
 }
 
 /// The same of a modern request that names nothing: a list, `server/discover`.
 pub(super) fn check_nameless(headers: &HeaderMap, meta: &Meta<'_>, method: &str) -> Result<(), Fault> {
     check_version(headers, meta)?;
-    mirrored(headers, header::METHOD, "Mcp-Method", method)
+    mirrored(headers, &header::METHOD, "Mcp-Method", method)
 }
 
 /// The version, said twice, and what a client can do; `false`: it is a legacy request, which says neither.
 fn check_version(headers: &HeaderMap, meta: &Meta<'_>) -> Result<bool, Fault> {
-    let said = text(headers, header::PROTOCOL_VERSION);
+    let said = text(headers, &header::PROTOCOL_VERSION);
     let inside = meta.protocol_version.as_deref();
     if let Some(unknown) = [said, inside].into_iter().flatten().find(|v| Version::parse(v).is_none()) {
         return Err(match (said, inside) {
@@ -103,8 +103,8 @@ fn has_name(param: &str, json: Json<'_>) -> bool {
         || json.elements().any(|element| has_name(param, element))
 }
 
-/// Room for the headers of one request upstream, those that are added later included.
-const UP: usize = 6;
+/// Room for the headers of one request upstream, those that are added on the way included.
+const UP: usize = 12;
 
 /// The headers that a call goes up with. Method and name are those of the body that was judged, so
 /// that nothing on the way is told of another call; a legacy server has no such headers.
@@ -112,20 +112,16 @@ const UP: usize = 6;
 /// `Mcp-Param-*` of a call that waited are those of the request that collects it: it joined because its
 /// arguments are the same, and `check` found each value among them (or it was refused as `unseen`).
 pub(super) fn headers_of_call(headers: &HeaderMap, tool: &str, modern: bool) -> HeaderMap {
-    let of_call = |name: &str| {
-        matches!(name, header::METHOD | header::NAME) || (!modern && name.starts_with(header::PARAM))
-    };
-    let kept = |name: &str| {
-        !of_call(name)
-            && ((name.starts_with("mcp-") && name != header::SESSION_ID)
-                || matches!(name, "accept" | "traceparent" | "tracestate" | "baggage"))
-    };
-    let kept = headers.iter().filter(|(name, _)| kept(name.as_str()));
+    let always =
+        [&ACCEPT, &header::PROTOCOL_VERSION, &header::TRACEPARENT, &header::TRACESTATE, &header::BAGGAGE];
+    let kept =
+        |name: &HeaderName| always.contains(&name) || (modern && name.as_str().starts_with(header::PARAM));
     let mut up = HeaderMap::with_capacity(UP);
-    up.extend(kept.map(|(name, value)| (name.clone(), value.clone())));
+    let passing = headers.iter().filter(|(name, _)| kept(name));
+    up.extend(passing.map(|(name, value)| (name.clone(), value.clone())));
     if modern && let Ok(tool) = HeaderValue::from_str(tool) {
-        up.insert(header::METHOD, HeaderValue::from_static("tools/call"));
-        up.insert(header::NAME, tool);
+        up.insert(&header::METHOD, HeaderValue::from_static("tools/call"));
+        up.insert(&header::NAME, tool);
     }
     up
 }
@@ -152,11 +148,11 @@ fn is_within(said: &str, json: Json<'_>) -> bool {
 
 /// Method and name of a request that is answered here, as its headers say them too.
 pub(super) fn check_named(headers: &HeaderMap, method: &str, name: &str) -> Result<(), Fault> {
-    mirrored(headers, header::METHOD, "Mcp-Method", method)?;
-    mirrored(headers, header::NAME, "Mcp-Name", name)
+    mirrored(headers, &header::METHOD, "Mcp-Method", method)?;
+    mirrored(headers, &header::NAME, "Mcp-Name", name)
 }
 
-fn mirrored(headers: &HeaderMap, name: &str, shown: &str, body: &str) -> Result<(), Fault> {
+fn mirrored(headers: &HeaderMap, name: &HeaderName, shown: &str, body: &str) -> Result<(), Fault> {
     let Some(said) = text(headers, name) else {
         return Err(mismatch(format!("the header {shown} is missing")));
     };

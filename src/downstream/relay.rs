@@ -48,7 +48,7 @@ pub(super) async fn initialize(
         Ok(reply) => reply,
         Err(why) => return unreachable(&visit, Some(&asker), &why),
     };
-    let given = text(&reply.headers, header::SESSION_ID).map(str::to_owned);
+    let given = text(&reply.headers, &header::SESSION_ID).map(str::to_owned);
     let tasks = Offered::default();
     // A task needs a session to be sent in.
     let sieve = Sieve::of_greeting(&visit, &tasks).filter(|_| given.is_some() || visit.is_piped());
@@ -73,7 +73,7 @@ pub(super) async fn initialize(
         return not_opened(why, visit.server.name(), &asker);
     }
     if let Some(value) = HeaderValue::from_str(&id).ok().filter(|_| minted) {
-        response.headers_mut().insert(header::SESSION_ID, value);
+        response.headers_mut().insert(&header::SESSION_ID, value);
     }
     response
 }

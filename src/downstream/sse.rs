@@ -84,7 +84,7 @@ where
     let (parts, body) = request.into_parts();
     let mut headers = parts.headers;
     // The stream is the session; streamable HTTP's are none of it.
-    headers.remove(crate::mcp::header::SESSION_ID);
+    headers.remove(&crate::mcp::header::SESSION_ID);
     let visit = match knock(door, server, headers, peer).await {
         Ok(visit) => visit,
         Err(refusal) => return *refusal,

@@ -230,7 +230,7 @@ async fn ask_server(
     };
     let mut edits = Edits::of(message);
     edits.set(&["params", "taskId"], &serde_json::Value::from(theirs).to_string());
-    visit.headers.insert(header::NAME, name);
+    visit.headers.insert(&header::NAME, name);
     let sieve = Sieve::of_task(&visit, ours);
     relay::sieved(visit, pass, edits.apply().into(), asker, Some(sieve)).await
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::response::Response;
 use bytes::Bytes;
 use futures_util::{StreamExt as _, future::join_all};
-use http::{HeaderName, HeaderValue, StatusCode};
+use http::{HeaderValue, StatusCode};
 use serde_json::json;
 use tokio::time::timeout;
 
@@ -55,11 +55,8 @@ async fn theirs(visit: &Visit) -> Vec<String> {
 /// The versions that the server says it supports, in its `server/discover` or in its refusal of it.
 async fn ask(visit: &Visit) -> Option<Vec<String>> {
     let out = Outbound::post(Bytes::from_static(QUESTION))
-        .header(
-            HeaderName::from_static(header::PROTOCOL_VERSION),
-            HeaderValue::from_static(Version::LATEST.as_str()),
-        )
-        .header(HeaderName::from_static(header::METHOD), HeaderValue::from_static("server/discover"));
+        .header(header::PROTOCOL_VERSION.clone(), HeaderValue::from_static(Version::LATEST.as_str()))
+        .header(header::METHOD.clone(), HeaderValue::from_static("server/discover"));
     let reply = relay(visit, passthrough()?, &visit.link(), out).await.ok()?;
     let said = read(reply).await?;
     let said = strict::check(&said, &Limits::of_servers(LARGEST)).ok()?;

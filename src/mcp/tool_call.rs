@@ -33,6 +33,8 @@ pub struct Meta<'a> {
     pub client_info: Option<Json<'a>>,
     /// `io.modelcontextprotocol/clientCapabilities`
     pub client_capabilities: Option<Json<'a>>,
+    /// Where this try stands in its agent's trace, in the order of `TRACE_KEYS`.
+    pub trace: [Option<Json<'a>>; 3],
 }
 
 /// Why params are no tool call: a sentence for a −32602 answer.
@@ -50,6 +52,14 @@ impl<'a> ToolCall<'a> {
     /// # Errors
     /// No params, no name, or a known member of the wrong type.
     pub fn parse(params: Option<Json<'a>>) -> Result<Self, InvalidCall> {
+        Self::with_meta(params, Meta::of(params))
+    }
+
+    /// The same, when its `_meta` has been read before.
+    ///
+    /// # Errors
+    /// As for `parse`.
+    pub fn with_meta(params: Option<Json<'a>>, read: Meta<'a>) -> Result<Self, InvalidCall> {
         let params =
             params.filter(|p| p.kind() == Kind::Object).ok_or(InvalidCall("params must be an object"))?;
         let [mut name, mut arguments, mut meta, mut task, mut input_responses, mut request_state] = [None; 6];
@@ -79,8 +89,7 @@ impl<'a> ToolCall<'a> {
         if meta.is_some_and(|m| m.kind() != Kind::Object) {
             return Err(InvalidCall("`_meta` must be an object"));
         }
-        let meta = meta.map(Meta::read).unwrap_or_default();
-        Ok(Self { name, arguments, meta, task, input_responses, request_state, other })
+        Ok(Self { name, arguments, meta: read, task, input_responses, request_state, other })
     }
 }
 
@@ -103,7 +112,12 @@ impl<'a> Meta<'a> {
                 "io.modelcontextprotocol/protocolVersion" => meta.protocol_version = member.value.string(),
                 "io.modelcontextprotocol/clientInfo" => meta.client_info = Some(member.value),
                 "io.modelcontextprotocol/clientCapabilities" => meta.client_capabilities = Some(member.value),
-                _ => {}
+                key => {
+                    let part = TRACE_KEYS.iter().zip(&mut meta.trace).find(|(name, _)| **name == key);
+                    if let Some((_, place)) = part {
+                        *place = Some(member.value);
+                    }
+                }
             }
         }
         meta

@@ -55,13 +55,18 @@ impl fmt::Display for Version {
     }
 }
 
-/// Header names, lower case.
+/// The headers of the protocol. Names, not texts: looking one up parses nothing.
 pub mod header {
-    pub const PROTOCOL_VERSION: &str = "mcp-protocol-version";
-    pub const SESSION_ID: &str = "mcp-session-id";
-    pub const METHOD: &str = "mcp-method";
-    pub const NAME: &str = "mcp-name";
-    /// Prefix of the headers that mirror arguments.
+    use http::HeaderName;
+
+    pub static PROTOCOL_VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
+    pub static SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
+    pub static METHOD: HeaderName = HeaderName::from_static("mcp-method");
+    pub static NAME: HeaderName = HeaderName::from_static("mcp-name");
+    pub static LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+    pub static TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+    pub static TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+    pub static BAGGAGE: HeaderName = HeaderName::from_static("baggage");
+    /// How the names of headers begin that mirror arguments.
     pub const PARAM: &str = "mcp-param-";
-    pub const LAST_EVENT_ID: &str = "last-event-id";
 }

@@ -146,7 +146,7 @@ impl Http {
         let mut headers = outbound.headers;
         headers.insert(HOST, self.host.clone());
         if let Some(session) = session {
-            headers.insert(HeaderName::from_static(header::SESSION_ID), session.clone());
+            headers.insert(&header::SESSION_ID, session.clone());
         }
         if outbound.verb == Verb::Post {
             headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));

@@ -219,7 +219,7 @@ impl Link {
             if ends || reply.status == StatusCode::NOT_FOUND {
                 self.end();
             }
-            if let Some(id) = reply.headers.get(header::SESSION_ID) {
+            if let Some(id) = reply.headers.get(&header::SESSION_ID) {
                 self.0.session.get_or_init(|| id.clone());
             }
             match again {

@@ -1,7 +1,7 @@
 //! What goes upstream: a body and the headers of an allow-list, nothing else of the client's request.
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, header::ACCEPT};
 
 use crate::mcp::header;
 
@@ -86,15 +86,15 @@ impl Outbound {
 }
 
 fn passes_up(name: &HeaderName) -> bool {
-    match name.as_str() {
-        "accept"
-        | header::PROTOCOL_VERSION
-        | header::METHOD
-        | header::NAME
-        | header::LAST_EVENT_ID
-        | "traceparent"
-        | "tracestate"
-        | "baggage" => true,
-        other => other.starts_with(header::PARAM),
-    }
+    let listed = [
+        &ACCEPT,
+        &header::PROTOCOL_VERSION,
+        &header::METHOD,
+        &header::NAME,
+        &header::LAST_EVENT_ID,
+        &header::TRACEPARENT,
+        &header::TRACESTATE,
+        &header::BAGGAGE,
+    ];
+    listed.contains(&name) || name.as_str().starts_with(header::PARAM)
 }

@@ -1,6 +1,9 @@
 //! What comes back: a status, the headers that may pass down, and the body as it arrives.
 
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header::CONTENT_TYPE};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, StatusCode,
+    header::{ALLOW, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER},
+};
 
 use super::{BytesBody, Messages};
 use crate::mcp::header;
@@ -36,7 +39,7 @@ impl Reply {
     /// As an answer to anything but `initialize` goes down: no session begins with it.
     #[must_use]
     pub fn without_session(mut self) -> Self {
-        self.headers.remove(header::SESSION_ID);
+        self.headers.remove(&header::SESSION_ID);
         self
     }
 
@@ -55,11 +58,9 @@ pub(super) fn is_event_stream(content_type: &HeaderValue) -> bool {
 /// `www-authenticate`, which speaks of the broker's own credentials, and what a server says of the protocol:
 /// a client would take it for the broker's word. A session's id passes where one begins.
 pub(super) fn passes_down(name: &HeaderName) -> bool {
-    match name.as_str() {
-        "content-type" | "content-encoding" | "cache-control" | "retry-after" | "allow"
-        | "x-accel-buffering" => true,
-        other => other == header::SESSION_ID,
-    }
+    static BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
+    let listed = [&CONTENT_TYPE, &CONTENT_ENCODING, &CACHE_CONTROL, &RETRY_AFTER, &ALLOW, &BUFFERING];
+    listed.contains(&name) || *name == header::SESSION_ID
 }
 
 /// Why a send failed, by what may have happened at the server.

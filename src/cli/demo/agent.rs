@@ -81,12 +81,12 @@ impl Agent {
             .json(message);
         if let Some(session) = &self.session {
             request = request
-                .header(header::SESSION_ID, session)
-                .header(header::PROTOCOL_VERSION, Version::V2025_11_25.as_str());
+                .header(&header::SESSION_ID, session)
+                .header(&header::PROTOCOL_VERSION, Version::V2025_11_25.as_str());
         }
         let answer = request.send().await.context("the broker cannot be reached")?;
         let status = answer.status();
-        if let Some(session) = answer.headers().get(header::SESSION_ID) {
+        if let Some(session) = answer.headers().get(&header::SESSION_ID) {
             self.session = Some(session.to_str()?.to_owned());
         }
         let kind = answer.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());

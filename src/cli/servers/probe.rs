@@ -5,7 +5,7 @@ use std::{cell::Cell, collections::BTreeMap, convert::Infallible, process::ExitC
 use anyhow::Context as _;
 use bytes::Bytes;
 use futures_util::StreamExt as _;
-use http::{HeaderName, HeaderValue, header::ACCEPT};
+use http::{HeaderValue, header::ACCEPT};
 use serde_json::{Value, json};
 
 use crate::{
@@ -143,7 +143,7 @@ impl Talk<'_> {
         let mut outbound = Outbound::post(body.clone()).header(ACCEPT, accept);
         if self.last_id > 1 || message.get("id").is_none() {
             let version = HeaderValue::from_str(&self.version)?;
-            outbound = outbound.header(HeaderName::from_static(header::PROTOCOL_VERSION), version);
+            outbound = outbound.header(header::PROTOCOL_VERSION.clone(), version);
         }
         let reply = self.upstreams.relay(passthrough, &self.link, outbound).await?;
         let status = reply.status;

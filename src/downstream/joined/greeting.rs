@@ -62,7 +62,7 @@ pub(super) async fn hello(mut tour: Tour, body: Bytes, asker: &Asker) -> Respons
     said.insert("protocolVersion".to_owned(), json!(version.as_str()));
     let mut response = result(asker, &Value::Object(said).to_string());
     if let Ok(id) = HeaderValue::from_str(&session.id) {
-        response.headers_mut().insert(header::SESSION_ID, id);
+        response.headers_mut().insert(&header::SESSION_ID, id);
     }
     response
 }

@@ -117,7 +117,7 @@ impl Desk for Tour {
 fn sort(tour: &Tour, message: &Message<'_>, body: &Bytes) -> Result<Wish, Refusal> {
     gate::check_envelope(message)?;
     let meta = Meta::of(message.params());
-    let version = modern::version(text(&tour.headers, header::PROTOCOL_VERSION), &meta);
+    let version = modern::version(text(&tour.headers, &header::PROTOCOL_VERSION), &meta);
     let asker = message.id().map(|id| Asker { id: owned(id), modern: version.is_modern() });
     let Some(method) = message.method() else { return answered(tour, message) };
     if methods::class(version, method).is_none() && !skills::METHODS.contains(&method) {
@@ -271,7 +271,7 @@ fn invalid(asker: &Asker, text: &str) -> Refusal {
 
 /// `Mcp-Name` says what the body says; each server gets its own name in it.
 fn check_mirror(headers: &HeaderMap, name: &str, asker: &Asker) -> Result<(), Refusal> {
-    let said = text(headers, header::NAME).map(modern::decode);
+    let said = text(headers, &header::NAME).map(modern::decode);
     if said.is_none_or(|said| said.as_deref() == Some(name)) {
         return Ok(());
     }
@@ -280,13 +280,13 @@ fn check_mirror(headers: &HeaderMap, name: &str, asker: &Asker) -> Result<(), Re
 }
 
 fn mirror(headers: &mut HeaderMap, own: &str) {
-    if !headers.contains_key(header::NAME) {
+    if !headers.contains_key(&header::NAME) {
         return;
     }
     let plain = own.bytes().all(|b| b.is_ascii_graphic()) && !own.starts_with("=?base64?");
     let value = if plain { own.to_owned() } else { format!("=?base64?{}?=", BASE64_STANDARD.encode(own)) };
     if let Ok(value) = HeaderValue::from_str(&value) {
-        headers.insert(header::NAME, value);
+        headers.insert(&header::NAME, value);
     }
 }
 

@@ -13,7 +13,7 @@ use futures_util::{
     Stream, StreamExt as _,
     stream::{self, SelectAll},
 };
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header::ACCEPT};
+use http::{HeaderMap, HeaderValue, StatusCode, header::ACCEPT};
 use tokio::{sync::watch, time::sleep};
 
 use super::{
@@ -44,7 +44,7 @@ const PAUSE: Duration = Duration::from_secs(2);
 
 pub(super) async fn listen(tour: Tour) -> Response {
     let Some(session) = tour.session.clone() else { return without_session(&tour) };
-    if let Some(last) = text(&tour.headers, header::LAST_EVENT_ID).map(str::to_owned) {
+    if let Some(last) = text(&tour.headers, &header::LAST_EVENT_ID).map(str::to_owned) {
         return resume(tour, &session, &last).await;
     }
     let Some(place) = tour.door.inner.listeners.take(&tour.grant.name) else {
@@ -63,9 +63,8 @@ pub(super) async fn listen(tour: Tour) -> Response {
 
 /// An agent of HTTP+SSE begins with it, and is told by its stream where to go on.
 fn without_session(tour: &Tour) -> Response {
-    let said = text(&tour.headers, header::PROTOCOL_VERSION).and_then(Version::parse);
-    let takes_events =
-        text(&tour.headers, ACCEPT.as_str()).is_some_and(|kinds| kinds.contains("text/event-stream"));
+    let said = text(&tour.headers, &header::PROTOCOL_VERSION).and_then(Version::parse);
+    let takes_events = text(&tour.headers, &ACCEPT).is_some_and(|kinds| kinds.contains("text/event-stream"));
     if takes_events && !tour.on_stream && !said.is_some_and(Version::is_modern) {
         return sse::open(&tour.door, &tour.grant, None, tour.peer.clone());
     }
@@ -86,7 +85,7 @@ async fn resume(tour: Tour, session: &Arc<Joined>, last: &str) -> Response {
         return answer::refuse(StatusCode::GONE, "this stream is over; make the same request again");
     };
     let mut visit = tour.visit(&server, Some(&part));
-    visit.headers.insert(HeaderName::from_static(header::LAST_EVENT_ID), own);
+    visit.headers.insert(&header::LAST_EVENT_ID, own);
     // A call may be answered on it.
     let carry = tour.carry(&server, Names::NewTask);
     let response = plain::listen(visit).await;
@@ -217,9 +216,9 @@ impl Ear {
             return None;
         }
         let mut visit = self.tour.visit(&self.server, Some(&self.part));
-        visit.headers.remove(header::LAST_EVENT_ID);
+        visit.headers.remove(&header::LAST_EVENT_ID);
         if let Some(last) = self.last.as_deref().and_then(|last| HeaderValue::from_str(last).ok()) {
-            visit.headers.insert(HeaderName::from_static(header::LAST_EVENT_ID), last);
+            visit.headers.insert(&header::LAST_EVENT_ID, last);
         }
         let response = plain::hear(visit).await;
         let streams = response.status().is_success() && is_stream(response.headers());

@@ -122,8 +122,8 @@ fn admit(
 ) -> Result<Tour, Box<Response>> {
     plain::check_headers(&headers)?;
     let modern =
-        text(&headers, header::PROTOCOL_VERSION).and_then(Version::parse).is_some_and(Version::is_modern);
-    let session = match text(&headers, header::SESSION_ID).filter(|_| !modern) {
+        text(&headers, &header::PROTOCOL_VERSION).and_then(Version::parse).is_some_and(Version::is_modern);
+    let session = match text(&headers, &header::SESSION_ID).filter(|_| !modern) {
         None => None,
         Some(id) => {
             let known = door.inner.joined.find(id, &grant, door.inner.broker.clock().now());
@@ -163,9 +163,9 @@ impl Tour {
     /// A visit at one server; a legacy one in the conversation that belongs to this session.
     pub(super) fn visit(&self, server: &Arc<Server>, part: Option<&Part>) -> Visit {
         let mut headers = self.headers.clone();
-        headers.remove(header::SESSION_ID);
+        headers.remove(&header::SESSION_ID);
         if let Some(version) = part.and_then(|part| HeaderValue::from_str(&part.version).ok()) {
-            headers.insert(header::PROTOCOL_VERSION, version);
+            headers.insert(&header::PROTOCOL_VERSION, version);
         }
         Visit {
             door: self.door.clone(),
@@ -271,9 +271,9 @@ impl Tour {
     /// The client's own `initialize`, said to one server.
     async fn greet(&self, session: &Joined, server: &Arc<Server>) -> Result<Part, String> {
         let mut visit = self.visit(server, None);
-        visit.headers.remove(header::PROTOCOL_VERSION);
+        visit.headers.remove(&header::PROTOCOL_VERSION);
         let response = plain::post(visit, session.hello.clone()).await;
-        let id = text(response.headers(), header::SESSION_ID).map(str::to_owned);
+        let id = text(response.headers(), &header::SESSION_ID).map(str::to_owned);
         let message = match self.said(server, response).await {
             Said::Result(message) => message,
             none @ (Said::Error { .. } | Said::Nothing { .. }) => return Err(none.why().to_owned()),

@@ -111,7 +111,7 @@ impl Joint {
         let Some(hello) = before.hello.clone() else { return Ok(false) };
         *lock(&self.session) = Session { hello: before.hello, begun: before.begun, ..Session::default() };
         let response = self.post(hello, None, true).await?;
-        let given = response.headers().get(header::SESSION_ID).cloned();
+        let given = response.headers().get(&header::SESSION_ID).cloned();
         if !response.status().is_success() || given.is_none() {
             return Ok(false);
         }
@@ -133,10 +133,10 @@ impl Joint {
         let session = lock(&self.session).clone();
         let mut headers = HeaderMap::new();
         if let Some(id) = session.id {
-            headers.insert(header::SESSION_ID, id);
+            headers.insert(&header::SESSION_ID, id);
         }
         if let Some(version) = session.version {
-            headers.insert(header::PROTOCOL_VERSION, version);
+            headers.insert(&header::PROTOCOL_VERSION, version);
         }
         headers
     }
@@ -146,7 +146,7 @@ impl Joint {
     async fn take(&self, errand: &Errand, response: Response) {
         let status = response.status();
         if errand.kind == Kind::Initialize {
-            lock(&self.session).id = response.headers().get(header::SESSION_ID).cloned();
+            lock(&self.session).id = response.headers().get(&header::SESSION_ID).cloned();
         }
         if errand.kind == Kind::Initialized && status.is_success() {
             lock(&self.session).begun = true;
@@ -190,7 +190,7 @@ impl Joint {
     async fn resume(&self, id: &HeaderValue) -> reqwest::Result<Response> {
         let mut headers = self.session_headers();
         headers.insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
-        headers.insert(header::LAST_EVENT_ID, id.clone());
+        headers.insert(&header::LAST_EVENT_ID, id.clone());
         self.send(Method::GET, headers, Bytes::new(), false).await
     }
 

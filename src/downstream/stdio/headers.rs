@@ -14,9 +14,9 @@ pub(super) fn of(message: &Message<'_>) -> Option<HeaderMap> {
         return None;
     }
     let mut headers = HeaderMap::new();
-    set(&mut headers, header::PROTOCOL_VERSION, &version);
+    set(&mut headers, &header::PROTOCOL_VERSION, &version);
     let method = message.method()?;
-    set(&mut headers, header::METHOD, method);
+    set(&mut headers, &header::METHOD, method);
     let subject = match method {
         "tools/call" | "prompts/get" => "name",
         "resources/read" => "uri",
@@ -24,14 +24,14 @@ pub(super) fn of(message: &Message<'_>) -> Option<HeaderMap> {
         _ => return Some(headers),
     };
     if let Some(name) = message.params().and_then(|params| params.get(subject)?.string()) {
-        set(&mut headers, header::NAME, &name);
+        set(&mut headers, &header::NAME, &name);
     }
     Some(headers)
 }
 
-fn set(headers: &mut HeaderMap, name: &'static str, value: &str) {
+fn set(headers: &mut HeaderMap, name: &'static HeaderName, value: &str) {
     if let Ok(value) = HeaderValue::from_str(&encode(value)) {
-        headers.insert(HeaderName::from_static(name), value);
+        headers.insert(name, value);
     }
 }
 

@@ -213,7 +213,7 @@ impl Joint {
     pub(in crate::downstream) async fn end(&self) {
         self.ending.cancel();
         let headers = self.session_headers();
-        if !headers.contains_key(header::SESSION_ID) {
+        if !headers.contains_key(&header::SESSION_ID) {
             return;
         }
         if let Err(error) = self.send(Method::DELETE, headers, Bytes::new(), true).await {

@@ -87,7 +87,7 @@ impl Thread {
 impl Mark {
     /// `None`: the request names no event, or one of the server's.
     pub(in crate::downstream) fn of(visit: &Visit) -> Option<Self> {
-        Self::parse(text(&visit.headers, LAST_EVENT_ID)?)
+        Self::parse(text(&visit.headers, &LAST_EVENT_ID)?)
     }
 
     fn parse(id: &str) -> Option<Self> {
