@@ -169,7 +169,7 @@ pub(super) fn run(visit: Visit, errand: Errand, body: Bytes) -> impl Future<Outp
         Errand::Collect(wanted) => Box::pin(wait_tool::call(visit, *wanted, body)),
         Errand::DropCall { tool } => Box::pin(ready(dropped(&visit, &tool))),
         Errand::Unsupported { requested, asker } => {
-            Box::pin(async move { versions::unsupported(&visit, &requested, &asker).await })
+            Box::pin(async move { versions::unsupported(&[visit], &requested, &asker).await })
         }
         Errand::Initialize(pass, id, client) => Box::pin(relay::initialize(visit, pass, body, id, client)),
         Errand::ListTools(pass, asker) => {

@@ -15,6 +15,7 @@ mod joined;
 mod joined_batches;
 mod joined_legacy_tasks;
 mod joined_parts;
+mod joined_suite;
 mod joined_tasks;
 mod laps;
 mod large;
