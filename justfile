@@ -40,6 +40,7 @@ bench:
 conformance:
     tests/conformance/run --gated 300
     tests/conformance/run --gated 2000
+    tests/conformance/run --joined --gated 300
     tests/conformance/run --client --gated 300
     tests/conformance/run --wire --gated 150
 

@@ -1,5 +1,6 @@
 //! What a 2026-07-28 server checks of a `tools/call` before it does anything: done here before the call
-//! could wait, so that nobody is asked about a request that the server would refuse.
+//! could wait, so that nobody is asked about a request that the server would refuse. And of what the joined
+//! endpoint answers itself, which is the server then.
 
 use std::borrow::Cow;
 
@@ -37,7 +38,22 @@ pub(super) fn check(
     call: &ToolCall<'_>,
     mirrors: Option<&Mirrors>,
 ) -> Result<Option<Fault>, Fault> {
-    let meta = &call.meta;
+    if !check_version(headers, &call.meta)? {
+        return Ok(None);
+    }
+    mirrored(headers, &header::METHOD, "Mcp-Method", "tools/call")?;
+    mirrored(headers, &header::NAME, "Mcp-Name", &call.name)?;
+    unseen(headers, call.arguments, mirrors)
+}
+
+/// The same of a modern request that names nothing: a list, `server/discover`.
+pub(super) fn check_nameless(headers: &HeaderMap, meta: &Meta<'_>, method: &str) -> Result<(), Fault> {
+    check_version(headers, meta)?;
+    mirrored(headers, &header::METHOD, "Mcp-Method", method)
+}
+
+/// The version, said twice, and what a client can do; `false`: it is a legacy request, which says neither.
+fn check_version(headers: &HeaderMap, meta: &Meta<'_>) -> Result<bool, Fault> {
     let said = text(headers, &header::PROTOCOL_VERSION);
     let inside = meta.protocol_version.as_deref();
     if let Some(unknown) = [said, inside].into_iter().flatten().find(|v| Version::parse(v).is_none()) {
@@ -48,7 +64,7 @@ pub(super) fn check(
     }
     let modern = |said: Option<&str>| said.and_then(Version::parse).is_some_and(Version::is_modern);
     if !modern(said) && !modern(inside) {
-        return Ok(None);
+        return Ok(false);
     }
     if said.is_none() {
         return Err(mismatch("the header MCP-Protocol-Version is missing".into()));
@@ -62,9 +78,7 @@ pub(super) fn check(
     if meta.client_capabilities.is_none() {
         return Err(missing("io.modelcontextprotocol/clientCapabilities"));
     }
-    mirrored(headers, &header::METHOD, "Mcp-Method", "tools/call")?;
-    mirrored(headers, &header::NAME, "Mcp-Name", &call.name)?;
-    unseen(headers, call.arguments, mirrors)
+    Ok(true)
 }
 
 /// `Mcp-Param-*` that no argument has, of those that the tool's schema is not known to have. A server checks

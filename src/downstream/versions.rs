@@ -1,11 +1,11 @@
-//! A `tools/call` of a protocol version that the broker does not know: it cannot judge it, so it says which
-//! versions its client may use instead.
+//! A request of a protocol version that the broker does not know, and would have to judge (a `tools/call`) or
+//! answer itself (at the joined endpoint): it says which versions its client may use instead.
 
 use std::{sync::LazyLock, time::Duration};
 
 use axum::response::Response;
 use bytes::Bytes;
-use futures_util::StreamExt as _;
+use futures_util::{StreamExt as _, future::join_all};
 use http::{HeaderValue, StatusCode};
 use serde_json::{Value, json};
 use tokio::time::timeout;
@@ -35,21 +35,28 @@ pub(super) static META: LazyLock<Value> = LazyLock::new(|| {
         "io.modelcontextprotocol/clientCapabilities": {}})
 });
 
-/// Refuses it with the versions that the server and the broker both know: a client picks one of them, and
-/// what the server refuses would be no way out. Where the server does not say, with the broker's own.
-pub(super) async fn unsupported(visit: &Visit, requested: &str, asker: &Asker) -> Response {
-    let stopped = visit.door.inner.broker.stopped(&visit.grant, visit.server.name()).is_some();
-    let theirs = if stopped { None } else { supported(visit).await };
-    let theirs = theirs.unwrap_or_default();
-    let both: Vec<_> = theirs.into_iter().filter(|said| Version::parse(said).is_some()).collect();
-    let data = if both.is_empty() {
+/// Refuses it with the versions that all of these servers and the broker know: a client picks one of them, and
+/// what a server refuses would be no way out. Where no server says any, with the broker's own.
+pub(super) async fn unsupported(visits: &[Visit], requested: &str, asker: &Asker) -> Response {
+    let theirs = join_all(visits.iter().map(theirs)).await;
+    let mut said = theirs.into_iter().filter(|versions| !versions.is_empty());
+    let mut all = said.next().unwrap_or_default();
+    said.for_each(|others| all.retain(|version| others.contains(version)));
+    let data = if all.is_empty() {
         json!({"supported": Version::ALL.map(Version::as_str), "requested": requested})
     } else {
-        json!({"supported": both, "requested": requested})
+        json!({"supported": all, "requested": requested})
     };
     let text = "Unsupported protocol version";
     let data = data.to_string();
     answer::error(StatusCode::BAD_REQUEST, &asker.id, code::UNSUPPORTED_VERSION, text, Some(&data))
+}
+
+/// Those of one server that the broker knows too; none, when it does not say.
+async fn theirs(visit: &Visit) -> Vec<String> {
+    let stopped = visit.stopped().is_some();
+    let said = if stopped { None } else { supported(visit).await };
+    said.unwrap_or_default().into_iter().filter(|said| Version::parse(said).is_some()).collect()
 }
 
 /// The versions that the server says it supports, in its `server/discover` or in its refusal of it.

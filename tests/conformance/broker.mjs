@@ -1,4 +1,4 @@
-// The broker under test: the real binary, the fixture behind it, one grant.
+// The broker under test: the real binary, the fixture behind it (with `joined` a second one too), one grant.
 
 import { execFile, spawn } from "node:child_process";
 import { once } from "node:events";
@@ -9,6 +9,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
+import { NEIGHBOUR, SERVER } from "./joined.mjs";
 
 const run = promisify(execFile);
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
@@ -24,9 +25,10 @@ export function findBinary() {
   return binary;
 }
 
-/** Starts it; `folder` gets its files and its log. */
-export async function openBroker({ upstream, gated, folder }) {
+/** Starts it; `folder` gets its files and its log. `neighbour`: the second server, and all are knocked at together. */
+export async function openBroker({ upstream, neighbour, gated, folder }) {
   const binary = findBinary();
+  const servers = { [SERVER]: upstream, ...(neighbour && { [NEIGHBOUR]: neighbour }) };
   await mkdir(folder, { recursive: true });
   const port = await freePort();
   const url = `http://127.0.0.1:${port}`;
@@ -34,7 +36,7 @@ export async function openBroker({ upstream, gated, folder }) {
   // Beside the store lies a socket, whose path must be short.
   const store = await mkdtemp(join(tmpdir(), "cs-"));
   await writeFile(join(folder, "policy.json"), JSON.stringify(gated ? GATED : ALLOW, null, 2));
-  await writeFile(config, configText({ port, store: join(store, "countersign.db"), upstream }));
+  await writeFile(config, configText({ port, store: join(store, "countersign.db"), servers }));
 
   const log = await open(join(folder, "broker.log"), "w");
   const child = spawn(binary, ["serve", "--config", config], { stdio: ["ignore", log.fd, log.fd], env: { ...process.env, CONFORMANCE_TOKEN: TOKEN } });
@@ -43,7 +45,7 @@ export async function openBroker({ upstream, gated, folder }) {
   process.on("exit", kill);
   await ready(url, child, join(folder, "broker.log"));
   return {
-    url: `${url}/mcp/fixture`,
+    url: neighbour ? `${url}/mcp` : `${url}/mcp/${SERVER}`,
     api: `${url}/api/v1`,
     token: TOKEN,
     async addReviewer(name) {
@@ -62,14 +64,13 @@ export async function openBroker({ upstream, gated, folder }) {
   };
 }
 
-function configText({ port, store, upstream }) {
+function configText({ port, store, servers }) {
+  const each = Object.entries(servers).map(([name, url]) => `[servers.${name}]\nurl = "${url}"\n`);
   return `listen = "127.0.0.1:${port}"
 store = "sqlite:${store}"
-[servers.fixture]
-url = "${upstream}"
-[grants.suite]
+${each.join("")}[grants.suite]
 token = "env:CONFORMANCE_TOKEN"
-servers = ["fixture"]
+servers = ${JSON.stringify(Object.keys(servers))}
 policy = "policy.json"
 `;
 }

@@ -2,7 +2,7 @@
 
 import { readFile } from "node:fs/promises";
 
-/** `[{scenario, check, gated?, reason}]`: what the specification or this project's rules explain. */
+/** `[{scenario, check, gated?, joined?, reason}]`: what the specification or this project's rules explain. */
 export async function readDifferences() {
   return JSON.parse(await readFile(new URL("differences.json", import.meta.url), "utf8"));
 }
@@ -19,9 +19,12 @@ export function compare(direct, through) {
   return names.map((scenario) => ({ scenario, differing: differing(direct.get(scenario) ?? [], through.get(scenario) ?? []) }));
 }
 
-/** The entry that explains this difference. `gated` of an entry keeps it to runs where calls wait at least that long, in ms. */
-export function explanation(explained, scenario, { check }, gatedMs) {
-  const holds = ({ gated }) => gated === undefined || gatedMs >= gated;
+/**
+ * The entry that explains this difference. `gated` of an entry keeps it to runs where calls wait at least that long, in ms;
+ * `joined` to those at /mcp.
+ */
+export function explanation(explained, scenario, { check }, { gatedMs, joined }) {
+  const holds = (one) => (one.gated === undefined || gatedMs >= one.gated) && (!one.joined || joined);
   return explained.find((one) => one.scenario === scenario && one.check === check && holds(one));
 }
 

@@ -7,6 +7,7 @@
 //   --gated MS         every tools/call waits for a person; one approves after MS milliseconds
 //   --client           the client scenarios, with the published TypeScript SDK as the client
 //   --wire             no suite: answers compared byte by byte
+//   --joined           the suite through /mcp, where a second fixture is joined with the first; with any of the above but the last two
 //   --direct           without the broker
 //   --keep FOLDER      where results and the broker's log stay
 //
@@ -20,6 +21,7 @@ import { openApprover } from "./approver.mjs";
 import { findBinary, openBroker } from "./broker.mjs";
 import { compare, count, explanation, readDifferences } from "./compare.mjs";
 import { openFixture } from "./fixture/http.mjs";
+import { openNeighbour } from "./joined.mjs";
 import { runClients, runSuite } from "./suite.mjs";
 import { openDoor } from "./door.mjs";
 import { runWire } from "./wire.mjs";
@@ -29,9 +31,10 @@ const ALL_SETS = [["--requirements", "2025-11-25"], ["--requirements", "2026-07-
 const { values } = parseArgs({
   options: {
     requirements: { type: "string", multiple: true, default: [] },
-    suite: { type: "string" }, "spec-version": { type: "string" }, scenario: { type: "string" }, gated: { type: "string" }, client: { type: "boolean" }, wire: { type: "boolean" }, direct: { type: "boolean" }, keep: { type: "string" },
+    suite: { type: "string" }, "spec-version": { type: "string" }, scenario: { type: "string" }, gated: { type: "string" }, client: { type: "boolean" }, wire: { type: "boolean" }, joined: { type: "boolean" }, direct: { type: "boolean" }, keep: { type: "string" },
   },
 });
+if (values.joined && (values.client || values.wire)) throw new Error("--joined is for the suite that judges servers");
 const gatedMs = values.gated === undefined ? undefined : Number(values.gated);
 const folder = values.keep ?? await mkdtemp(join(tmpdir(), "countersign-conformance-"));
 await mkdir(folder, { recursive: true });
@@ -62,7 +65,7 @@ async function runSet(set) {
   if (values.direct) return failing.length;
   const judge = (url) => runSuite(set, url, join(place, "through"));
   const through = await withFixture((upstream) => throughBroker(upstream, place, judge));
-  console.log(`== ${set.join(" ")}: ${total(through)} through the broker${gatedMs === undefined ? "" : `, approved after ${gatedMs} ms`}\n`);
+  console.log(`== ${set.join(" ")}: ${total(through)} through the broker${values.joined ? " at /mcp" : ""}${gatedMs === undefined ? "" : `, approved after ${gatedMs} ms`}\n`);
   return failing.length + printTable(direct, through);
 }
 
@@ -93,8 +96,9 @@ async function withFixture(use) {
 }
 
 async function throughBroker(upstream, place, use) {
-  const broker = await openBroker({ upstream, gated: gatedMs !== undefined, folder: place });
-  const door = await openDoor(broker.url, broker.token);
+  const neighbour = values.joined ? await openNeighbour() : undefined;
+  const broker = await openBroker({ upstream, neighbour: neighbour?.url, gated: gatedMs !== undefined, folder: place });
+  const door = await openDoor(broker.url, broker.token, values.joined);
   const approver = gatedMs === undefined ? undefined : await openApprover(broker, gatedMs);
   try {
     return await use(door.url);
@@ -102,6 +106,7 @@ async function throughBroker(upstream, place, use) {
     approver?.close();
     door.close();
     await broker.close();
+    neighbour?.close();
   }
 }
 
@@ -109,12 +114,12 @@ async function throughBroker(upstream, place, use) {
 function printTable(direct, through) {
   let unexplained = 0;
   for (const { scenario, differing } of compare(direct, through)) {
-    const open = differing.filter((one) => !explanation(explained, scenario, one, gatedMs));
+    const open = differing.filter((one) => !explanation(explained, scenario, one, { gatedMs, joined: values.joined }));
     if (open.length > 0) unexplained++;
     const mark = differing.length === 0 ? "same" : open.length === 0 ? "said" : "DIFF";
     console.log(`${mark}  ${scenario.padEnd(46)} ${words(count(direct.get(scenario)))} | ${words(count(through.get(scenario)))}`);
     for (const one of differing) {
-      const reason = explanation(explained, scenario, one, gatedMs)?.reason ?? one.message ?? "";
+      const reason = explanation(explained, scenario, one, { gatedMs, joined: values.joined })?.reason ?? one.message ?? "";
       console.log(`        ${one.check} ${one.status}: ${one.direct} directly, ${one.through} through. ${reason}`);
     }
   }

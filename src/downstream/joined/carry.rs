@@ -18,6 +18,7 @@ use super::{
     names,
     said::{is_encoded, is_stream},
     session::Joined,
+    skills,
     tour::Tour,
     whose,
 };
@@ -34,15 +35,16 @@ use crate::{
         patch::Edits,
         sse::{self, Event, Splitter},
     },
-    upstream::{BrokenReply, Server},
+    upstream::{BrokenReply, Server, aside},
 };
 
 /// What an answer names.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Names {
     Nothing,
-    /// What was read.
-    Resources,
+    /// What was read: the resources of this member.
+    Resources(&'static str),
+    Skill,
     /// The task that a call goes on as.
     NewTask,
     /// The task that was asked about.
@@ -63,7 +65,9 @@ impl Names {
             false => message.params().is_some_and(|params| params.get("task").is_some()),
         };
         match method {
-            "resources/read" => Self::Resources,
+            "resources/read" => Self::Resources("contents"),
+            skills::DIRECTORY => Self::Resources("resources"),
+            skills::GET => Self::Skill,
             "tasks/get" | "tasks/update" | "tasks/cancel" => Self::Task,
             "tasks/result" => Self::Outcome,
             "tools/call" if asks_for_task() => Self::NewTask,
@@ -71,11 +75,15 @@ impl Names {
         }
     }
 
+    fn are_uris(self) -> bool {
+        matches!(self, Self::Resources(_) | Self::Skill)
+    }
+
     /// Where tasks are named in this result.
     fn of_tasks(self, result: Json<'_>) -> &'static [&'static [&'static str]] {
         let is_modern = || result.get("resultType").and_then(Json::string).is_some_and(|kind| kind == "task");
         match self {
-            Self::Nothing | Self::Resources => &[],
+            Self::Nothing | Self::Resources(_) | Self::Skill => &[],
             Self::NewTask if is_modern() => &[&["result", "taskId"]],
             // What a tool answers has members of its own.
             Self::NewTask if result.get("content").is_some() => &[OF_TASK],
@@ -168,6 +176,10 @@ impl Carry {
 
     /// `None`: nothing to change.
     fn message(&self, message: &[u8]) -> Option<Vec<u8>> {
+        aside(message.len(), || self.changed(message))
+    }
+
+    fn changed(&self, message: &[u8]) -> Option<Vec<u8>> {
         let edits = match reply::read(message)? {
             Message::Request(request) => self.asked(&request)?,
             Message::Notification(said) => self.said(&said),
@@ -211,10 +223,26 @@ impl Carry {
     }
 
     fn answered<'m>(&self, response: &mcp::Response<'m>) -> Option<Edits<'m>> {
-        let Answer::Result(result) = response.answer else { return None };
         let mut edits = Edits::of(response.raw);
-        if let Some(contents) = result.get("contents").filter(|_| self.names == Names::Resources) {
-            edits.set(&["result", "contents"], &self.each(contents, "uri"));
+        let result = match response.answer {
+            Answer::Result(result) => result,
+            Answer::Error(error) => {
+                // Which resource it does not have.
+                let uri = error.at(&["data", "uri"]).and_then(Json::string).filter(|_| self.names.are_uris());
+                let uri = uri.map(|uri| names::quoted(&names::uri(self.server.name(), &uri)));
+                return uri.map(|uri| edits.set(&["error", "data", "uri"], &uri)).map(|_| edits);
+            }
+        };
+        match self.names {
+            Names::Resources(member) => {
+                let named = |one: Json<'_>| Some(located(self.server.name(), one, "uri").into_bytes());
+                edits.each(&["result", member], named);
+            }
+            Names::Skill => {
+                let named = result.get("skill").map(|skill| skills::named(self.server.name(), skill));
+                named.map(|named| edits.set(&["result", "skill"], &named));
+            }
+            Names::Nothing | Names::NewTask | Names::Task | Names::Outcome => {}
         }
         for path in self.names.of_tasks(result) {
             self.rename(&mut edits, response.raw, path);
@@ -231,12 +259,6 @@ impl Carry {
             edits.set(path, &names::quoted(&known));
         }
     }
-
-    /// The array with the URI of each element as the agent knows it.
-    fn each(&self, array: Json<'_>, member: &str) -> String {
-        let elements = array.elements().map(|element| located(self.server.name(), element, member));
-        format!("[{}]", elements.collect::<Vec<_>>().join(","))
-    }
 }
 
 fn broke(why: &BrokenReply, asker: Option<&Asker>) -> Response {
@@ -247,7 +269,7 @@ fn broke(why: &BrokenReply, asker: Option<&Asker>) -> Response {
 }
 
 /// A server's object with its URI as the agent knows it.
-fn located(server: &str, object: Json<'_>, member: &str) -> String {
+pub(super) fn located(server: &str, object: Json<'_>, member: &str) -> String {
     let mut edits = Edits::of(object);
     if let Some(uri) = object.get(member).and_then(Json::string) {
         edits.set(&[member], &names::quoted(&names::uri(server, &uri)));

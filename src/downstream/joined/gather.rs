@@ -10,7 +10,7 @@ use http::StatusCode;
 use serde_json::json;
 use tokio::time::timeout;
 
-use super::{names, said::Said, tour::Tour, whose::By};
+use super::{greeting, names, said::Said, skills, tour::Tour, whose::By};
 use crate::{
     downstream::{
         answer::{self, Asker, code},
@@ -20,7 +20,7 @@ use crate::{
         reply,
     },
     mcp::{self, Answer, Json, Message, patch::Edits},
-    upstream::Server,
+    upstream::{Server, aside},
 };
 
 /// One of the lists that servers give.
@@ -40,12 +40,13 @@ const fn list_by(method: &'static str, key: &'static str, named_by: &'static str
     List { method, key, named_by, by, capability }
 }
 
-static LISTS: [List; 5] = [
+static LISTS: [List; 6] = [
     list_by("tools/list", "tools", "name", By::Name),
     list_by("prompts/list", "prompts", "name", By::Name),
     list_by("resources/list", "resources", "uri", By::Uri),
     list_by("resources/templates/list", "resourceTemplates", "uriTemplate", By::Uri),
     list_by("tasks/list", "tasks", "taskId", By::Task),
+    list_by(skills::LIST, "skills", "uri", By::Uri),
 ];
 
 pub(super) fn list_of(method: &str) -> Option<&'static List> {
@@ -205,7 +206,11 @@ impl Whole {
                 return;
             }
         };
-        let Some(Message::Response(response)) = reply::read(&message) else { return };
+        aside(message.len(), || self.take(tour, list, server, &message));
+    }
+
+    fn take(&mut self, tour: &Tour, list: &List, server: &str, message: &[u8]) {
+        let Some(Message::Response(response)) = reply::read(message) else { return };
         let Answer::Result(page) = response.answer else { return };
         self.answered = true;
         if let Some(elements) = page.get(list.key) {
@@ -229,9 +234,8 @@ impl Whole {
                 ",\"resultType\":\"complete\",\"ttlMs\":{ttl:.0},\"cacheScope\":\"private\""
             ));
         }
-        if !self.absent.is_empty() {
-            let absent = json!(self.absent);
-            text.push_str(&format!(",\"_meta\":{{\"countersign/unavailable\":{absent}}}"));
+        if let Some(meta) = greeting::meta(&self.absent, modern) {
+            text.push_str(&format!(",\"_meta\":{meta}"));
         }
         text.push('}');
         text
@@ -240,6 +244,9 @@ impl Whole {
 
 /// An element with the name that it has here; every other byte is the server's.
 fn named(tour: &Tour, list: &List, server: &str, element: Json<'_>) -> String {
+    if list.method == skills::LIST {
+        return skills::named(server, element);
+    }
     let mut edits = Edits::of(element);
     if let Some(own) = element.get(list.named_by).and_then(Json::string) {
         edits.set(&[list.named_by], &names::quoted(&tour.named(list.by, server, &own)));

@@ -55,7 +55,10 @@ pub(super) async fn hello(mut tour: Tour, body: Bytes, asker: &Asker) -> Respons
         tour.door.inner.joined.forget(&session);
         return none_answered(asker, &absent);
     };
-    let mut said = of_all(&tour, parts.iter().map(|(name, part)| (*name, told_by(part))), &absent);
+    session.agree(version, parts.iter().filter_map(|(_, part)| part.session.as_deref()));
+    let mut said = of_all(&tour, parts.iter().map(|(name, part)| (*name, told_by(part))));
+    said.insert("serverInfo".to_owned(), own());
+    said.extend(meta(&absent, false).map(|meta| ("_meta".to_owned(), meta)));
     settle_tasks(&session, version, &parts, &mut said);
     said.insert("protocolVersion".to_owned(), json!(version.as_str()));
     let mut response = result(asker, &Value::Object(said).to_string());
@@ -134,7 +137,8 @@ pub(super) async fn discover(tour: Tour, body: Bytes, asker: &Asker) -> Response
         let instructions = value.get("instructions").and_then(Value::as_str).map(str::to_owned);
         (name.as_str(), (value.get("capabilities").cloned().unwrap_or_default(), instructions))
     });
-    let mut said = of_all(&tour, parts, &absent);
+    let mut said = of_all(&tour, parts);
+    said.extend(meta(&absent, true).map(|meta| ("_meta".to_owned(), meta)));
     let fresh = found.iter().filter_map(|(_, value)| value.get("ttlMs")?.as_u64()).min();
     said.insert("supportedVersions".to_owned(), json!(versions));
     said.insert("resultType".to_owned(), json!("complete"));
@@ -159,11 +163,26 @@ fn common_versions(first: &Value, found: &[(String, Value)]) -> Vec<Value> {
     versions(first).unwrap_or_default().into_iter().filter(in_all).collect()
 }
 
-/// What is the same in both eras: capabilities, who we are, instructions, and who is missing.
+/// Who answers, as a result of 2026-07-28 says it, and whose part is missing.
+pub(super) fn meta(absent: &Absent, modern: bool) -> Option<Value> {
+    let mut meta = Map::new();
+    if modern {
+        meta.insert("io.modelcontextprotocol/serverInfo".to_owned(), own());
+    }
+    if !absent.is_empty() {
+        meta.insert("countersign/unavailable".to_owned(), json!(absent));
+    }
+    (!meta.is_empty()).then_some(Value::Object(meta))
+}
+
+fn own() -> Value {
+    json!({"name": "countersign", "version": env!("CARGO_PKG_VERSION")})
+}
+
+/// What is the same in both eras: capabilities and instructions.
 fn of_all<'p>(
     tour: &Tour,
     parts: impl Iterator<Item = (&'p str, (Value, Option<String>))>,
-    absent: &Absent,
 ) -> Map<String, Value> {
     let example = tour.door.inner.settings.joined_separator.name("SERVER", "NAME");
     let mut instructions = format!(
@@ -177,14 +196,9 @@ fn of_all<'p>(
             instructions.push_str(&format!("\n\n# {server}\n\n{words}"));
         }
     }
-    let own = json!({"name": "countersign", "version": env!("CARGO_PKG_VERSION")});
     let mut said = Map::new();
     said.insert("capabilities".to_owned(), capabilities);
-    said.insert("serverInfo".to_owned(), own);
     said.insert("instructions".to_owned(), json!(instructions));
-    if !absent.is_empty() {
-        said.insert("_meta".to_owned(), json!({"countersign/unavailable": absent}));
-    }
     said
 }
 

@@ -14,6 +14,7 @@ mod greeting;
 mod names;
 mod said;
 mod session;
+mod skills;
 mod sort;
 mod streams;
 mod subscribe;

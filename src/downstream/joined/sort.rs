@@ -10,7 +10,7 @@ use super::{
     gather::{self, Cursor, List},
     greeting, names,
     said::Said,
-    subscribe,
+    skills, subscribe,
     tour::Tour,
     whose::By,
 };
@@ -21,8 +21,9 @@ use crate::{
         gate::{self, Refusal, owned},
         held::Room,
         http::{self as plain, text},
-        modern,
-        tasks::RELATED,
+        modern, submit,
+        tasks::{self, RELATED},
+        versions,
     },
     mcp::{self, Frame, Json, Message, Meta, header, methods, patch::Edits},
 };
@@ -38,6 +39,8 @@ pub(super) enum Wish {
     List(&'static List, Option<Cursor>, Asker),
     Level(Asker),
     Subscribe(Asker),
+    /// A version that we do not know.
+    Unsupported(String, Asker),
     /// `notifications/initialized`.
     Greeted,
     /// A notification for every server.
@@ -113,11 +116,11 @@ impl Desk for Tour {
 
 fn sort(tour: &Tour, message: &Message<'_>, body: &Bytes) -> Result<Wish, Refusal> {
     gate::check_envelope(message)?;
-    let version =
-        modern::version(text(&tour.headers, &header::PROTOCOL_VERSION), &Meta::of(message.params()));
+    let meta = Meta::of(message.params());
+    let version = modern::version(text(&tour.headers, &header::PROTOCOL_VERSION), &meta);
     let asker = message.id().map(|id| Asker { id: owned(id), modern: version.is_modern() });
     let Some(method) = message.method() else { return answered(tour, message) };
-    if methods::class(version, method).is_none() {
+    if methods::class(version, method).is_none() && !skills::METHODS.contains(&method) {
         return Err(gate::not_found(method, asker.as_ref()));
     }
     if !version.is_modern() && tour.session.is_none() && method != "initialize" {
@@ -126,6 +129,16 @@ fn sort(tour: &Tour, message: &Message<'_>, body: &Bytes) -> Result<Wish, Refusa
         return Err(answer::error(StatusCode::BAD_REQUEST, id, code::INVALID_REQUEST, text, None).into());
     }
     let Some(asker) = asker else { return notified(tour, method, message, body) };
+    if asker.modern && subject(method, message).is_none() {
+        // What we answer ourselves we check ourselves, as each server would.
+        match modern::check_nameless(&tour.headers, &meta, method) {
+            Ok(()) => {}
+            Err(modern::Fault { requested: Some(requested), .. }) => {
+                return Ok(Wish::Unsupported(requested, asker));
+            }
+            Err(fault) => return Err(submit::mismatch(&fault, &asker).into()),
+        }
+    }
     if let Some(list) = gather::list_of(method) {
         let cursor = message.params().and_then(|params| params.get("cursor"));
         let cursor =
@@ -198,9 +211,11 @@ fn notified(tour: &Tour, method: &str, message: &Message<'_>, body: &Bytes) -> R
 fn subject(method: &str, message: &Message<'_>) -> Option<(&'static [&'static str], By)> {
     match method {
         "tools/call" | "prompts/get" => Some((&["params", "name"], By::Name)),
-        "resources/read" | "resources/subscribe" | "resources/unsubscribe" => {
-            Some((&["params", "uri"], By::Uri))
-        }
+        "resources/read"
+        | "resources/subscribe"
+        | "resources/unsubscribe"
+        | skills::GET
+        | skills::DIRECTORY => Some((&["params", "uri"], By::Uri)),
         "tasks/get" | "tasks/update" | "tasks/cancel" | "tasks/result" => {
             Some((&["params", "taskId"], By::Task))
         }
@@ -220,6 +235,11 @@ fn for_one(tour: &Tour, method: &str, message: &Message<'_>, asker: Option<Asker
     let Some((path, by)) = subject(method, message) else {
         return Err(gate::not_found(method, asker.as_ref()));
     };
+    if let Some(asker) = asker.as_ref().filter(|asker| by == By::Task && asker.modern)
+        && !tasks::declares(&Meta::of(message.params()))
+    {
+        return Err(tasks::undeclared(asker).into());
+    }
     let refusal = |text: &str| match &asker {
         // As a server that has tasks and not this one.
         Some(asker) if by == By::Task => {
@@ -278,6 +298,10 @@ async fn run(tour: Tour, wish: Wish, body: Bytes) -> Response {
         Wish::List(list, cursor, asker) => gather::list(tour, list, cursor, body, asker).await,
         Wish::Level(asker) => level(tour, body, &asker).await,
         Wish::Subscribe(asker) => subscribe::listen(tour, body, asker).await,
+        Wish::Unsupported(requested, asker) => {
+            let visits: Vec<_> = tour.servers().iter().map(|server| tour.visit(server, None)).collect();
+            versions::unsupported(&visits, &requested, &asker).await
+        }
         Wish::One(one) => visit_one(tour, *one).await,
         Wish::Nothing => StatusCode::ACCEPTED.into_response(),
         Wish::Greeted => tour.greeted(&body).await,
@@ -291,10 +315,12 @@ async fn visit_one(tour: Tour, one: One) -> Response {
     if let (Some(session), Some(asker)) = (&tour.session, &asker) {
         session.remember(&asker.id, server.name());
     }
-    let mut visit = match tour.enter(&server, true).await {
-        Ok(visit) => visit,
-        Err(why) => {
-            let Some(asker) = asker else { return StatusCode::ACCEPTED.into_response() };
+    let mut visit = match (tour.enter(&server, true).await, &asker) {
+        (Ok(visit), _) => visit,
+        // The gate says so, as at the plain endpoint: of a call, on the ledger.
+        (Err(_), _) if tour.is_stopped(&server) => tour.visit(&server, None),
+        (Err(_), None) => return StatusCode::ACCEPTED.into_response(),
+        (Err(why), Some(asker)) => {
             let text = format!("the server {} cannot be reached: {why}", server.name());
             return answer::error(StatusCode::OK, &asker.id, code::INTERNAL, &text, None);
         }

@@ -42,7 +42,7 @@ pub(in crate::downstream) fn ask_again(
 
 /// The whole list, as far as it is answered; a server or an agent that is stopped is not asked.
 async fn refresh(visit: &Visit) {
-    if visit.door.inner.broker.stopped(&visit.grant, visit.server.name()).is_some() {
+    if visit.stopped().is_some() {
         return;
     }
     let (server, most) = (visit.server.shared_identity(), visit.server.largest_list());
