@@ -107,6 +107,7 @@
 //! | how servers are joined at `/mcp` | `downstream/joined/` |
 //! | what of MCP passes unasked | `mcp/methods.rs` |
 //! | a protocol version | `mcp/version.rs`, `downstream/modern.rs` |
+//! | which header says which argument (`x-mcp-header`) | `downstream/params.rs` and `params/` |
 //! | HTTP+SSE of 2024-11-05 | `upstream/sse.rs` for servers, `downstream/sse.rs` for agents |
 //! | what counts as "not sent" | `upstream/reply.rs` |
 //! | a command's processes: their start, limits and end | `upstream/stdio.rs`, `child.rs`, `process.rs` |

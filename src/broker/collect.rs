@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::{Broker, Inner, Outcome, Waiter};
 use crate::{
-    call::{AttachKind, Call, Era},
-    store::{Filter, StoreError},
+    call::{AttachKind, Call, CallId, Era},
+    store::{Filter, PayloadKind, StoreError},
 };
 
 /// Pages of calls that are looked through for one code, and calls on each.
@@ -49,6 +51,12 @@ impl Broker {
             }
             Err(_) => Collected::Unavailable,
         }
+    }
+
+    /// The message of a call that waits, as the agent sent it. `None`: it was erased, or cannot be read.
+    pub async fn message_of(&self, call: CallId) -> Option<Bytes> {
+        let stored = self.inner.store.payload(call, PayloadKind::Params, 0).await;
+        Some(stored.ok()??.bytes.into())
     }
 }
 

@@ -11,14 +11,14 @@ use std::{
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use futures_util::future::{BoxFuture, Either, ready};
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use super::{
     answer::{self, Asker, code},
     elicit,
     http::Visit,
     lines::Leave,
-    listen, modern,
+    listen, modern, params,
     passing::{may_pass_unlisted, passing, refuse_stopped, require_session, unlisted_passing},
     relay, submit, tasks,
     tools::Sieve,
@@ -45,6 +45,11 @@ pub(super) enum Errand {
     /// A `tools/call` of a version that we do not know.
     Unsupported {
         requested: String,
+        asker: Asker,
+    },
+    /// A `tools/call` whose headers are not those that its server was last heard to want.
+    Doubted {
+        why: String,
         asker: Asker,
     },
     Initialize(Passthrough, Bytes, ClientInfo),
@@ -83,6 +88,8 @@ pub(super) struct Wanted {
     pub may_make: bool,
     /// The `requestState` that was given here, when it comes back.
     pub lap: Option<Box<str>>,
+    /// The `Mcp-Param-*` that its body says, where the tool's are known.
+    pub mirrored: Vec<(HeaderName, HeaderValue)>,
 }
 
 pub(super) type Refusal = Box<Response>;
@@ -171,10 +178,15 @@ pub(super) fn run(visit: Visit, errand: Errand, body: Bytes) -> impl Future<Outp
         Errand::Unsupported { requested, asker } => {
             Box::pin(async move { versions::unsupported(&[visit], &requested, &asker).await })
         }
+        Errand::Doubted { why, asker } => params::ask_again(visit, body, why, asker),
         Errand::Initialize(pass, id, client) => Box::pin(relay::initialize(visit, pass, body, id, client)),
         Errand::ListTools(pass, asker) => {
             let sieve = Sieve::of_list(&visit, asker.modern);
-            Box::pin(relay::sieved(visit, pass, body, asker, sieve))
+            Box::pin(async move {
+                let (from, modern) = (visit.clone(), asker.modern);
+                let list = relay::sieved(visit, pass, body, asker, sieve).await;
+                params::overhear(&from, modern, list)
+            })
         }
         Errand::ListTasks(pass, asker) => {
             let sieve = Sieve::of_tasks(&visit);
@@ -234,18 +246,23 @@ fn wanted<'m>(
             "invalid tools/call: a tool's name has 1 to 128 characters, each of A-Z a-z 0-9 `_` `.` `-` `/`",
         ));
     }
-    let unseen = match modern::check(&visit.headers, &call) {
+    let is_own = visit.door.inner.settings.wait_tool && call.name == wait_tool::NAME;
+    let mirrors = if asker.modern && !is_own { params::of(visit, &call.name) } else { None };
+    let unseen = match modern::check(&visit.headers, &call, mirrors.as_deref()) {
         Ok(unseen) => unseen,
         Err(modern::Fault { requested: Some(requested), .. }) => {
             return Ok(Errand::Unsupported { requested, asker });
         }
         Err(fault) => return Err(submit::mismatch(&fault, &asker).into()),
     };
+    let checked = mirrors.as_ref().map(|mirrors| mirrors.check(&visit.headers, call.arguments));
+    if let Some(Err(why)) = checked {
+        return Ok(Errand::Doubted { why, asker });
+    }
     let most = visit.door.inner.settings.max_arguments;
     if let Some(size) = call.arguments.map(|a| a.as_str().len()).filter(|size| *size > most) {
         return Err(invalid(&format!("the arguments have {size} bytes; at most {most} are accepted")));
     }
-    let is_own = visit.door.inner.settings.wait_tool && call.name == wait_tool::NAME;
     let errand = if is_own { Errand::Collect } else { Errand::Call };
     Ok(errand(Box::new(Wanted {
         tool: call.name.clone().into_owned(),
@@ -260,6 +277,7 @@ fn wanted<'m>(
         asker,
         alone: !visit.in_batch,
         lap: lap(visit, call.request_state),
+        mirrored: mirrors.map_or_else(Vec::new, |mirrors| mirrors.said(call.arguments)),
     })))
 }
 

@@ -20,6 +20,7 @@ mod lines;
 mod listen;
 mod listeners;
 mod modern;
+mod params;
 mod passing;
 mod peer;
 mod relay;
@@ -76,6 +77,7 @@ struct Inner {
     listeners: listeners::Listeners,
     learned: learned::Learned,
     held: held::Held,
+    params: params::Params,
     closing: CancellationToken,
     /// Who is watched for having their answer.
     deliveries: delivery::Deliveries,
@@ -103,6 +105,7 @@ impl Door {
                 held,
                 learned,
                 settings,
+                params: params::Params::default(),
                 lines: lines::Lines::default(),
                 streams: sse::Streams::default(),
                 closing: CancellationToken::new(),

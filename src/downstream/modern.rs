@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use http::{HeaderMap, HeaderName, HeaderValue, header::ACCEPT};
 
-use super::{answer::code, http::text};
+use super::{answer::code, http::text, params::Mirrors};
 use crate::mcp::{Json, Kind, Meta, ToolCall, Version, header};
 
 /// Why a request is refused with 400.
@@ -31,15 +31,19 @@ pub(super) fn version(said: Option<&str>, meta: &Meta<'_>) -> Version {
     }
 }
 
-/// Header and body of a `tools/call` must say the same. What may pass only if nobody is asked about the
-/// call is given back as the fault that it is otherwise.
-pub(super) fn check(headers: &HeaderMap, call: &ToolCall<'_>) -> Result<Option<Fault>, Fault> {
+/// Header and body of a `tools/call` must say the same; the tool's own `mirrors` are checked beside this. What may
+/// pass only if nobody is asked about the call is given back as the fault that it is otherwise.
+pub(super) fn check(
+    headers: &HeaderMap,
+    call: &ToolCall<'_>,
+    mirrors: Option<&Mirrors>,
+) -> Result<Option<Fault>, Fault> {
     if !check_version(headers, &call.meta)? {
         return Ok(None);
     }
     mirrored(headers, &header::METHOD, "Mcp-Method", "tools/call")?;
     mirrored(headers, &header::NAME, "Mcp-Name", &call.name)?;
-    unseen(headers, call.arguments)
+    unseen(headers, call.arguments, mirrors)
 }
 
 /// The same of a modern request that names nothing: a list, `server/discover`.
@@ -77,15 +81,21 @@ fn check_version(headers: &HeaderMap, meta: &Meta<'_>) -> Result<bool, Fault> {
     Ok(true)
 }
 
-/// `Mcp-Param-*` that no argument has. Which ones a tool knows is in its schema, which is not read here: a
-/// server checks those it knows and ignores the others, so an allowed call may have them. Nobody would see
-/// them on a card, so a call that people are asked about may not; and no policy would have judged one that
-/// gives an argument of its name another value, so no call may.
-fn unseen(headers: &HeaderMap, arguments: Option<Json<'_>>) -> Result<Option<Fault>, Fault> {
+/// `Mcp-Param-*` that no argument has, of those that the tool's schema is not known to have. A server checks
+/// those it knows and ignores the others, so an allowed call may have them. Nobody would see them on a card,
+/// so a call that people are asked about may not; and no policy would have judged one that gives an argument
+/// of its name another value, so no call may.
+fn unseen(
+    headers: &HeaderMap,
+    arguments: Option<Json<'_>>,
+    mirrors: Option<&Mirrors>,
+) -> Result<Option<Fault>, Fault> {
     let mut unseen = None;
     for (name, value) in headers {
         let Some(param) = name.as_str().strip_prefix(header::PARAM) else { continue };
-        if value.to_str().is_ok_and(|said| is_argument(said, arguments)) {
+        if mirrors.is_some_and(|mirrors| mirrors.has(name))
+            || value.to_str().is_ok_and(|said| is_argument(said, arguments))
+        {
             continue;
         }
         if arguments.is_some_and(|arguments| has_name(param, arguments)) {
@@ -110,7 +120,8 @@ const UP: usize = 12;
 /// that nothing on the way is told of another call; a legacy server has no such headers.
 ///
 /// `Mcp-Param-*` of a call that waited are those of the request that collects it: it joined because its
-/// arguments are the same, and `check` found each value among them (or it was refused as `unseen`).
+/// arguments are the same, and `check` found each value in its place, or among them where no place is known
+/// (or it was refused as `unseen`).
 pub(super) fn headers_of_call(headers: &HeaderMap, tool: &str, modern: bool) -> HeaderMap {
     let always =
         [&ACCEPT, &header::PROTOCOL_VERSION, &header::TRACEPARENT, &header::TRACESTATE, &header::BAGGAGE];
@@ -126,8 +137,8 @@ pub(super) fn headers_of_call(headers: &HeaderMap, tool: &str, modern: bool) -> 
     up
 }
 
-/// Which argument a header mirrors is in the tool's schema, which is not read here; that its value is
-/// one of the arguments' can be told without.
+/// Where the tool's schema is not known, which argument a header mirrors is not either; that its value is one of
+/// the arguments' can be told without.
 fn is_argument(said: &str, arguments: Option<Json<'_>>) -> bool {
     let Some(said) = decode(said) else { return false };
     arguments.is_some_and(|arguments| is_within(&said, arguments))
@@ -170,7 +181,7 @@ pub(super) fn decode(value: &str) -> Option<Cow<'_, str>> {
     String::from_utf8(BASE64_STANDARD.decode(inner).ok()?).ok().map(Cow::Owned)
 }
 
-fn mismatch(message: String) -> Fault {
+pub(super) fn mismatch(message: String) -> Fault {
     Fault { code: code::HEADER_MISMATCH, message: format!("Header mismatch: {message}"), requested: None }
 }
 
@@ -210,7 +221,8 @@ mod tests {
         else {
             panic!("a request")
         };
-        let unseen = check(&map, &ToolCall::parse(message.params()).unwrap()).map_err(|fault| fault.code)?;
+        let unseen =
+            check(&map, &ToolCall::parse(message.params()).unwrap(), None).map_err(|fault| fault.code)?;
         Ok(unseen.map(|fault| fault.code))
     }
 

@@ -13,7 +13,7 @@ use super::{
     elicit::{self, Offer},
     gate::Wanted,
     http::Visit,
-    modern, reply,
+    modern, params, reply,
     settings::Rungs,
     tasks,
     wait::{self, Thread},
@@ -51,7 +51,7 @@ impl Asked {
 
 /// What the policy allows is on its way to the upstream when the future is first polled; the rest is boxed.
 pub(super) fn submit(
-    visit: Visit,
+    mut visit: Visit,
     wanted: Wanted,
     body: Bytes,
 ) -> Either<impl Future<Output = Response> + Send, BoxFuture<'static, Response>> {
@@ -59,19 +59,10 @@ pub(super) fn submit(
     if door.closing.is_cancelled() {
         return Either::Right(Box::pin(ready(answer::draining(&wanted.asker.id))));
     }
+    params::put(&mut visit.headers, wanted.mirrored);
     let (as_task, may_make) = (wanted.as_task, wanted.may_make);
     let Wanted {
-        tool,
-        arguments,
-        input_responses,
-        asker,
-        client,
-        protocol,
-        live,
-        unseen,
-        alone,
-        lap,
-        ..
+        tool, arguments, input_responses, asker, client, protocol, live, unseen, alone, lap, ..
     } = wanted;
     let ask = Ask {
         grant: visit.grant.clone(),

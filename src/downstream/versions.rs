@@ -1,13 +1,13 @@
 //! A request of a protocol version that the broker does not know, and would have to judge (a `tools/call`) or
 //! answer itself (at the joined endpoint): it says which versions its client may use instead.
 
-use std::time::Duration;
+use std::{sync::LazyLock, time::Duration};
 
 use axum::response::Response;
 use bytes::Bytes;
 use futures_util::{StreamExt as _, future::join_all};
 use http::{HeaderValue, StatusCode};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use super::{
@@ -26,7 +26,14 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Bytes of its answer.
 const LARGEST: usize = 1 << 20;
 
-const QUESTION: &[u8] = br#"{"jsonrpc":"2.0","id":"countersign-versions","method":"server/discover","params":{"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientInfo":{"name":"countersign","version":"1"},"io.modelcontextprotocol/clientCapabilities":{}}}}"#;
+const DISCOVER: &str = "server/discover";
+
+/// Who asks, and how: of a question that is the broker's own.
+pub(super) static META: LazyLock<Value> = LazyLock::new(|| {
+    json!({"io.modelcontextprotocol/protocolVersion": "2026-07-28",
+        "io.modelcontextprotocol/clientInfo": {"name": "countersign", "version": "1"},
+        "io.modelcontextprotocol/clientCapabilities": {}})
+});
 
 /// Refuses it with the versions that all of these servers and the broker know: a client picks one of them, and
 /// what a server refuses would be no way out. Where no server says any, with the broker's own.
@@ -48,25 +55,33 @@ pub(super) async fn unsupported(visits: &[Visit], requested: &str, asker: &Asker
 /// Those of one server that the broker knows too; none, when it does not say.
 async fn theirs(visit: &Visit) -> Vec<String> {
     let stopped = visit.stopped().is_some();
-    let said = if stopped { None } else { timeout(PATIENCE, ask(visit)).await.ok().flatten() };
+    let said = if stopped { None } else { supported(visit).await };
     said.unwrap_or_default().into_iter().filter(|said| Version::parse(said).is_some()).collect()
 }
 
 /// The versions that the server says it supports, in its `server/discover` or in its refusal of it.
-async fn ask(visit: &Visit) -> Option<Vec<String>> {
-    let out = Outbound::post(Bytes::from_static(QUESTION))
-        .header(header::PROTOCOL_VERSION.clone(), HeaderValue::from_static(Version::LATEST.as_str()))
-        .header(header::METHOD.clone(), HeaderValue::from_static("server/discover"));
-    let reply = relay(visit, passthrough()?, &visit.link(), out).await.ok()?;
-    let said = read(reply).await?;
+async fn supported(visit: &Visit) -> Option<Vec<String>> {
+    let question = json!({"jsonrpc": "2.0", "id": "countersign-versions", "method": DISCOVER,
+        "params": {"_meta": META.clone()}});
+    let said = ask(visit, DISCOVER, question.to_string().into(), LARGEST).await?;
     let said = strict::check(&said, &Limits::of_servers(LARGEST)).ok()?;
     let list =
         said.at(&["result", "supportedVersions"]).or_else(|| said.at(&["error", "data", "supported"]))?;
     Some(list.elements().filter_map(Json::string).map(|version| version.into_owned()).collect())
 }
 
-fn passthrough() -> Option<Passthrough> {
-    let Ok(Frame::One(message)) = Frame::parse(QUESTION, &Limits::default()) else { return None };
+/// What the server answers to a question of the broker's own, of at most so many bytes.
+pub(super) async fn ask(visit: &Visit, method: &'static str, question: Bytes, most: usize) -> Option<Bytes> {
+    let pass = passthrough(&question)?;
+    let out = Outbound::post(question)
+        .header(header::PROTOCOL_VERSION.clone(), HeaderValue::from_static(Version::LATEST.as_str()))
+        .header(header::METHOD.clone(), HeaderValue::from_static(method));
+    let answered = async { read(relay(visit, pass, &visit.link(), out).await.ok()?, most).await };
+    timeout(PATIENCE, answered).await.ok()?
+}
+
+fn passthrough(question: &[u8]) -> Option<Passthrough> {
+    let Ok(Frame::One(message)) = Frame::parse(question, &Limits::default()) else { return None };
     match methods::route(Version::LATEST, &message) {
         Route::Pass(_, pass) => Some(pass),
         Route::Gate | Route::CallWithoutId | Route::LookAlike | Route::Unlisted(_) => None,
@@ -74,7 +89,7 @@ fn passthrough() -> Option<Passthrough> {
 }
 
 /// The response, in whatever form it comes.
-async fn read(reply: Reply) -> Option<Bytes> {
+async fn read(reply: Reply, most: usize) -> Option<Bytes> {
     let streams = reply.is_event_stream();
     match reply.body {
         ReplyBody::Empty => None,
@@ -85,11 +100,11 @@ async fn read(reply: Reply) -> Option<Bytes> {
             }
         },
         ReplyBody::Bytes(body) => {
-            let whole = body.collect_within(LARGEST).await.ok()?;
+            let whole = body.collect_within(most).await.ok()?;
             if !streams {
                 return Some(whole);
             }
-            let events = Splitter::new(LARGEST).push(&whole).ok()?;
+            let events = Splitter::new(most).push(&whole).ok()?;
             let mut data = events.into_iter().filter_map(|event| event.data);
             data.find(|data| reply::is_response(data.as_bytes())).map(Bytes::from)
         }

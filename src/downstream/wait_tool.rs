@@ -3,20 +3,20 @@
 
 use axum::response::Response;
 use bytes::Bytes;
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 
 use super::{
     answer::{self, Asker},
     elicit::Offer,
     gate::Wanted,
     http::Visit,
-    modern,
+    modern, params,
     settings::Rungs,
     wait::{self, Thread},
 };
 use crate::{
     broker::{Collected, End, Holder, Live, Outcome},
-    call::Era,
+    call::{CallId, Era},
     mcp::{self, Json, Limits, answer::ToolText, header, patch::Edits, strict},
 };
 
@@ -62,12 +62,7 @@ pub(super) async fn call(visit: Visit, wanted: Wanted, body: Bytes) -> Response 
     match door.broker.collect(holder, &code).await {
         Collected::Seat(waiter, tool) => {
             let patience = door.settings.patience(&visit.grant.name, &client, live.progress_token.is_some());
-            // `Mcp-Param-*` of this request mirror its own arguments, and not those that people read.
-            let own = |name: &str| name.starts_with(header::PARAM);
-            let headers = visit.headers.iter().filter(|(name, _)| !own(name.as_str()));
-            let headers = headers.map(|(name, value)| (name.clone(), value.clone())).collect();
-            let headers = modern::headers_of_call(&headers, &tool, asker.modern);
-            let live = Live { headers, ..live };
+            let live = Live { headers: headers(&visit, (waiter.call(), &tool), asker.modern).await, ..live };
             let thread = Thread::of(&visit, &asker).filter(|_| alone);
             let rungs = Rungs { task: false, laps: None, link: Offer::None };
             wait::hold(visit, waiter, asker, live, (patience, thread, rungs)).await
@@ -79,6 +74,20 @@ pub(super) async fn call(visit: Visit, wanted: Wanted, body: Bytes) -> Response 
         }
         Collected::Unavailable => wait::told_at_once(&visit, &Outcome::unrecorded(End::Unavailable), &asker),
     }
+}
+
+/// `Mcp-Param-*` of this request mirror its own arguments, and not those that people read.
+async fn headers(visit: &Visit, (call, tool): (CallId, &str), modern: bool) -> HeaderMap {
+    let own = |name: &str| name.starts_with(header::PARAM);
+    let kept = visit.headers.iter().filter(|(name, _)| !own(name.as_str()));
+    let mut headers: HeaderMap = kept.map(|(name, value)| (name.clone(), value.clone())).collect();
+    if modern && let Some(mirrors) = params::of(visit, tool) {
+        let asked = visit.door.inner.broker.message_of(call).await.unwrap_or_default();
+        let asked = strict::check(&asked, &Limits::of_servers(usize::MAX)).ok();
+        let arguments = asked.and_then(|asked| asked.at(&["params", "arguments"]));
+        headers.extend(mirrors.said(arguments));
+    }
+    modern::headers_of_call(&headers, tool, modern)
 }
 
 fn say(text: &str, asker: &Asker) -> Response {

@@ -104,6 +104,23 @@ async fn a_modern_client_on_a_pipe_cancels_by_a_notification() {
 }
 
 #[tokio::test]
+async fn what_a_client_on_http_would_say_in_headers_is_said_for_one_on_a_pipe() {
+    let server = Server::start(Manner::Modern).await;
+    let schema = json!({"properties": {"region": {"type": "string", "x-mcp-header": "Region"}}});
+    let tools = json!({"tools": [{"name": "look", "inputSchema": schema}]});
+    let list = format!(r#"{{"jsonrpc":"2.0","id":$ID,"result":{tools}}}"#);
+    server.answers("tools/list", Script::new(200, "application/json", &list));
+    let house = House::open(Plan::at(&server.url)).await;
+    let mut pipe = Pipe::to(&house);
+    pipe.say(&modern(1, "tools/list", json!({}))).await;
+    assert_eq!(pipe.hear().await["result"]["tools"][0]["name"], "look");
+    pipe.say(&modern(2, "tools/call", json!({"name": "look", "arguments": {"region": "ä"}}))).await;
+    assert_eq!(text(&pipe.hear().await), r#"look ran with {"region":"ä"}"#);
+    assert_eq!(server.headers().pop().unwrap()["mcp-param-region"], "=?base64?w6Q=?=");
+    pipe.end().await;
+}
+
+#[tokio::test]
 async fn a_client_on_a_pipe_does_not_notice_that_its_stream_is_closed_and_taken_up_again() {
     let server = Server::start(Manner::Json).await;
     let hello = r#"{"jsonrpc":"2.0","id":$ID,"result":{"protocolVersion":"2025-11-25","capabilities":{},"serverInfo":{"name":"r","version":"1"}}}"#;

@@ -26,6 +26,7 @@ mod old_agents;
 mod old_servers;
 mod once;
 mod one_call;
+mod params;
 mod pipes;
 mod refusals;
 mod rest;

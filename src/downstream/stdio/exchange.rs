@@ -11,6 +11,7 @@ use http_body_util::BodyExt as _;
 use tokio::{sync::SemaphorePermit, time::Instant};
 
 use super::{
+    headers::SERVER,
     joint::{Errand, Joint, Kind, LARGE, NOTICE, SMALL, Session, lock},
     way::Response,
 };
@@ -85,7 +86,9 @@ impl Joint {
                 *lock(&self.session) = Session { hello: Some(errand.line.clone()), ..Session::default() };
                 self.post(errand.line.clone(), errand.headers.as_ref(), errand.ids.is_empty()).await
             }
-            Kind::Initialized | Kind::Cancel | Kind::Other => self.post_in_session(errand).await,
+            Kind::Initialized | Kind::Cancel | Kind::Tools | Kind::Other => {
+                self.post_in_session(errand).await
+            }
         }
     }
 
@@ -255,8 +258,11 @@ impl Joint {
         }
     }
 
-    /// Looks at what passes: which ids are answered, and the version that was agreed.
+    /// Looks at what passes: which ids are answered, the version that was agreed, and what tools there are.
     fn note(&self, errand: &Errand, bytes: &[u8], left: &mut Vec<String>) {
+        if errand.kind == Kind::Tools {
+            self.params.learn(&SERVER.into(), bytes);
+        }
         let limits = mcp::Limits { unique_keys: false, size: usize::MAX, ..mcp::Limits::default() };
         let messages = match Frame::parse(bytes, &limits) {
             Ok(Frame::One(message)) => vec![message],

@@ -1,12 +1,18 @@
-//! The headers that a 2026-07-28 client over HTTP would have set, from the message itself.
+//! The headers that a 2026-07-28 client over HTTP would have set, from the message itself and, for a tool's
+//! arguments, from the lists of tools that this client had. On a pipe it has no reason to look for those.
 
-use base64::{Engine as _, prelude::BASE64_STANDARD};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use crate::mcp::{Message, Meta, Version, header};
+use crate::{
+    downstream::params::{Params, encode},
+    mcp::{Message, Meta, Version, header},
+};
+
+/// To a bridge there is one: what is behind it says which tool is whose.
+pub(super) const SERVER: &str = "";
 
 /// `None` for a legacy message: its headers come from the session.
-pub(super) fn of(message: &Message<'_>) -> Option<HeaderMap> {
+pub(super) fn of(message: &Message<'_>, params: &Params) -> Option<HeaderMap> {
     let meta = Meta::of(message.params());
     let version = meta.protocol_version?;
     let known = Version::parse(&version);
@@ -25,6 +31,9 @@ pub(super) fn of(message: &Message<'_>) -> Option<HeaderMap> {
     };
     if let Some(name) = message.params().and_then(|params| params.get(subject)?.string()) {
         set(&mut headers, &header::NAME, &name);
+        let mirrors = if method == "tools/call" { params.of(SERVER, &name) } else { None };
+        let arguments = message.params().and_then(|params| params.get("arguments"));
+        headers.extend(mirrors.into_iter().flat_map(|mirrors| mirrors.said(arguments)));
     }
     Some(headers)
 }
@@ -33,15 +42,6 @@ fn set(headers: &mut HeaderMap, name: &'static HeaderName, value: &str) {
     if let Ok(value) = HeaderValue::from_str(&encode(value)) {
         headers.insert(name, value);
     }
-}
-
-/// As it is when every byte may stand in a header and nothing would be trimmed; else base64.
-fn encode(value: &str) -> String {
-    let plain = value.bytes().all(|byte| (0x20..0x7f).contains(&byte));
-    if plain && value.trim() == value && !value.starts_with("=?base64?") {
-        return value.to_owned();
-    }
-    format!("=?base64?{}?=", BASE64_STANDARD.encode(value))
 }
 
 #[cfg(test)]
@@ -56,7 +56,7 @@ mod tests {
         let Ok(Frame::One(message)) = Frame::parse(text.as_bytes(), &Limits::default()) else {
             panic!("a message")
         };
-        of(&message)
+        of(&message, &Params::default())
     }
 
     #[test]
@@ -71,11 +71,32 @@ mod tests {
     }
 
     #[test]
+    fn an_argument_is_mirrored_once_a_list_has_said_so() {
+        let params = Params::default();
+        let list = r#"{"jsonrpc":"2.0","id":1,"result":{"tools":[{"name":"run","inputSchema":{"properties":
+            {"region":{"type":"string","x-mcp-header":"Region"}}}}]}}"#;
+        let said = |method: &str| {
+            let text = format!(
+                r#"{{"jsonrpc":"2.0","id":1,"method":"{method}","params":{{"name":"run","arguments":{{"region":"eu"}},
+                    "_meta":{{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}}}}}}"#
+            );
+            let Ok(Frame::One(message)) = Frame::parse(text.as_bytes(), &Limits::default()) else {
+                panic!("a message")
+            };
+            of(&message, &params).unwrap().get("mcp-param-region").cloned()
+        };
+        assert_eq!(said("tools/call"), None);
+        params.learn(&SERVER.into(), list.as_bytes());
+        assert_eq!(said("tools/call"), Some(HeaderValue::from_static("eu")));
+        assert_eq!(said("prompts/get"), None);
+    }
+
+    #[test]
     fn a_legacy_message_has_no_headers_of_its_own() {
         let text = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"run"}}"#;
         let Ok(Frame::One(message)) = Frame::parse(text.as_bytes(), &Limits::default()) else {
             panic!("a message")
         };
-        assert!(of(&message).is_none());
+        assert!(of(&message, &Params::default()).is_none());
     }
 }

@@ -22,7 +22,10 @@ use super::{
     queue::Queue,
     way::{Near, Way},
 };
-use crate::mcp::{Frame, Message, header};
+use crate::{
+    downstream::params::Params,
+    mcp::{Frame, Message, header},
+};
 
 /// The two ends, and what both must know.
 pub(in crate::downstream) struct Joint {
@@ -32,6 +35,8 @@ pub(in crate::downstream) struct Joint {
     pub(super) session: Mutex<Session>,
     /// Modern requests by id: cancelling one closes its POST.
     modern: Mutex<HashMap<String, CancellationToken>>,
+    /// Of which arguments the client, were it on HTTP, would have set headers.
+    pub(super) params: Params,
     listening: AtomicBool,
     /// Answers beyond `SMALL` that may be held at a time, and of those the one beyond `LARGE`: who does not read
     /// what is said holds no more.
@@ -65,6 +70,8 @@ pub(super) enum Kind {
     Initialized,
     /// `notifications/cancelled` for a modern request of ours.
     Cancel,
+    /// A modern list of tools.
+    Tools,
     Other,
 }
 
@@ -100,6 +107,7 @@ impl Joint {
             out,
             session: Mutex::default(),
             modern: Mutex::default(),
+            params: Params::default(),
             listening: AtomicBool::new(false),
             large: Semaphore::new(LARGE_AT_A_TIME),
             huge: Semaphore::new(1),
@@ -119,11 +127,12 @@ impl Joint {
         });
         let (mut kind, mut headers) = (Kind::Other, None);
         if let Frame::One(message) = frame {
-            headers = headers::of(message);
+            headers = headers::of(message, &self.params);
             kind = match message.method() {
                 Some("initialize") => Kind::Initialize,
                 Some("notifications/initialized") => Kind::Initialized,
                 Some("notifications/cancelled") if self.cancel(message) => Kind::Cancel,
+                Some("tools/list") if headers.is_some() => Kind::Tools,
                 _ => Kind::Other,
             };
         }
