@@ -33,7 +33,7 @@ const PARTS: usize = 32;
 const PART: usize = 64 << 10;
 
 /// Why a call failed whose bytes were changed behind the broker's back.
-const NOT_THOSE: &str = "its stored arguments are not those on the ledger";
+const NOT_THOSE: &str = "its stored arguments are not those in the audit log";
 
 impl Broker {
     /// Forwards an allowed call, once. The recording ends when it is dropped: keep it with the body.
@@ -248,14 +248,14 @@ impl Inner {
         let command = Command::Complete { by: self.replica.clone(), answer, bytes, is_error };
         let kept = message.len() <= self.settings.kept_answer;
         let awaited = self.awaits_more(id, &message).await;
-        let server_task = self.as_server_task(id, &message).await;
+        let server_tasks = self.as_server_task(id, &message).await;
         let beside = |_: &[_], _| {
             let payload =
                 Payload { call: id, kind: PayloadKind::Answer, part: 0, salt, bytes: message.to_vec() };
             let payloads = kept.then_some(payload).into_iter().collect();
             Beside {
                 payloads,
-                puts: awaited.iter().map(Awaited::put).chain(server_task.clone()).collect(),
+                puts: awaited.iter().map(Awaited::put).chain(server_tasks.clone()).collect(),
                 ..Beside::default()
             }
         };
@@ -264,7 +264,7 @@ impl Inner {
                 Outcome { call: Some(self.brief(&recorded.call)), end: End::Completed { message } }
             }
             Err(RecordError::Refused(refusal)) => {
-                tracing::error!(call.id = %id, ?refusal, "an answer came that the ledger does not take");
+                tracing::error!(call.id = %id, ?refusal, "an answer came that the audit log does not take");
                 self.late_answer(id, answer, bytes, is_error).await
             }
             Err(error) => self.unrecorded(error),

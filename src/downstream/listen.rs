@@ -53,7 +53,7 @@ pub(super) async fn hear(visit: Visit) -> Response {
 }
 
 async fn open(visit: Visit, counts: bool) -> Response {
-    if let Some(reason) = visit.door.inner.broker.stopped(&visit.grant, visit.server.name()) {
+    if let Some(reason) = visit.stopped() {
         return answer::refuse(StatusCode::FORBIDDEN, &answer::stopped(&reason));
     }
     if let (Some(mark), Some(session)) = (Mark::of(&visit), visit.session.clone()) {

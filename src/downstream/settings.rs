@@ -80,7 +80,10 @@ pub(super) struct Rungs {
 
 /// How long one client's own clock lets a call wait.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
-#[serde(untagged)]
+#[serde(
+    untagged,
+    expecting = "how long a client waits is a number of seconds, \"expiry\" or \"expiry_with_progress\""
+)]
 pub enum Patience {
     Seconds(u64),
     Until(Until),

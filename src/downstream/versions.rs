@@ -31,7 +31,7 @@ const QUESTION: &[u8] = br#"{"jsonrpc":"2.0","id":"countersign-versions","method
 /// Refuses it with the versions that the server and the broker both know: a client picks one of them, and
 /// what the server refuses would be no way out. Where the server does not say, with the broker's own.
 pub(super) async fn unsupported(visit: &Visit, requested: &str, asker: &Asker) -> Response {
-    let stopped = visit.door.inner.broker.stopped(&visit.grant, visit.server.name()).is_some();
+    let stopped = visit.stopped().is_some();
     let theirs = if stopped { None } else { timeout(PATIENCE, ask(visit)).await.ok().flatten() };
     let theirs = theirs.unwrap_or_default();
     let both: Vec<_> = theirs.into_iter().filter(|said| Version::parse(said).is_some()).collect();

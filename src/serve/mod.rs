@@ -164,7 +164,7 @@ impl Running {
             .await;
         in_time(self.broker.upstreams().drain(), "some servers did not end their sessions in time").await;
         if let Err(error) = self.store.drain().await {
-            tracing::error!(%error, "the ledger's last head could not be signed");
+            tracing::error!(%error, "the audit log's last head could not be signed");
         }
     }
 }

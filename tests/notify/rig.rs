@@ -249,6 +249,7 @@ impl House {
             server_identity: "https://rig.example/mcp".into(),
             session: None,
             era: Era::Modern,
+            protocol: None,
             client: Arc::default(),
             tool: tool.into(),
             body: Bytes::from(format!("{head}{arguments}{beside}}}}}")),

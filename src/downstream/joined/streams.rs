@@ -197,17 +197,12 @@ impl Ear {
         }
     }
 
-    fn is_stopped(&self) -> bool {
-        let broker = &self.tour.door.inner.broker;
-        broker.stopped(&self.tour.grant, self.server.name()).is_some()
-    }
-
     /// `None`: the server has no such stream, or the conversation is over.
     async fn listen(&mut self) -> Option<Incoming> {
         if self.was_open {
             sleep(PAUSE).await;
         }
-        while self.is_stopped() {
+        while self.tour.is_stopped(&self.server) {
             sleep(PAUSE).await;
         }
         let session = self.part.session.as_ref()?;
