@@ -147,6 +147,7 @@ impl House {
             server_identity: "echo".into(),
             session: None,
             era: Era::Modern,
+            protocol: None,
             client: ClientInfo { name: "bench".into(), version: "1".into() }.into(),
             tool: "wipe".into(),
             arguments: Some(before.len()..before.len() + arguments.len()),

@@ -97,11 +97,12 @@
 //! |---|---|
 //! | what may happen to a call | `call/decide/`, `call/evolve.rs`; then let `tests/model` say what you missed |
 //! | a word that an agent reads | `downstream/answer.rs` |
-//! | what a waiting call goes on as (a task, a return, a code), and shows meanwhile | `downstream/tasks.rs` and `tasks/`, `elicit.rs`, `broker/task.rs`, `server_tasks.rs`, `legs.rs`, `withdraw.rs`, `ways.rs`, `lap.rs`, `collect.rs` |
+//! | what a waiting call goes on as (a task, a return, a code), and shows meanwhile | `downstream/tasks.rs` and `tasks/`, `elicit.rs`, `broker/task.rs`, `server_tasks.rs`, `owners.rs`, `legs.rs`, `withdraw.rs`, `ways.rs`, `lap.rs`, `collect.rs` |
 //! | whether the same call, made again, asks again | `broker/join.rs`, `call/repeat.rs`, `broker/repeats.rs` |
 //! | who has had an answer, and streams that break | `downstream/delivery.rs`, `peer.rs`, `wait/thread.rs`; a server's: `broker/rest.rs` |
+//! | signs of life, and who went without a word | `downstream/beats.rs`, `beating.rs`; `serve/accept.rs` |
 //! | a word that a person reads | `api/problem.rs`; of a call: `web/assets/words.js`, `cli/calls/words.rs`, `notify/slack.rs`, and `StateName::word` |
-//! | what a mistake in the configuration is answered with | `config/advice.rs` |
+//! | what a mistake in the configuration is answered with | `config/advice.rs`; of a server's table `config/servers.rs`, of a variable's name `config/overrides.rs` |
 //! | a key of a policy | `policy/document.rs`, `policy/rules.rs`; cases in `tests/policy` |
 //! | how servers are joined at `/mcp` | `downstream/joined/` |
 //! | what of MCP passes unasked | `mcp/methods.rs` |
@@ -109,7 +110,7 @@
 //! | HTTP+SSE of 2024-11-05 | `upstream/sse.rs` for servers, `downstream/sse.rs` for agents |
 //! | what counts as "not sent" | `upstream/reply.rs` |
 //! | a command's processes: their start, limits and end | `upstream/stdio.rs`, `child.rs`, `process.rs` |
-//! | how much one server or agent may take of the broker | `upstream/body.rs`, `routes.rs`, `yielding.rs`; `broker/parked.rs`; `downstream/held.rs`, `listeners.rs` |
+//! | how much one server or agent may take of the broker | `upstream/body.rs`, `routes.rs`, `yielding.rs`, `aside.rs`; `broker/parked.rs`; `downstream/held.rs`, `listeners.rs` |
 //! | a table, a query | `store/sqlite/schema.rs`, `query.rs`, `words.rs`; the contract in `tests/store` |
 //! | what verification compares | `ledger/verify.rs` for the chain, `store/sqlite/audit/`, `identity/audit.rs` |
 //! | a route for people | `api/router.rs`; the OpenAPI document follows, `tests/api` compares |

@@ -77,6 +77,31 @@ async fn an_agents_token_names_its_grant_until_it_is_rotated_or_revoked() {
 }
 
 #[tokio::test]
+async fn an_agents_servers_change_and_its_token_stays() {
+    let w = world().await;
+    let token = w.identity.add_agent("bot", servers(&["a", "b"]), "ann", NOW).await.unwrap().token;
+    let change = async |add: &[&str], remove: &[&str]| {
+        let names = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
+        let (add, remove) = (names(add), names(remove));
+        let changed = w.identity.change_servers("bot", (&add, &remove), "eve", NOW).await;
+        changed.map_err(|error| error.to_string())
+    };
+    assert_eq!(change(&["c", "b"], &["a"]).await.unwrap(), ["b", "c"]);
+    let grant = w.identity.grant(&token).unwrap();
+    assert!(grant.reaches("c") && !grant.reaches("a"));
+    assert!(change(&[], &["a"]).await.unwrap_err().contains("has no server \"a\" to remove; it has: b, c"));
+    assert!(change(&["c"], &[]).await.unwrap_err().contains("nothing changes"));
+
+    let Some(Fact::Agent(AgentEvent::AgentAdded { servers, by, .. })) = w.facts(Stream::Agents).await.pop()
+    else {
+        panic!("the ledger says nothing of the change")
+    };
+    assert_eq!((servers, by.as_str()), (vec!["b".to_owned(), "c".to_owned()], "eve"));
+    let store = ReadOnly::open(&w.folder.path().join("countersign.db")).unwrap();
+    assert_eq!(audit::first_changed(&store).unwrap(), None);
+}
+
+#[tokio::test]
 async fn grants_and_reviewers_outlive_the_process_and_secrets_are_not_in_its_files() {
     let World { folder, store, identity } = world().await;
     let agent = identity.add_agent("bot", servers(&["a"]), "ann", NOW).await.unwrap();
@@ -206,7 +231,10 @@ async fn configured_grants_live_beside_stored_ones_and_only_changes_reach_the_le
     w.identity.set_config(&[configured("ci", one)], NOW).await.unwrap();
     assert!(w.identity.grant(one).is_some() && w.identity.grant(&stored.token).is_some());
     let refused = w.identity.add_agent("ci", servers(&[]), "ann", NOW).await;
-    assert!(matches!(refused, Err(IdentityError::Exists(_))));
+    assert!(
+        matches!(&refused, Err(error) if error.to_string().contains("change [grants.ci] there")),
+        "{refused:?}"
+    );
     assert!(matches!(w.identity.rotate_agent("ci", "ann", NOW).await, Err(IdentityError::FromConfig(_))));
 
     w.identity.set_config(&[configured("ci", one)], NOW).await.unwrap();

@@ -193,6 +193,7 @@ pub fn request(n: u64, argument_names: &[&str], params: Commitment) -> Request {
         tool: if n % 100_000 == 5 { "rare".into() } else { format!("tool-{}", n % 40) },
         session: None,
         era: Era::Modern,
+        protocol: None,
         client: ClientInfo { name: "client".into(), version: "1.0".into() },
         argument_names: argument_names.iter().map(|&name| name.into()).collect(),
         policy: POLICY.into(),

@@ -70,7 +70,8 @@ pub(super) async fn ledger(
 ))]
 pub(super) async fn checkpoint(State(api): State<ApiParts>, _: Viewer) -> Result<Response, Problem> {
     let head = api.catalog.checkpoint();
-    let head = head.ok_or_else(|| Problem::not_found("The ledger has no entry yet, so no signed head."))?;
+    let head =
+        head.ok_or_else(|| Problem::not_found("The audit log has no entry yet, so no signed head."))?;
     Ok(([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], head).into_response())
 }
 

@@ -131,8 +131,8 @@ enum End {
 
 impl From<StoreError> for End {
     fn from(error: StoreError) -> Self {
-        tracing::error!(%error, "a websocket cannot follow the ledger");
-        Self::Close(BROKEN, "the ledger cannot be read")
+        tracing::error!(%error, "a websocket cannot follow the audit log");
+        Self::Close(BROKEN, "the audit log cannot be read")
     }
 }
 

@@ -31,6 +31,9 @@ pub(super) struct CallModel {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub session: Option<String>,
     pub era: &'static str,
+    /// The exact version of MCP that the agent speaks, such as `2025-06-18`, where it was said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub protocol: Option<String>,
     pub state: &'static str,
     /// What a vote must name: it binds everything that would be sent.
     #[schema(value_type = String)]
@@ -72,6 +75,9 @@ pub(super) struct CallModel {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     pub answers_until: Option<Timestamp>,
+    /// It ran, and the server answered with an error.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub is_error: bool,
     /// An expired call that was approved, and not collected in time.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub lapsed: bool,
@@ -146,6 +152,7 @@ impl CallModel {
                 Era::Legacy => "legacy",
                 Era::Modern => "modern",
             },
+            protocol: request.protocol.clone(),
             state: call.state.name().as_str(),
             digest: call.digest,
             short_code: call.digest.short_code(),
@@ -165,6 +172,7 @@ impl CallModel {
             settled_at: call.settled_at,
             settled_by: settled_by(&call.state),
             answers_until: answers_until(call, view),
+            is_error: matches!(call.state, State::Completed { is_error: true, .. }),
             lapsed: matches!(call.state, State::Expired { lapsed: true }),
             resolved: resolved(&call.state),
             can_vote: refusal.is_none(),

@@ -14,7 +14,7 @@ use super::{calls, catalog, history, live, login, operations, stops, verbs};
 #[openapi(
     info(
         title = "Countersign",
-        description = "The reviewers' side of countersign: calls, votes, the ledger. Sign in with \
+        description = "The reviewers' side of countersign: calls, votes, the audit log. Sign in with \
             `Authorization: Bearer <reviewer token>` or the session cookie; a change by cookie also \
             brings `X-Countersign` with the key that signing in gave (`x`)."
     ),

@@ -33,7 +33,7 @@ pub(super) async fn readyz(State(api): State<ApiParts>) -> Response {
     let ready = api.broker.is_open();
     let mut troubles = api.catalog.troubles();
     if !ready {
-        troubles.insert(0, "the ledger cannot be written; nothing is forwarded".to_owned());
+        troubles.insert(0, "the audit log cannot be written; nothing is forwarded".to_owned());
     }
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(Readiness { ready, troubles })).into_response()

@@ -92,7 +92,7 @@ impl Problem {
         Self::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "store",
-            "The ledger cannot be read or written",
+            "The audit log cannot be read or written",
             "Nothing was changed, and no call is sent while this lasts. `/readyz` and the log say more.",
         )
     }
@@ -201,7 +201,7 @@ fn refused(refusal: Refusal) -> Problem {
         Refusal::AlreadyResolved => Problem::conflict(
             "resolved",
             "Somebody has said already what became of it",
-            "The first word stands on the ledger.",
+            "The first word stands in the audit log.",
         ),
         Refusal::AlreadyLifted => Problem::conflict(
             "lifted",

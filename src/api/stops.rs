@@ -93,7 +93,7 @@ fn scope(ask: StopAsk) -> Result<(StopScope, String), Problem> {
     let reason = ask.reason.trim();
     if reason.is_empty() {
         return Err(Problem::unprocessable(
-            "Say why: `reason` stands on the ledger, and agents are told it.",
+            "Say why: `reason` stands in the audit log, and agents are told it.",
         ));
     }
     Ok((scope, reason.to_owned()))

@@ -13,7 +13,7 @@ use crate::{
         Answer, Json, Kind, Message, Response,
         sse::{Event, Splitter},
     },
-    upstream::{BrokenReply, BytesBody, Messages, Reply, ReplyBody, cannot_have_run},
+    upstream::{BrokenReply, BytesBody, Messages, Reply, ReplyBody, aside, cannot_have_run},
 };
 
 /// Longest piece of an upstream's refusal that is quoted on the ledger.
@@ -121,10 +121,11 @@ impl Arrivals {
     /// A message is the response when it answers the request's id, or is an error about a request whose
     /// id the server could not tell: one POST has one request. Everything else is on its way.
     fn sort(&self, message: Bytes) -> Arrival {
-        let response = json(&message).and_then(|json| match Message::of(json).ok()? {
+        let response = || match Message::of(json(&message)?).ok()? {
             Message::Response(response) => self.is_answered(&response).then(|| is_error(response.raw)),
             Message::Request(_) | Message::Notification(_) => None,
-        });
+        };
+        let response = aside(message.len(), response);
         match response {
             Some(is_error) => Arrival::Response { message, is_error },
             None => Arrival::Message(message),

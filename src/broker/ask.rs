@@ -10,6 +10,7 @@ use crate::{
     call::{AttachKind, ClientInfo, Era},
     identity::Grant,
     ledger::Pass,
+    mcp::Version,
     policy::Taken,
 };
 
@@ -22,6 +23,8 @@ pub struct Ask {
     pub server_identity: Arc<str>,
     pub session: Option<Arc<str>>,
     pub era: Era,
+    /// What the session agreed on, or the request says.
+    pub protocol: Option<Version>,
     pub client: Arc<ClientInfo>,
     pub tool: String,
     /// The whole JSON-RPC message.

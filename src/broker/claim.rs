@@ -187,8 +187,7 @@ impl Inner {
         stored: &Payload,
     ) -> Result<(), crate::store::StoreError> {
         if !judgement.granted {
-            let reason =
-                Reason { rule: "(grant revoked)".into(), text: "the agent's grant was revoked".into() };
+            let reason = Reason { rule: "(grant revoked)".into(), text: "the agent was revoked".into() };
             return self.revoke(call.clone(), &By::Policy, &reason).await;
         }
         let terms = match judgement.evaluation.verdict {

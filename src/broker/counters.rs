@@ -81,7 +81,9 @@ fn count(limits: &mut Limits, entries: Vec<Entry>) {
     {
         match (used.window.parse(), used.amount.parse()) {
             (Ok(window), Ok(amount)) => limits.rebuild(&used.counter, window, amount, at),
-            _ => tracing::warn!(counter = used.counter, "what the ledger says of a limit cannot be counted"),
+            _ => {
+                tracing::warn!(counter = used.counter, "what the audit log says of a limit cannot be counted")
+            }
         }
     }
 }

@@ -25,7 +25,7 @@ use crate::{
     mcp::Passthrough,
     policy::Taken,
     store::{Payload, PayloadKind},
-    upstream::{Link, Outbound, Proof, Reply, Right, SendError},
+    upstream::{Link, Outbound, Proof, Reply, Right, SendError, aside},
 };
 
 /// Upstream messages that may wait for a slow agent, and bytes from which one counts as several.
@@ -33,7 +33,7 @@ const PARTS: usize = 32;
 const PART: usize = 64 << 10;
 
 /// Why a call failed whose bytes were changed behind the broker's back.
-const NOT_THOSE: &str = "its stored arguments are not those on the ledger";
+const NOT_THOSE: &str = "its stored arguments are not those in the audit log";
 
 impl Broker {
     /// Forwards an allowed call, once. The recording ends when it is dropped: keep it with the body.
@@ -168,7 +168,9 @@ impl Inner {
                         biased;
                         sent = exchange.as_mut() => Some(sent),
                         () = agent.0.closed() => {
-                            // The agent left: whoever makes the same call again may take its place.
+                            // The agent left: whoever makes the same call again may take its place, and is given
+                            // the answer. So a stream of 2026-07-28 that is closed is not passed on as a cancel:
+                            // a server that is told of one gives no answer.
                             drop(waiter);
                             self.detach(id, attachment, DetachReason::Closed).await;
                             Some(exchange.await)
@@ -241,19 +243,19 @@ impl Inner {
     /// The answer is on the disk before the agent hears of it.
     async fn complete(&self, id: CallId, message: Bytes, is_error: bool) -> Outcome {
         let salt = rand::random();
-        let answer = commitment(&salt, &message);
+        let answer = aside(message.len(), || commitment(&salt, &message));
         let bytes = message.len() as u64;
         let command = Command::Complete { by: self.replica.clone(), answer, bytes, is_error };
         let kept = message.len() <= self.settings.kept_answer;
         let awaited = self.awaits_more(id, &message).await;
-        let server_task = self.as_server_task(id, &message).await;
+        let server_tasks = self.as_server_task(id, &message).await;
         let beside = |_: &[_], _| {
             let payload =
                 Payload { call: id, kind: PayloadKind::Answer, part: 0, salt, bytes: message.to_vec() };
             let payloads = kept.then_some(payload).into_iter().collect();
             Beside {
                 payloads,
-                puts: awaited.iter().map(Awaited::put).chain(server_task.clone()).collect(),
+                puts: awaited.iter().map(Awaited::put).chain(server_tasks.clone()).collect(),
                 ..Beside::default()
             }
         };
@@ -262,7 +264,7 @@ impl Inner {
                 Outcome { call: Some(self.brief(&recorded.call)), end: End::Completed { message } }
             }
             Err(RecordError::Refused(refusal)) => {
-                tracing::error!(call.id = %id, ?refusal, "an answer came that the ledger does not take");
+                tracing::error!(call.id = %id, ?refusal, "an answer came that the audit log does not take");
                 self.late_answer(id, answer, bytes, is_error).await
             }
             Err(error) => self.unrecorded(error),

@@ -196,6 +196,7 @@ impl Parcel {
             tool: ask.tool.clone(),
             session: ask.session.as_deref().map(str::to_owned),
             era: ask.era,
+            protocol: ask.protocol.map(|version| version.as_str().to_owned()),
             client: (*ask.client).clone(),
             argument_names: self.argument_names(),
             policy,

@@ -23,7 +23,7 @@ use super::{
 use crate::{
     call::{AttachKind, CallId, Era, HowDelivered, State, Timestamp},
     identity::Grant,
-    mcp::{Json, Message, ToolCall, patch::Edits},
+    mcp::{Json, Message, ToolCall, Version, patch::Edits},
     store::{PayloadKind, Put, Store, StoreError},
     upstream::Server,
 };
@@ -357,6 +357,7 @@ fn ask_of(grant: Arc<Grant>, server: &Server, task: &Task, body: Bytes) -> Optio
         server_identity: server.shared_identity(),
         session: None,
         era: Era::Modern,
+        protocol: task.call.request.protocol.as_deref().and_then(Version::parse),
         client: Arc::new(task.call.request.client.clone()),
         tool: task.call.request.tool.clone(),
         arguments,

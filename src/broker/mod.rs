@@ -19,6 +19,7 @@ mod lap;
 mod legs;
 mod measure;
 mod outcome;
+mod owners;
 mod parked;
 mod people;
 mod proof;
@@ -59,6 +60,7 @@ pub use outcome::{Brief, End, HttpError, Outcome, Rejection};
 pub use read::{CallView, Step};
 pub use rules::{GrantRules, Rules};
 pub use segments::Recording;
+pub use server_tasks::Standing;
 pub use settings::{AllowedLedger, Settings};
 pub use start::Parts;
 pub use task::Task;
@@ -99,6 +101,8 @@ struct Inner {
     seal: seal::Seal,
     legs: legs::Legs,
     ways: ways::Ways,
+    /// Of servers' own tasks.
+    owners: owners::Owners,
     /// True from when a door is there: before, no policy and no server is.
     serves_tasks: AtomicBool,
     segments: segments::Segments,

@@ -118,7 +118,7 @@ pub enum Rejection {
     NotFound(CallId),
     #[error("{0}")]
     Invalid(String),
-    #[error("the ledger cannot be written: {0}")]
+    #[error("the audit log cannot be written: {0}")]
     Unavailable(String),
 }
 

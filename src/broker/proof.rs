@@ -15,7 +15,7 @@ pub(super) fn is_proven(payload: &Payload, proofs: &[Commitment]) -> bool {
     let proven = proofs.contains(&commitment(&payload.salt, &payload.bytes));
     if !proven {
         let Payload { call, kind, .. } = payload;
-        tracing::error!(call.id = %call, ?kind, "a stored payload is not the one on the ledger");
+        tracing::error!(call.id = %call, ?kind, "a stored payload is not the one in the audit log");
     }
     proven
 }

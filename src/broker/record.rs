@@ -262,7 +262,7 @@ impl Inner {
         if let Err(StoreError::Unavailable(why) | StoreError::Damaged(why)) = appended
             && self.open.swap(false, Ordering::SeqCst)
         {
-            tracing::error!(%why, "the ledger cannot be written: nothing is forwarded until a restart");
+            tracing::error!(%why, "the audit log cannot be written: nothing is forwarded until a restart");
         }
     }
 

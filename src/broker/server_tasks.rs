@@ -1,20 +1,23 @@
-//! Tasks of servers' own, which calls that people were asked about go on as.
+//! Tasks of servers' own, which calls go on as.
 //!
-//! Whoever knows the name that the server gave can ask the server about the task, and bring it answers. What people
-//! were asked about takes nothing that they did not see: hence whose such a task is lies beside the ledger.
+//! Whoever knows the name that the server gave can ask the server about the task, and bring it answers. Hence whose
+//! such a task is lies beside the ledger. What people were asked about takes nothing that they did not see.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Broker, Inner, compose::json};
+use super::{
+    Broker, Inner,
+    owners::{Noted, Owners, Whose},
+};
 use crate::{
-    call::{Call, CallId, FingerprintParts, Timestamp, fingerprint},
-    mcp::Json,
+    call::{Call, CallId, Fingerprint, FingerprintParts, Timestamp, fingerprint},
+    mcp::{Json, Limits, strict},
     store::{Put, Store, StoreError},
 };
 
-/// By the server and its name for the task.
+/// By the server and its name for the task, and by the agent whose call it came of.
 const SPACE: &str = "server_tasks";
 
 /// So long after its call is whose it is known.
@@ -22,23 +25,66 @@ const KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Row {
-    call: CallId,
+    /// The call, if people were asked about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    call: Option<CallId>,
     at: Timestamp,
 }
 
+/// What is known of a task of a server's own, as one agent asks about it.
+#[derive(Debug)]
+pub enum Standing {
+    /// It was made before anybody looked, elsewhere, or long ago.
+    Unknown,
+    /// It came of calls of other agents.
+    Anothers,
+    /// It came of a call of this agent.
+    Own,
+    /// It came of this call of this agent, which people were asked about.
+    Reviewed(Box<Call>),
+}
+
 impl Broker {
-    /// The call that people were asked about and that goes on as this task of its server's own.
+    /// Whose this task of its server's own is, when this agent asks about it.
     ///
     /// # Errors
     /// The store cannot be read.
-    pub async fn goes_on_as(&self, server: &str, task: &str) -> Result<Option<Call>, StoreError> {
+    pub async fn standing(&self, agent: &str, server: &str, task: &str) -> Result<Standing, StoreError> {
         let inner = &self.inner;
-        let Some(row) = inner.store.get(SPACE, inner.server_task_key(server, task)).await? else {
-            return Ok(None);
-        };
-        let row: Row = serde_json::from_slice(&row)
-            .map_err(|error| StoreError::Damaged(format!("whose a server's task is: {error}")))?;
-        inner.store.call(row.call).await
+        let task = inner.server_task(server, task);
+        match inner.owners.whose(task, agent) {
+            Whose::Unknown => return Ok(Standing::Unknown),
+            Whose::Own => {}
+            Whose::Anothers => {
+                inner.metrics.refused_of_task(server, "of another agent");
+                tracing::warn!(
+                    agent.name = agent,
+                    server.name = server,
+                    "a server's own task is another agent's: what was asked about it was refused"
+                );
+                return Ok(Standing::Anothers);
+            }
+        }
+        let reviewed = inner.reviewed(task, agent).await?;
+        Ok(reviewed.map_or(Standing::Own, |call| Standing::Reviewed(Box::new(call))))
+    }
+
+    /// Is this task of its server's own known to be that of other agents only?
+    #[must_use]
+    pub fn is_anothers_task(&self, agent: &str, server: &str, task: &str) -> bool {
+        self.inner.owners.whose(self.inner.server_task(server, task), agent) == Whose::Anothers
+    }
+
+    /// Keeps whose task this is, if the server goes on with a call of this agent as one of its own. An answer that
+    /// nobody was asked about comes by here before its agent has it.
+    pub async fn note_task(&self, agent: &str, server: &str, answer: &[u8]) {
+        let Some(task) = own_task(answer) else { return };
+        let puts = self.inner.noted(self.inner.server_task(server, &task), agent);
+        if !puts.is_empty()
+            && let Err(error) = self.inner.store.put(puts).await
+        {
+            tracing::error!(%error, "whose a server's task is will not be known after a restart");
+        }
     }
 
     /// May its agent bring the server of this call more than the call had, with nobody asked? Only where the
@@ -47,6 +93,7 @@ impl Broker {
         if call.terms.is_none() || self.inner.allows_outright(call).await {
             return true;
         }
+        self.inner.metrics.refused_of_task(&call.request.server, "unseen answers");
         tracing::warn!(
             call.id = %call.id,
             agent.name = call.request.agent,
@@ -60,34 +107,84 @@ impl Broker {
 
 impl Inner {
     /// What is kept with an answer that goes on as a task of its server's own.
-    pub(super) async fn as_server_task(&self, id: CallId, message: &[u8]) -> Option<Put> {
-        let task = own_task(message)?;
-        let call = self.store.call(id).await.ok()?.filter(|call| call.terms.is_some())?;
-        let key = self.server_task_key(&call.request.server, &task);
-        let value = serde_json::to_vec(&Row { call: id, at: self.clock.now() }).ok()?;
-        Some(Put { space: SPACE, key, value: Some(value) })
+    pub(super) async fn as_server_task(&self, id: CallId, message: &[u8]) -> Vec<Put> {
+        let Some(task) = own_task(message) else { return Vec::new() };
+        let Ok(Some(call)) = self.store.call(id).await else { return Vec::new() };
+        let (agent, task) = (&call.request.agent, self.server_task(&call.request.server, &task));
+        if call.terms.is_none() {
+            return self.noted(task, agent);
+        }
+        self.owners.keep(task, agent);
+        vec![put(task, agent, Some(Row { call: Some(id), at: self.clock.now() }))]
     }
 
-    fn server_task_key(&self, server: &str, task: &str) -> String {
+    /// What is kept of a task that came of a call which nobody was asked about.
+    fn noted(&self, task: Fingerprint, agent: &str) -> Vec<Put> {
+        let Noted::Now(forgotten) = self.owners.note(task, agent) else { return Vec::new() };
+        let now = put(task, agent, Some(Row { call: None, at: self.clock.now() }));
+        forgotten.map(|task| put(task, agent, None)).into_iter().chain([now]).collect()
+    }
+
+    /// The call of this agent that people were asked about, and that goes on as this task.
+    async fn reviewed(&self, task: Fingerprint, agent: &str) -> Result<Option<Call>, StoreError> {
+        let Some(row) = self.store.get(SPACE, key(task, agent)).await? else { return Ok(None) };
+        let row: Row = serde_json::from_slice(&row)
+            .map_err(|error| StoreError::Damaged(format!("whose a server's task is: {error}")))?;
+        match row.call {
+            Some(call) => self.store.call(call).await,
+            None => Ok(None),
+        }
+    }
+
+    fn server_task(&self, server: &str, task: &str) -> Fingerprint {
         let arguments = task.as_bytes();
         let parts =
             FingerprintParts { agent: "", server, tool: "tasks/update", arguments, input_responses: b"" };
-        fingerprint(&self.fingerprint_key, &parts).to_text()
+        fingerprint(&self.fingerprint_key, &parts)
     }
+}
+
+fn key(task: Fingerprint, agent: &str) -> String {
+    format!("{}/{agent}", task.to_text())
+}
+
+fn put(task: Fingerprint, agent: &str, row: Option<Row>) -> Put {
+    // Plain values are always JSON; an empty row would be one that cannot be read.
+    let value = row.map(|row| serde_json::to_vec(&row).unwrap_or_default());
+    Put { space: SPACE, key: key(task, agent), value }
 }
 
 /// The server's name for the task that it answers with, in either dialect.
 fn own_task(message: &[u8]) -> Option<String> {
-    let result = json(message)?.get("result")?;
+    let result = strict::check(message, &Limits::of_servers(usize::MAX)).ok()?.get("result")?;
     let is_task = result.get("resultType").and_then(Json::string).is_some_and(|kind| kind == "task");
     let id = if is_task { result.get("taskId") } else { result.at(&["task", "taskId"]) };
     Some(id?.string()?.into_owned())
 }
 
-/// Of old tasks it is no longer known.
-pub(super) async fn forget_old(store: &dyn Store, now: Timestamp) -> Result<(), StoreError> {
-    let is_old = |row: &[u8]| serde_json::from_slice::<Row>(row).is_ok_and(|row| now.since(row.at) > KEPT);
-    let rows = store.list(SPACE).await?.into_iter().filter(|(_, row)| is_old(row));
-    let puts: Vec<Put> = rows.map(|(key, _)| Put { space: SPACE, key, value: None }).collect();
-    if puts.is_empty() { Ok(()) } else { store.put(puts).await }
+/// Whose the tasks are that are known; of old ones it is forgotten.
+pub(super) async fn remembered(store: &dyn Store, now: Timestamp) -> Result<Owners, StoreError> {
+    let mut rows = Vec::new();
+    for (key, row) in store.list(SPACE).await? {
+        let row: Row = serde_json::from_slice(&row)
+            .map_err(|error| StoreError::Damaged(format!("whose a server's task is: {error}")))?;
+        rows.push((row.at, key, row.call));
+    }
+    // An agent with too many forgets its oldest.
+    rows.sort_unstable_by_key(|(at, ..)| *at);
+    let owners = Owners::default();
+    let mut old = Vec::new();
+    for (at, key, call) in rows {
+        let named =
+            key.split_once('/').and_then(|(task, agent)| Some((Fingerprint::from_text(task)?, agent)));
+        match (named, call) {
+            (Some((task, agent)), Some(_)) if now.since(at) <= KEPT => owners.keep(task, agent),
+            (Some((task, agent)), None) if now.since(at) <= KEPT => drop(owners.note(task, agent)),
+            _ => old.push(Put { space: SPACE, key, value: None }),
+        }
+    }
+    if !old.is_empty() {
+        store.put(old).await?;
+    }
+    Ok(owners)
 }

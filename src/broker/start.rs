@@ -61,7 +61,7 @@ impl Broker {
         let counted = Counted::after(*store.head().borrow());
         follows::forget_old(&*store, clock.now()).await?;
         legs::forget_old(&*store, &seal, clock.now()).await?;
-        server_tasks::forget_old(&*store, clock.now()).await?;
+        let owners = server_tasks::remembered(&*store, clock.now()).await?;
         let inner = Arc::new_cyclic(|me| Inner {
             me: me.clone(),
             stops: ArcSwap::from_pointee(stops),
@@ -77,6 +77,7 @@ impl Broker {
             seal,
             legs: Legs::default(),
             ways: Ways::default(),
+            owners,
             serves_tasks: AtomicBool::new(false),
             segments: queue,
             metrics,

@@ -120,7 +120,7 @@ impl Broker {
     /// # Errors
     /// The ledger cannot be written.
     pub async fn grant_revoked(&self, agent: &str, by: &str) -> Result<(), Rejection> {
-        let reason = Reason { rule: "(grant revoked)".into(), text: "the agent's grant was revoked".into() };
+        let reason = Reason { rule: "(grant revoked)".into(), text: "the agent was revoked".into() };
         let scope = StopScope::Agent(agent.into());
         let by = By::Stop { person: by.into() };
         self.inner.revoke_all(&scope, &by, &reason).await.map(|_| ()).map_err(unavailable)

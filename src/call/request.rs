@@ -35,6 +35,9 @@ pub struct Request {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session: Option<String>,
     pub era: Era,
+    /// The exact protocol version, `2025-06-18`, where the session or the request said it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub protocol: Option<String>,
     #[serde(default)]
     pub client: ClientInfo,
     /// Names of the top-level arguments: what Slack may show without showing a value.

@@ -97,9 +97,12 @@ fn fits(quorum: &Quorum, person: &Person, request: &Request, people: &People) ->
     }
 }
 
-/// The quorums, by index, that one person's vote fits.
+/// The quorums, by index, that one person's vote fits; those of a group first, since anybody may take the others.
 fn places(terms: &Terms, fits: impl Fn(&Quorum) -> bool) -> Vec<usize> {
-    terms.quorums.iter().enumerate().filter(|(_, quorum)| fits(quorum)).map(|(index, _)| index).collect()
+    let quorums = || terms.quorums.iter().enumerate().filter(|(_, quorum)| fits(quorum));
+    let of_group = quorums().filter(|(_, quorum)| quorum.group.is_some());
+    let of_anybody = quorums().filter(|(_, quorum)| quorum.group.is_none());
+    of_group.chain(of_anybody).map(|(index, _)| index).collect()
 }
 
 /// Fills the quorums' places with as many people as possible. Terms that need nobody are never met.
@@ -143,7 +146,7 @@ fn seat(
 
 #[cfg(test)]
 mod tests {
-    use super::{matched, shortfall};
+    use super::{matched, places, shortfall};
     use crate::call::{
         ClientInfo, Commitment, Era, People, Person, Quorum, Reason, Request, Role, Terms, can_be_met,
     };
@@ -156,6 +159,7 @@ mod tests {
             tool: "cancel".into(),
             session: None,
             era: Era::Legacy,
+            protocol: None,
             client: ClientInfo::default(),
             argument_names: Vec::new(),
             policy: String::new(),
@@ -199,6 +203,13 @@ mod tests {
         assert!(tally.met, "{tally:?}");
         let tally = matched(&quorums, &[vec![0, 1], vec![0], vec![0]]);
         assert_eq!(tally.counts, [(1, 1), (1, 2)]);
+    }
+
+    #[test]
+    fn one_of_a_group_counts_for_it_where_anybody_may_take_the_other_place() {
+        let terms = terms(&[quorum(None, 1), quorum(Some("dba"), 1)]);
+        assert_eq!(places(&terms, |_| true), [1, 0]);
+        assert_eq!(matched(&terms.quorums, &[places(&terms, |_| true)]).counts, [(0, 1), (1, 1)]);
     }
 
     #[test]

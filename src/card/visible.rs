@@ -1,20 +1,22 @@
-//! Text of others, made safe to look at: everything but printable text becomes its escape, `⟦U+202E⟧`.
+//! Text of others, made safe to look at: everything but printable text becomes its escape, `⟦U+202E⟧`; tabs and
+//! line breaks, which are ordinary in code, become the marks that the pages have for them, `⟦⇥⟧` and `⟦↵⟧`.
 
 /// Marks that may stack on one letter before the rest is shown as code points: enough for every language,
 /// too few to cover the line above.
 const STACK: usize = 3;
 
-/// `text` on one line, with every character that is not plain as its code point.
+/// `text` on one line, with every character that is not plain as its code point, or as the mark of its own.
 #[must_use]
 pub fn visible(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     let mut marks = 0;
     for c in text.chars() {
         marks = if is_mark(c) { marks + 1 } else { 0 };
-        if is_plain(c) && marks <= STACK {
-            shown.push(c);
-        } else {
-            shown.push_str(&format!("⟦U+{:04X}⟧", u32::from(c)));
+        match c {
+            '\t' => shown.push_str("⟦⇥⟧"),
+            '\n' => shown.push_str("⟦↵⟧"),
+            _ if is_plain(c) && marks <= STACK => shown.push(c),
+            _ => shown.push_str(&format!("⟦U+{:04X}⟧", u32::from(c))),
         }
     }
     shown
@@ -45,9 +47,14 @@ mod tests {
     use super::visible;
 
     #[test]
-    fn a_direction_mark_an_escape_and_a_line_feed_are_shown_as_their_code_points() {
-        assert_eq!(visible("a\u{1b}[31mb\u{202e}c\nd"), "a⟦U+001B⟧[31mb⟦U+202E⟧c⟦U+000A⟧d");
+    fn a_direction_mark_an_escape_and_a_carriage_return_are_shown_as_their_code_points() {
+        assert_eq!(visible("a\u{1b}[31mb\u{202e}c\rd"), "a⟦U+001B⟧[31mb⟦U+202E⟧c⟦U+000D⟧d");
         assert_eq!(visible("x\u{200b}\u{e0041}\u{a0}y"), "x⟦U+200B⟧⟦U+E0041⟧⟦U+00A0⟧y");
+    }
+
+    #[test]
+    fn tabs_and_line_breaks_have_marks_of_their_own_and_stay_on_the_line() {
+        assert_eq!(visible("if a\n\t\tb\n"), "if a⟦↵⟧⟦⇥⟧⟦⇥⟧b⟦↵⟧");
     }
 
     #[test]

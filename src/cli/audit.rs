@@ -23,7 +23,7 @@ const NOT_INTACT: u8 = 4;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Audit {
-    /// Prove the ledger, or an export of it, offline. Exit code 4 names the first bad entry.
+    /// Prove the audit log, or an export of it, offline. Exit code 4 names the first bad entry.
     Verify {
         /// An export; without it: the configured store.
         export: Option<PathBuf>,
@@ -56,7 +56,7 @@ pub(super) fn run(command: Audit, at: &At) -> anyhow::Result<ExitCode> {
         }
         Audit::Checkpoint => {
             let head = store(at)?.signed_head()?;
-            print::line(head.context("nothing is signed yet: the ledger is empty")?.trim_end());
+            print::line(head.context("nothing is signed yet: the audit log is empty")?.trim_end());
             Ok(ExitCode::SUCCESS)
         }
     }

@@ -21,6 +21,8 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 
+use crate::config::misspelt;
+
 /// Exit code of a call that was denied.
 const DENIED: u8 = 3;
 /// Exit code of a call that expired.
@@ -94,6 +96,9 @@ enum Command {
 #[must_use]
 pub fn run() -> ExitCode {
     let line = CommandLine::parse();
+    for (variable, meant) in misspelt() {
+        eprintln!("countersign has no setting {variable}; did you mean {meant}?");
+    }
     // The first provider wins; nothing else installs one.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let at = &line.at;

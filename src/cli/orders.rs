@@ -45,6 +45,16 @@ pub(super) enum Agents {
         #[arg(long)]
         owner: Option<String>,
     },
+    /// Let an agent reach more servers, or fewer; its token stays.
+    Servers {
+        name: String,
+        /// Servers it may reach from now on too; several with commas.
+        #[arg(long, value_delimiter = ',', required_unless_present = "remove")]
+        add: Vec<String>,
+        /// Servers it may not reach any more; what it has waiting there is denied when it would be sent.
+        #[arg(long, value_delimiter = ',')]
+        remove: Vec<String>,
+    },
     /// Who there is, and who is stopped.
     List,
     /// A new token; the old one ends at once.
@@ -114,6 +124,10 @@ pub(super) fn agents(command: Agents, at: &At) -> anyhow::Result<ExitCode> {
             warn_of_unknown(&servers, &at.load()?);
             Order::AgentAdd { name, servers, owner, policy: policy.transpose()?, by }
         }
+        Agents::Servers { name, add, remove } => {
+            warn_of_unknown(&add, &at.load()?);
+            Order::AgentServers { name, add, remove, by }
+        }
         Agents::List => Order::Agents,
         Agents::Rotate { name } => Order::AgentRotate { name, by },
         Agents::Revoke { name } => Order::AgentRevoke { name, by },
@@ -155,7 +169,7 @@ fn must_exist(scope: &StopScope, at: &At) -> anyhow::Result<()> {
     let known: Vec<String> = known.iter().map(|name| print::visible(name)).collect();
     anyhow::ensure!(
         known.contains(wanted),
-        "nothing is stopped: there is no {kind} {wanted:?}; there are: {}. To stop everything: countersign stop --all",
+        "nothing is stopped: there is no {kind} {wanted:?}; there are: {}. To stop everything: countersign stop --all --reason WHY",
         if known.is_empty() { "none".to_owned() } else { known.join(", ") }
     );
     Ok(())
@@ -274,12 +288,7 @@ impl At {
                 return Ok(Place::Nothing);
             }
         };
-        let socket = path_beside(&config.store_path()?);
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let told = runtime.block_on(send(&socket, &Order::Address)).ok().flatten();
-        let Some(told) = told else { return Ok(Place::Idle) };
-        let text = |name: &str| told.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
-        Ok(Place::Runs { local: text("local"), public: text("public") })
+        runs(&config)
     }
 
     /// Where the configuration lies, if it was said.
@@ -292,12 +301,32 @@ impl At {
     }
 }
 
+/// The broker of one's own that `stdio -- COMMAND` runs, if it does: where it listens, and its configuration.
+pub(super) fn own_broker() -> Option<(String, PathBuf)> {
+    let path = super::stdio::config_path().ok()?;
+    match runs(&Config::load(&path).ok()?).ok()? {
+        Place::Runs { local, .. } => Some((local, path)),
+        Place::Idle | Place::Nothing => None,
+    }
+}
+
+/// Does a broker run on it?
+fn runs(config: &Config) -> anyhow::Result<Place> {
+    let socket = path_beside(&config.store_path()?);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let told = runtime.block_on(send(&socket, &Order::Address)).ok().flatten();
+    let Some(told) = told else { return Ok(Place::Idle) };
+    let text = |name: &str| told.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+    Ok(Place::Runs { local: text("local"), public: text("public") })
+}
+
 /// For people: lists as tables, everything else as `name: value`.
 fn show(answer: &Value) {
     let Some(members) = answer.as_object() else { return print::json(answer) };
     for (name, value) in members {
         match value {
-            Value::Array(rows) => list(rows),
+            Value::Array(rows) if rows.first().is_none_or(Value::is_object) => list(rows),
+            Value::Array(_) => print::line(&format!("{name}: {}", cell(value))),
             Value::String(text) => print::line(&format!("{name}: {text}")),
             Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => {
                 print::line(&format!("{name}: {value}"))

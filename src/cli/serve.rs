@@ -9,7 +9,7 @@ pub(super) fn run(at: &At, listen: Option<String>) -> anyhow::Result<ExitCode> {
     crate::telemetry::log_to_stderr();
     let mut config = at.load()?;
     if let Some(listen) = listen {
-        config.file.listen = listen;
+        config.listen_on(listen);
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {

@@ -4,6 +4,9 @@
 use super::{DEFAULTS, file::SERVERS_EXPECTED};
 use crate::policy::nearest;
 
+/// How an error about a patience begins, as `downstream::Patience` has it.
+const PATIENCE_EXPECTED: &str = "how long a client waits is";
+
 /// The reader's words about `line`, made plain, and what to do.
 pub(super) fn on(message: &str, line: &str) -> (String, String) {
     if let Some(key) = message.strip_prefix("unknown field ").and_then(first_quoted) {
@@ -65,6 +68,12 @@ fn mended(key: &str, value: &str, message: &str) -> Option<String> {
     if message.contains("expected a sequence") || message.contains(SERVERS_EXPECTED) {
         return inside.map(|text| list(key, text));
     }
+    if message.starts_with(PATIENCE_EXPECTED) && !value.starts_with('{') {
+        let text = inside.unwrap_or_default();
+        let word = nearest(text, ["expiry", "expiry_with_progress"].into_iter());
+        let seconds: u64 = text.trim_end_matches(['s', ' ']).parse().unwrap_or(50);
+        return Some(word.map_or_else(|| seconds.to_string(), |word| format!("\"{word}\"")));
+    }
     if message.contains("sequence, expected a string") {
         let only = value.strip_prefix('[')?.strip_suffix(']')?.trim();
         return (only.matches('"').count() == 2 && !only.contains(',')).then(|| only.to_owned());
@@ -76,10 +85,10 @@ fn mended(key: &str, value: &str, message: &str) -> Option<String> {
 /// A text that was written without quotes, in them.
 fn bare(key: &str, value: &str, message: &str) -> Option<String> {
     let is_bare = !value.is_empty() && !value.contains(['"', '\'', '[', ']', '{', '}', ',', '\\']);
-    let is_number = value.parse::<f64>().is_ok();
+    let is_whole = value.parse::<f64>().is_ok() || value.parse::<bool>().is_ok();
     if key.is_empty()
         || !is_bare
-        || is_number
+        || is_whole
         || message.starts_with("invalid type")
         || message.starts_with("unknown")
     {

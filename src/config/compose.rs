@@ -66,7 +66,7 @@ impl Config {
             for server in grant.servers.names() {
                 if server != "*" && !self.file.servers.contains_key(&server) {
                     let message =
-                        format!("grant {name:?} names the server {server:?}, which is not configured");
+                        format!("agent {name:?} names the server {server:?}, which is not configured");
                     return Err(self.at(
                         &format!("grants.{name}"),
                         message,
@@ -134,49 +134,6 @@ impl Config {
         let scheme = if self.tls().is_some() { "https" } else { "http" };
         let own = || format!("{scheme}://{listen}");
         self.file.public_url.clone().unwrap_or_else(own).trim_end_matches('/').to_owned()
-    }
-
-    /// A server is a command or a URL, and the URL can be reached.
-    fn check_servers(&self) -> Result<(), ConfigError> {
-        for (name, server) in &self.file.servers {
-            let place = |key: &str| format!("servers.{name}.{key}");
-            match (server.command.as_deref(), &server.url) {
-                (Some(_), Some(_)) => {
-                    let message = format!("the server {name:?} has both a command and a url");
-                    let hint =
-                        "keep the one by which it is reached; another server is another [servers.NAME]";
-                    return Err(self.at(&place("url"), message, hint));
-                }
-                (None | Some([]), None) => {
-                    let message = format!("the server {name:?} has neither a command nor a url");
-                    let hint = "write command = [\"PROGRAM\", \"ARGUMENT\"], or url = \"https://HOST/PATH\"";
-                    return Err(self.at(&place("command"), message, hint));
-                }
-                (Some(_), None) if server.transport.is_some() => {
-                    let message = format!("the server {name:?} is a command: it has no transport");
-                    return Err(self.at(
-                        &place("transport"),
-                        message,
-                        "take `transport` out: it goes with a url",
-                    ));
-                }
-                (Some(_), None) => {}
-                (None, Some(url)) => self.check_url(name, url)?,
-            }
-        }
-        Ok(())
-    }
-
-    fn check_url(&self, name: &str, url: &str) -> Result<(), ConfigError> {
-        let parsed: Option<http::Uri> = url.parse().ok();
-        let fits = parsed
-            .is_some_and(|url| matches!(url.scheme_str(), Some("http" | "https")) && url.host().is_some());
-        if fits {
-            return Ok(());
-        }
-        let message = format!("the url {url:?} of the server {name:?} is none that can be reached");
-        let hint = "write url = \"https://HOST/PATH\", or http:// for a server in your own network";
-        Err(self.at(&format!("servers.{name}.url"), message, hint))
     }
 
     /// Links and cookies are made of it, and routes begin at its root.
@@ -292,10 +249,6 @@ impl Config {
     fn process_limits(&self, name: &str, server: &super::file::Server) -> Result<ChildLimits, ConfigError> {
         let Some(limits) = &server.limits else { return Ok(ChildLimits::default()) };
         let header = format!("servers.{name}.limits");
-        if server.command.is_none() {
-            let hint = "leave [limits] out: they are of the processes of a command";
-            return Err(self.at(&header, format!("the server {name:?} is no command"), hint));
-        }
         let age = limits.age.as_deref().map(|age| self.duration(&header, "age", age)).transpose()?;
         Ok(ChildLimits { children: limits.children, memory: limits.memory, age })
     }
@@ -307,14 +260,6 @@ impl Config {
     ) -> Result<Option<ClientSettings>, ConfigError> {
         let Some(oauth) = &server.oauth else { return Ok(None) };
         let header = format!("servers.{name}.oauth");
-        if server.url.is_none() {
-            let hint = "leave [oauth] out, or give the server a url";
-            return Err(self.at(
-                &header,
-                format!("the server {name:?} is a command: it has no sign-in"),
-                hint,
-            ));
-        }
         let read = |written: &Option<String>| {
             written.as_deref().map(|written| secret::read(self, &header, written)).transpose()
         };

@@ -9,6 +9,7 @@ mod file;
 mod overrides;
 mod policies;
 mod secret;
+mod servers;
 
 use std::path::{Path, PathBuf};
 
@@ -16,7 +17,7 @@ pub use compose::{Composed, Tls};
 pub use error::ConfigError;
 pub use file::{File, GrantServers, Notify, Server, Webhook};
 use overrides::Given;
-pub use overrides::environment;
+pub use overrides::{environment, misspelt};
 pub use policies::{LoadedPolicy, Policies};
 
 /// Every key with its default and what it does; parsed by a test.
@@ -31,6 +32,8 @@ pub struct Config {
     /// `None`: embedded defaults.
     pub path: Option<PathBuf>,
     text: String,
+    /// Where to listen, said on the command line.
+    listen: Option<String>,
 }
 
 impl Config {
@@ -72,11 +75,30 @@ impl Config {
         let with = |given: &[&Given]| {
             let file = overrides::applied(&table, &file, given)?;
             let (path, folder) = (path.clone(), folder.clone());
-            let config = Self { file, folder, path, text: text.to_owned() };
+            let config = Self { file, folder, path, text: text.to_owned(), listen: None };
             config.check().map(|()| config)
         };
         let all: Vec<&Given> = given.iter().collect();
         with(&all).map_err(|error| overrides::blamed(error, &all, |some| with(some).is_ok()))
+    }
+
+    /// Listens there, whatever the file says, now and when it is read again.
+    pub fn listen_on(&mut self, listen: String) {
+        self.file.listen.clone_from(&listen);
+        self.listen = Some(listen);
+    }
+
+    /// The same as the file has it now.
+    ///
+    /// # Errors
+    /// As `load`.
+    pub fn read_again(&self) -> Result<Self, ConfigError> {
+        let Some(path) = &self.path else { return Ok(self.clone()) };
+        let mut fresh = Self::load(path)?;
+        if let Some(listen) = &self.listen {
+            fresh.listen_on(listen.clone());
+        }
+        Ok(fresh)
     }
 
     fn shown(&self) -> PathBuf {
@@ -108,7 +130,7 @@ impl Config {
             Some(("sqlite", path)) if !path.is_empty() => Ok(self.path_of(path)),
             Some(("postgres" | "postgresql", _)) => Err(self.at(
                 "store",
-                "this version keeps its ledger in SQLite only",
+                "this version keeps its audit log in SQLite only",
                 "write store = \"sqlite:countersign.db\"",
             )),
             Some(_) | None => Err(self.at(
@@ -196,8 +218,16 @@ mod tests {
             ("[servers.a]\ncommand = [\"x\"]\nurl = \"http://x\"", 3, "both a command and a url"),
             ("\n[servers.a]\npolicy = \"p\"", 2, "neither a command nor a url"),
             ("servers = { a = {\ncommand = [\"x\"], transport = \"sse\" } }", 2, "goes with a url"),
+            ("[servers.a]\nurl = \"http://x\"\nenv = { A = \"1\" }", 3, "it has no env"),
+            ("[servers.a]\nurl = \"http://x\"\ncwd = \".\"", 3, "goes with a command"),
+            ("[servers.a]\nurl = \"http://x\"\n[servers.a.limits]", 3, "it has no limits"),
+            ("[servers.a]\ncommand = [\"x\"]\n\nheaders = { A = \"1\" }", 4, "it has no headers"),
+            ("[servers.a]\ncommand = [\"x\"]\n[servers.a.oauth]", 3, "take `oauth` out"),
             ("[grants.a]\nservers = \"files\"", 2, "write servers = [\"files\"]"),
             ("\n\n[notify.slack]\nwebhook = \"x\"", 4, "[notify.slack.NAME]"),
+            ("[mcp.patience]\nmine = \"50s\"", 2, "write mine = 50"),
+            ("[mcp.patience]\n\nmine = \"expire\"", 3, "write mine = \"expiry\""),
+            ("[mcp.patience]\n\nmine = true", 3, "a number of seconds, \"expiry\" or"),
             ("[ledger]\nallowed = \"bached\"", 2, "did you mean \"batched\"?"),
             ("[approval]\n\nmax_wait = \"soon\"", 3, "is no duration"),
             ("listen = \"0.0.0.0:1\"\n[tls]\ncert = \"c.pem\"", 3, "`cert` and no `key`"),

@@ -2,7 +2,8 @@
 
 use std::ffi::OsString;
 
-use super::{ConfigError, File, advice};
+use super::{ConfigError, DEFAULTS, File, advice};
+use crate::policy::nearest;
 
 const PREFIX: &str = "COUNTERSIGN_";
 
@@ -59,6 +60,39 @@ fn texts(
     Ok(texts)
 }
 
+/// Variables of this process that look like ours and name no setting, each with the one that was most likely
+/// meant. Those that are like no setting may be anybody's, such as a secret's of the file.
+#[must_use]
+pub fn misspelt() -> Vec<(String, String)> {
+    let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    names.filter_map(|name| meant(&name).map(|meant| (name, meant))).collect()
+}
+
+fn meant(variable: &str) -> Option<String> {
+    let rest = variable.strip_prefix(PREFIX)?;
+    if NOT_KEYS.contains(&rest) || is_key(&path_of(rest)) {
+        return None;
+    }
+    let tables: toml::Table = toml::from_str(DEFAULTS).unwrap_or_default();
+    let within = |(table, keys): (&String, &toml::Value)| {
+        let keys = keys.as_table().into_iter().flat_map(toml::Table::keys);
+        keys.map(|key| format!("{table}__{key}")).collect::<Vec<_>>()
+    };
+    let whole = KEYS.iter().chain(&NOT_KEYS).map(|name| name.to_lowercase());
+    let known: Vec<String> = whole.chain(tables.iter().flat_map(within)).collect();
+    let near = nearest(rest, known.iter().map(String::as_str))?;
+    Some(format!("{PREFIX}{}", near.to_uppercase()))
+}
+
+/// From the file's top.
+fn path_of(rest: &str) -> Vec<String> {
+    rest.split("__").map(str::to_lowercase).collect()
+}
+
+fn is_key(path: &[String]) -> bool {
+    path.first().is_some_and(|first| KEYS.contains(&first.as_str()))
+}
+
 /// A variable that sets a key of the file.
 #[derive(Clone, Debug)]
 pub(super) struct Given {
@@ -72,10 +106,9 @@ pub(super) struct Given {
 pub(super) fn among(variables: impl Iterator<Item = (String, String)>) -> Vec<Given> {
     let given = variables.filter_map(|(variable, value)| {
         let rest = variable.strip_prefix(PREFIX)?;
-        let path: Vec<String> = rest.split("__").map(str::to_lowercase).collect();
-        let is_key = path.first().is_some_and(|first| KEYS.contains(&first.as_str()));
+        let path = path_of(rest);
         let value = parse(&value);
-        (is_key && !NOT_KEYS.contains(&rest)).then_some(Given { variable, path, value })
+        (is_key(&path) && !NOT_KEYS.contains(&rest)).then_some(Given { variable, path, value })
     });
     given.collect()
 }
@@ -152,6 +185,26 @@ mod tests {
             let variable = (format!("{PREFIX}{}__X", key.to_uppercase()), "1".to_owned());
             assert_eq!(among([variable].into_iter()).len(), 1, "{key}");
         }
+    }
+
+    #[test]
+    fn a_misspelt_variable_is_told_from_what_is_somebody_elses() {
+        for (written, meant_by_it) in [
+            ("LSTEN", Some("LISTEN")),
+            ("PUBLICURL", Some("PUBLIC_URL")),
+            ("LIMITS_PENDING", Some("LIMITS__PENDING")),
+            ("LEDGER_ALOWED", Some("LEDGER__ALLOWED")),
+            ("REVIEWER_TOKN", Some("REVIEWER_TOKEN")),
+            ("LISTEN", None),
+            ("TOKEN", None),
+            ("LIMITS__PENDNG", None),
+            ("BIN", None),
+            ("SLACK_WEBHOOK", None),
+        ] {
+            let meant_by_it = meant_by_it.map(|name| format!("{PREFIX}{name}"));
+            assert_eq!(meant(&format!("{PREFIX}{written}")), meant_by_it, "{written}");
+        }
+        assert_eq!(meant("LSTEN"), None);
     }
 
     #[test]

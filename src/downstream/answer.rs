@@ -177,7 +177,7 @@ fn words(end: &End, call: Option<&Brief>) -> String {
         ),
         End::Ticket => ticket(call),
         End::Refused { text } => format!("[NOT EXECUTED] {text}"),
-        End::Unavailable => "[NOT EXECUTED] The approval broker cannot write its ledger, so it sends \
+        End::Unavailable => "[NOT EXECUTED] The approval broker cannot write its audit log, so it sends \
                              nothing. Try again later, and tell the person who runs it."
             .to_owned(),
     }

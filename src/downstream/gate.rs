@@ -19,7 +19,7 @@ use super::{
     http::Visit,
     lines::Leave,
     listen, modern,
-    passing::{may_pass_unlisted, passing, refuse_stopped, require_session},
+    passing::{may_pass_unlisted, passing, refuse_stopped, require_session, unlisted_passing},
     relay, submit, tasks,
     tools::Sieve,
     versions, wait_tool,
@@ -28,8 +28,8 @@ use crate::{
     broker::Live,
     call::ClientInfo,
     mcp::{
-        Json, Kind, Limits, Malformed, Message, Meta, Passthrough, Route, TRACE_KEYS, ToolCall, methods,
-        strict,
+        Json, Kind, Limits, Malformed, Message, Meta, Passthrough, Route, TRACE_KEYS, ToolCall, Version,
+        methods, strict,
     },
 };
 
@@ -49,6 +49,8 @@ pub(super) enum Errand {
     },
     Initialize(Passthrough, Bytes, ClientInfo),
     ListTools(Passthrough, Asker),
+    /// The server's own.
+    ListTasks(Passthrough, Asker),
     Discover(Passthrough, Asker),
     /// `subscriptions/listen`: a stream without an end of its own.
     Subscribe(Passthrough, Asker),
@@ -68,6 +70,8 @@ pub(super) struct Wanted {
     pub input_responses: Option<Range<usize>>,
     pub asker: Asker,
     pub client: Arc<ClientInfo>,
+    /// What the session agreed on, or the request says.
+    pub protocol: Option<Version>,
     pub live: Live,
     /// Why it is refused when it is not allowed outright.
     pub unseen: Option<modern::Fault>,
@@ -75,6 +79,8 @@ pub(super) struct Wanted {
     pub alone: bool,
     /// A task of ours answers it (2025-11-25).
     pub as_task: bool,
+    /// Its server may answer it with a task of its own.
+    pub may_make: bool,
     /// The `requestState` that was given here, when it comes back.
     pub lap: Option<Box<str>>,
 }
@@ -89,7 +95,8 @@ const LONGEST_NAME: usize = 128;
 /// Finds out what `message` (which lies in `body`) asks for, or answers it.
 pub(super) fn sort(visit: &Visit, message: &Message<'_>, body: &Bytes) -> Result<Errand, Refusal> {
     let meta = Meta::of(message.params());
-    let version = modern::version(visit.said_version(), &meta);
+    let said = visit.said_version();
+    let version = modern::version(said, &meta);
     check_envelope(message)?;
     if elicit::is_answer(message) {
         return Err(StatusCode::ACCEPTED.into_response().into());
@@ -101,12 +108,15 @@ pub(super) fn sort(visit: &Visit, message: &Message<'_>, body: &Bytes) -> Result
         // It is older than modern requests by two revisions; a client of both eras then initializes.
         return Err(not_found(message.method().unwrap_or_default(), asker.as_ref()));
     }
-    require_session(visit, version, message)?;
     if !matches!(route, Route::Gate | Route::CallWithoutId) {
         refuse_stopped(visit, message, asker.as_ref())?;
     }
+    require_session(visit, version, message)?;
     match (route, asker) {
-        (Route::Gate, Some(asker)) => wanted(visit, message, meta, body, asker),
+        (Route::Gate, Some(asker)) => {
+            let protocol = visit.session.as_ref().and_then(|session| session.tasks.version());
+            wanted(visit, message, meta, body, (asker, protocol.or(said.map(|_| version))))
+        }
         (Route::Gate | Route::CallWithoutId, _) => {
             let tool = ToolCall::parse(message.params()).map(|call| call.name.into_owned());
             Ok(Errand::DropCall { tool: tool.ok().filter(|tool| is_tool_name(tool)).unwrap_or_default() })
@@ -116,7 +126,7 @@ pub(super) fn sort(visit: &Visit, message: &Message<'_>, body: &Bytes) -> Result
         (Route::Unlisted(unlisted), asker) => {
             let method = message.method().unwrap_or_default();
             if may_pass_unlisted(visit, method) {
-                return Ok(Errand::Relay(unlisted.permitted(), asker));
+                return unlisted_passing(visit, message, unlisted.permitted(), asker);
             }
             Err(not_found(method, asker.as_ref()))
         }
@@ -166,6 +176,10 @@ pub(super) fn run(visit: Visit, errand: Errand, body: Bytes) -> impl Future<Outp
             let sieve = Sieve::of_list(&visit, asker.modern);
             Box::pin(relay::sieved(visit, pass, body, asker, sieve))
         }
+        Errand::ListTasks(pass, asker) => {
+            let sieve = Sieve::of_tasks(&visit);
+            Box::pin(relay::sieved(visit, pass, body, asker, Some(sieve)))
+        }
         Errand::Discover(pass, asker) => {
             let sieve = Sieve::of_discover(&visit);
             Box::pin(relay::sieved(visit, pass, body, asker, sieve))
@@ -209,7 +223,7 @@ fn wanted<'m>(
     message: &Message<'m>,
     meta: Meta<'m>,
     body: &Bytes,
-    asker: Asker,
+    (asker, protocol): (Asker, Option<Version>),
 ) -> Result<Errand, Refusal> {
     let status = if asker.modern { StatusCode::BAD_REQUEST } else { StatusCode::OK };
     let invalid =
@@ -238,8 +252,10 @@ fn wanted<'m>(
         arguments: call.arguments.and_then(|json| json.span_in(body)),
         input_responses: call.input_responses.and_then(|json| json.span_in(body)),
         client: client_of(visit, &call.meta),
+        protocol,
         live: live(&call.meta, &asker),
         as_task: !asker.modern && tasks::is_wanted(visit, &call),
+        may_make: if asker.modern { tasks::declares(&call.meta) } else { call.task.is_some() },
         unseen,
         asker,
         alone: !visit.in_batch,

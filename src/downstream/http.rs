@@ -69,6 +69,11 @@ impl Visit {
     pub(super) fn is_piped(&self) -> bool {
         self.server.transport() != "http"
     }
+
+    /// Why nothing of this agent passes to this server now.
+    pub(super) fn stopped(&self) -> Option<String> {
+        self.door.inner.broker.stopped(&self.grant, self.server.name())
+    }
 }
 
 async fn enter(State(door): State<Door>, Path(server): Path<String>, request: Request) -> Response {

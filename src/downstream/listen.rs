@@ -7,7 +7,6 @@ use std::{
     convert::Infallible,
     pin::Pin,
     task::{Context, Poll},
-    time::Duration,
 };
 
 use axum::{
@@ -17,10 +16,10 @@ use axum::{
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _, stream};
 use http::{HeaderMap, StatusCode, header};
-use tokio::time::sleep;
 
 use super::{
     answer::{self, Asker, code},
+    beating::{Beating, Tail},
     held::Keeper,
     http::Visit,
     listeners::{Listening, TOO_MANY},
@@ -54,7 +53,7 @@ pub(super) async fn hear(visit: Visit) -> Response {
 }
 
 async fn open(visit: Visit, counts: bool) -> Response {
-    if let Some(reason) = visit.door.inner.broker.stopped(&visit.grant, visit.server.name()) {
+    if let Some(reason) = visit.stopped() {
         return answer::refuse(StatusCode::FORBIDDEN, &answer::stopped(&reason));
     }
     if let (Some(mark), Some(session)) = (Mark::of(&visit), visit.session.clone()) {
@@ -64,13 +63,20 @@ async fn open(visit: Visit, counts: bool) -> Response {
     if counts && place.is_none() {
         return answer::refuse(StatusCode::SERVICE_UNAVAILABLE, TOO_MANY);
     }
-    let end = end(&visit);
-    let (parts, body) = open_stream(visit).await.into_parts();
-    let stream = body.into_data_stream().take_until(end).inspect(move |_| {
+    let (end, beat) = (end(&visit), visit.door.inner.settings.heartbeat());
+    let response = open_stream(visit).await;
+    // One that does not count is part of another, which has its own.
+    let beats = counts && is_stream(&response) && !tools::is_encoded(response.headers());
+    let (parts, body) = response.into_parts();
+    let stream = body.into_data_stream().take_until(Box::pin(end)).inspect(move |_| {
         // It is open for as long as it may have more to say.
         let _ = &place;
     });
-    Response::from_parts(parts, Body::from_stream(stream))
+    let body = match beats {
+        true => Body::from_stream(Beating::of(stream, beat)),
+        false => Body::from_stream(stream),
+    };
+    Response::from_parts(parts, body)
 }
 
 /// A modern client's listening stream. One that is ended here ends as a server's own would: with its result.
@@ -79,7 +85,7 @@ pub(super) async fn subscribe(visit: Visit, pass: Passthrough, body: Bytes, aske
         let status = StatusCode::SERVICE_UNAVAILABLE;
         return answer::error(status, &asker.id, code::INTERNAL, TOO_MANY, None);
     };
-    let end = end(&visit);
+    let (end, beat) = (end(&visit), visit.door.inner.settings.heartbeat());
     let (ours, body) = match News::of(&visit, &body, &asker).await {
         Ok(Some((news, left))) => {
             (Some(Ours { news, agreed: false, splitter: Splitter::new(LARGEST) }), left)
@@ -93,26 +99,26 @@ pub(super) async fn subscribe(visit: Visit, pass: Passthrough, body: Bytes, aske
             Err(why) => return unreachable(&visit, Some(&asker), &why),
         },
         // The server knows nothing of our tasks, and need not be there.
-        None => alone(&visit, News::acknowledged(&asker)),
+        None => alone(News::acknowledged(&asker)),
     };
     if !is_stream(&response) {
         return response;
     }
+    let beats = !tools::is_encoded(response.headers());
     let (parts, body) = response.into_parts();
     let (body, tail) = (body.into_data_stream(), Tail::default());
     let told = Told { body, ours, end: Box::pin(end), tail, over: false, asker, _place: place };
-    Response::from_parts(parts, Body::from_stream(told))
+    let body = match beats {
+        true => Body::from_stream(Beating::of(told, beat)),
+        false => Body::from_stream(told),
+    };
+    Response::from_parts(parts, body)
 }
 
-/// A stream that says it is there, and nothing else.
-fn alone(visit: &Visit, first: Bytes) -> Response {
-    let beat = Duration::from_millis(visit.door.inner.settings.heartbeat_ms);
-    let beats = stream::unfold((), move |()| async move {
-        sleep(beat).await;
-        Some((Bytes::from(sse::comment("listening")), ()))
-    });
-    let parts = stream::once(std::future::ready(first)).chain(beats);
-    reply::events(HeaderMap::new(), Body::from_stream(parts.map(Ok::<_, Infallible>)))
+/// A stream that nobody but the door says anything on.
+fn alone(first: Bytes) -> Response {
+    let parts = stream::once(std::future::ready(Ok::<_, Infallible>(first))).chain(stream::pending());
+    reply::events(HeaderMap::new(), Body::from_stream(parts))
 }
 
 /// A drain, or a stop of this agent or server.
@@ -203,7 +209,7 @@ impl Stream for Told {
         if self.end.as_mut().poll(context).is_ready() {
             self.over = true;
             // In the middle of an event, the result would become a part of it.
-            let result = self.tail.between.then(|| {
+            let result = self.tail.is_between().then(|| {
                 let id = std::str::from_utf8(&self.asker.id).unwrap_or("null");
                 Ok(reply::event(&end_of_subscription(id)))
             });
@@ -226,54 +232,6 @@ impl Stream for Told {
                 self.tail.add(part);
             }
             return polled;
-        }
-    }
-}
-
-/// What of a stream has passed: is it between two events?
-struct Tail {
-    last: u8,
-    /// Nothing stands on the line that has not ended.
-    blank: bool,
-    between: bool,
-}
-
-impl Default for Tail {
-    fn default() -> Self {
-        Self { last: 0, blank: true, between: true }
-    }
-}
-
-impl Tail {
-    fn add(&mut self, part: &[u8]) {
-        for byte in part {
-            match byte {
-                // The second half of a line end.
-                b'\n' if self.last == b'\r' => {}
-                b'\n' | b'\r' => (self.between, self.blank) = (self.blank, true),
-                _ => (self.between, self.blank) = (false, false),
-            }
-            self.last = *byte;
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::Tail;
-
-    #[test]
-    fn an_event_ends_with_a_blank_line_however_it_is_written() {
-        let between = |text: &str| {
-            let mut tail = Tail::default();
-            text.as_bytes().chunks(1).for_each(|part| tail.add(part));
-            tail.between
-        };
-        for ended in ["", "data: 1\n\n", "data: 1\r\n\r\n", "data: 1\r\r", ": c\n\n"] {
-            assert!(between(ended), "{ended:?}");
-        }
-        for open in ["d", "data: 1", "data: 1\n", "data: 1\r\n", "data: 1\n\nid: 2\n"] {
-            assert!(!between(open), "{open:?}");
         }
     }
 }

@@ -7,6 +7,7 @@
 mod access;
 mod answer;
 mod batch;
+mod beating;
 mod beats;
 mod delivery;
 mod elicit;

@@ -1,6 +1,6 @@
 //! Everything that is not a `tools/call`: what may pass to the server, and for whom.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use axum::response::IntoResponse as _;
 use http::StatusCode;
@@ -9,12 +9,12 @@ use super::{
     answer::{self, Asker, code},
     gate::{Errand, Refusal, cut, hello_in_batch, not_found},
     http::Visit,
-    tasks,
+    modern, tasks,
 };
 use crate::{
     broker::Rules,
     call::ClientInfo,
-    mcp::{Class, Json, Message, Passthrough, Version},
+    mcp::{Class, InvalidTask, Json, Message, Passthrough, Version, header, task_named},
     policy::Reads,
 };
 
@@ -26,7 +26,10 @@ pub(super) fn passing(
     asker: Option<Asker>,
 ) -> Result<Errand, Refusal> {
     let method = message.method().unwrap_or_default();
-    if let Some((wish, id, asker)) = tasks::asked(visit, message, asker.as_ref())? {
+    let named = task_named(message);
+    if named.is_ok()
+        && let Some((wish, id, asker)) = tasks::asked(visit, message, asker.as_ref())?
+    {
         return Ok(Errand::Task(pass, wish, id, asker));
     }
     if !may_use(visit, method) {
@@ -36,8 +39,8 @@ pub(super) fn passing(
         // A request without an id: nobody could be answered, so nothing is asked.
         return Err(StatusCode::ACCEPTED.into_response().into());
     }
-    if let Some((id, asker)) = task_of(message).zip(asker.as_ref()) {
-        return Ok(Errand::ServersTask(pass, method == "tasks/update", id, asker.clone()));
+    if let Some((id, asker)) = servers_task(visit, method, named, asker.as_ref())? {
+        return Ok(Errand::ServersTask(pass, method == "tasks/update", id, asker));
     }
     match (class, asker) {
         (Class::Protocol, Some(asker)) if method == "initialize" && visit.in_batch => {
@@ -56,15 +59,52 @@ pub(super) fn passing(
         (Class::Protocol, Some(asker)) if method == "server/discover" => Ok(Errand::Discover(pass, asker)),
         (Class::Protocol, asker) => Ok(Errand::Relay(pass, asker)),
         (Class::List, Some(asker)) if method == "tools/list" => Ok(Errand::ListTools(pass, asker)),
+        (Class::List, Some(asker)) if method == "tasks/list" => Ok(Errand::ListTasks(pass, asker)),
         (Class::List | Class::Read, asker) => Ok(Errand::Relay(pass, asker)),
         (Class::Call, asker) => Err(not_found(method, asker.as_ref())),
     }
 }
 
-/// The task that a request is about.
-fn task_of(message: &Message<'_>) -> Option<Box<str>> {
-    message.method().filter(|method| method.starts_with("tasks/"))?;
-    message.params()?.get("taskId")?.string().map(Into::into)
+/// What passes though its version has no such method. A lenient server knows those about tasks in every version.
+pub(super) fn unlisted_passing(
+    visit: &Visit,
+    message: &Message<'_>,
+    pass: Passthrough,
+    asker: Option<Asker>,
+) -> Result<Errand, Refusal> {
+    let method = message.method().unwrap_or_default();
+    let about = servers_task(visit, method, task_named(message), asker.as_ref())?;
+    Ok(match (about, asker) {
+        (Some((id, asker)), _) => Errand::ServersTask(pass, false, id, asker),
+        (None, Some(asker)) if method == "tasks/list" => Errand::ListTasks(pass, asker),
+        (None, asker) => Errand::Relay(pass, asker),
+    })
+}
+
+/// The server's own task that a request is about, and who asks.
+fn servers_task(
+    visit: &Visit,
+    method: &str,
+    named: Result<Option<Cow<'_, str>>, InvalidTask>,
+    asker: Option<&Asker>,
+) -> Result<Option<(Box<str>, Asker)>, Refusal> {
+    if matches!(named, Ok(None)) {
+        return Ok(None);
+    }
+    // Nobody could be answered, so nothing is asked.
+    let asker = asker.ok_or_else(|| StatusCode::ACCEPTED.into_response())?;
+    let bad = if asker.modern { StatusCode::BAD_REQUEST } else { StatusCode::OK };
+    let id =
+        named.map_err(|why| answer::error(bad, &asker.id, code::INVALID_PARAMS, &why.to_string(), None))?;
+    let id = id.unwrap_or_default();
+    // A server may go by the header.
+    if asker.modern
+        && visit.headers.contains_key(&header::NAME)
+        && let Err(fault) = modern::check_named(&visit.headers, method, &id)
+    {
+        return Err(answer::error(bad, &asker.id, fault.code, &fault.message, None).into());
+    }
+    Ok(Some((id.into(), asker.clone())))
 }
 
 /// `clientInfo` of an `initialize`.
@@ -81,7 +121,9 @@ pub(super) fn require_session(visit: &Visit, version: Version, message: &Message
     if version.is_modern() || visit.session.is_some() || message.method() == Some("initialize") {
         return Ok(());
     }
-    if visit.is_piped() || visit.door.inner.sessions.keeps(visit.server.name()) {
+    let keeps_sessions = visit.is_piped() || visit.door.inner.sessions.keeps(visit.server.name());
+    // A call of what is stopped is denied before anyone is asked, and no session can begin meanwhile.
+    if keeps_sessions && !(message.method() == Some("tools/call") && visit.stopped().is_some()) {
         let id = message.id().map_or("null", Json::as_str);
         let text = "the header Mcp-Session-Id is missing: initialize first";
         let refusal =
@@ -100,7 +142,7 @@ pub(super) fn refuse_stopped(
     if matches!(message.method(), Some("ping" | "notifications/cancelled" | "notifications/initialized")) {
         return Ok(());
     }
-    let Some(reason) = visit.door.inner.broker.stopped(&visit.grant, visit.server.name()) else {
+    let Some(reason) = visit.stopped() else {
         return Ok(());
     };
     let (Some(asker), Some(_)) = (asker, message.method()) else {

@@ -7,6 +7,7 @@ use axum::{
 };
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode};
+use tokio::time::timeout;
 
 use super::{
     answer::{self, Asker},
@@ -20,7 +21,7 @@ use super::{
 use crate::{
     call::ClientInfo,
     mcp::{Passthrough, header},
-    upstream::{Conversation, Link, Outbound, Reply, SendError},
+    upstream::{Conversation, FAREWELL, Link, Outbound, Reply, SendError},
 };
 
 /// Sends a message up and its answer down, untouched.
@@ -155,10 +156,11 @@ pub(super) async fn end(visit: Visit) -> Response {
         return StatusCode::OK.into_response();
     }
     let out = Outbound::delete().with_headers_of(&visit.headers);
-    match relay(&visit, Passthrough::without_body(), &session.link, out).await {
-        Ok(Reply { status, headers, .. }) => reply::respond(status, headers, Body::empty()),
-        // It is over here, whatever the server says.
-        Err(_) => StatusCode::OK.into_response(),
+    let said = relay(&visit, Passthrough::without_body(), &session.link, out);
+    match timeout(FAREWELL, said).await {
+        Ok(Ok(Reply { status, headers, .. })) => reply::respond(status, headers, Body::empty()),
+        // It is over here, whatever the server says, and whether it says anything.
+        Ok(Err(_)) | Err(_) => StatusCode::OK.into_response(),
     }
 }
 

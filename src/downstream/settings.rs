@@ -25,7 +25,8 @@ pub struct DoorSettings {
     pub grace_ms: u64,
     /// The same for other requests to a server that is a command, which may have to start first, ms.
     pub start_grace_ms: u64,
-    /// Between two signs of life on a waiting stream, ms; each is jittered by a fifth.
+    /// Between two signs of life on a stream that waits, or is listened to and silent, ms; those that wait are jittered
+    /// by a fifth.
     pub heartbeat_ms: u64,
     /// A peer that stays this long after its answer has it, ms.
     pub delivery_ms: u64,
@@ -79,7 +80,10 @@ pub(super) struct Rungs {
 
 /// How long one client's own clock lets a call wait.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
-#[serde(untagged)]
+#[serde(
+    untagged,
+    expecting = "how long a client waits is a number of seconds, \"expiry\" or \"expiry_with_progress\""
+)]
 pub enum Patience {
     Seconds(u64),
     Until(Until),
@@ -182,6 +186,10 @@ impl DoorSettings {
 
     pub(super) fn start_grace(&self) -> Duration {
         Duration::from_millis(self.start_grace_ms)
+    }
+
+    pub(super) fn heartbeat(&self) -> Duration {
+        Duration::from_millis(self.heartbeat_ms)
     }
 }
 

@@ -9,7 +9,6 @@ use std::{
     collections::HashMap,
     convert::Infallible,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
 };
 
 use axum::{
@@ -220,7 +219,7 @@ struct Open {
 impl Open {
     /// The next event; a comment now and then, so that nothing between takes the stream for dead.
     async fn part(&mut self) -> Option<Bytes> {
-        let beat = Duration::from_millis(self.door.inner.settings.heartbeat_ms);
+        let beat = self.door.inner.settings.heartbeat();
         let (closing, tasks) = (&self.door.inner.closing, &self.stream.tasks);
         let done = async {
             closing.cancelled().await;

@@ -34,6 +34,7 @@ struct Asked {
     live: Live,
     unseen: Option<modern::Fault>,
     alone: bool,
+    may_make: bool,
 }
 
 impl Asked {
@@ -58,14 +59,27 @@ pub(super) fn submit(
     if door.closing.is_cancelled() {
         return Either::Right(Box::pin(ready(answer::draining(&wanted.asker.id))));
     }
-    let Wanted { tool, arguments, input_responses, asker, client, live, unseen, alone, as_task, lap } =
-        wanted;
+    let (as_task, may_make) = (wanted.as_task, wanted.may_make);
+    let Wanted {
+        tool,
+        arguments,
+        input_responses,
+        asker,
+        client,
+        protocol,
+        live,
+        unseen,
+        alone,
+        lap,
+        ..
+    } = wanted;
     let ask = Ask {
         grant: visit.grant.clone(),
         server: visit.server.shared_name(),
         server_identity: visit.server.shared_identity(),
         session: visit.session.as_ref().map(|session| session.id.clone()),
         era: if asker.modern { Era::Modern } else { Era::Legacy },
+        protocol,
         client: client.clone(),
         tool: tool.clone(),
         body: body.clone(),
@@ -79,13 +93,16 @@ pub(super) fn submit(
         return Either::Right(Box::pin(tasks::begin(visit, ask, asker)));
     }
     let door = visit.door.clone();
-    let asked = Asked { visit, body, tool, asker, client, live, unseen, alone };
+    let asked = Asked { visit, body, tool, asker, client, live, unseen, alone, may_make };
     if let Some(state) = lap {
         return Either::Right(Box::pin(come_back(asked, ask, state)));
     }
     match door.inner.broker.submit(ask) {
         Either::Left(at_once) => {
             let submission = at_once.into_inner();
+            if may_make {
+                return Either::Right(Box::pin(settle(asked, submission)));
+            }
             let Submission::Allowed(allowed) = submission else {
                 return Either::Right(Box::pin(settle(asked, submission)));
             };
@@ -120,8 +137,11 @@ async fn settle(asked: Asked, mut submission: Submission) -> Response {
     }
     let patience = asked.patience();
     let headers = asked.headers();
-    let Asked { visit, body, tool, asker, live, unseen, alone, .. } = asked;
+    let Asked { visit, body, tool, asker, live, unseen, alone, may_make, .. } = asked;
     match submission {
+        Submission::Allowed(allowed) if may_make => {
+            tasks::let_make(visit, (allowed, body, &tool), asker).await
+        }
         Submission::Allowed(allowed) => let_pass(visit, (allowed, body, &tool), asker).await,
         Submission::Unseen => match unseen {
             Some(fault) => mismatch(&fault, &asker),

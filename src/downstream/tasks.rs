@@ -4,6 +4,7 @@
 //! how it stands, and fetches the outcome. What other tasks there are is the server's own affair.
 
 mod legacy;
+mod made;
 mod news;
 mod offer;
 mod server_tasks;
@@ -29,13 +30,16 @@ use crate::{
 
 pub(super) use self::{
     legacy::{RELATED, as_result, begin, is_wanted, status},
+    made::let_make,
     news::News,
     offer::Offered,
-    server_tasks::of_server,
+    server_tasks::{of_server, without_others},
     told::begun,
 };
 
 pub(super) const EXTENSION: &str = "io.modelcontextprotocol/tasks";
+
+const NOT_FOUND: &str = "Task not found: it is not of this agent at this server; make the call again";
 
 /// What an agent wants of a task.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -111,8 +115,7 @@ pub(super) async fn tell(
     let task = match broker.task(&visit.grant.name, visit.server.name(), id).await {
         Ok(Some(task)) => task,
         Ok(None) => {
-            let text = "Task not found: it is not of this agent at this server; make the call again";
-            return answer::error(StatusCode::OK, &asker.id, code::INVALID_PARAMS, text, None);
+            return answer::error(StatusCode::OK, &asker.id, code::INVALID_PARAMS, NOT_FOUND, None);
         }
         Err(error) => {
             let text = format!("the task cannot be read: {error}");

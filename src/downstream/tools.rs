@@ -14,17 +14,17 @@ use super::{
     held::{Keeper, Room, of_list},
     http::Visit,
     reply,
-    tasks::{EXTENSION, Offered},
+    tasks::{EXTENSION, Offered, without_others},
     wait_tool,
 };
 use crate::{
-    broker::Rules,
+    broker::{Broker, Rules},
     mcp::{
         Answer, Json, Kind, Message,
         patch::Edits,
         sse::{self, Event, Splitter},
     },
-    upstream::{BrokenReply, Reply, ReplyBody},
+    upstream::{BrokenReply, Reply, ReplyBody, aside},
 };
 
 /// How long a client may keep a list that was changed for it, ms.
@@ -44,6 +44,8 @@ enum Change {
     Discover,
     /// A task of the server's has the name that was given here, as JSON.
     Task(String),
+    /// Tasks of other agents are taken out of a list of the server's own.
+    Tasks(Broker),
 }
 
 /// What is changed, for whom.
@@ -102,6 +104,12 @@ impl Sieve {
         Self { change, ..Self::for_grant(visit, true) }
     }
 
+    /// For an answer to `tasks/list`: the server knows one client, the broker.
+    pub(super) fn of_tasks(visit: &Visit) -> Self {
+        let change = Change::Tasks(visit.door.inner.broker.clone());
+        Self { change, ..Self::for_grant(visit, false) }
+    }
+
     fn hides(&self) -> bool {
         matches!(self.change, Change::Hide | Change::Mark { hides: true, .. })
     }
@@ -137,9 +145,11 @@ impl Sieve {
     fn room(&self, visit: &Visit) -> Room {
         let most = match self.change {
             Change::Task(_) => visit.server.largest_answer(),
-            Change::Hide | Change::Mark { .. } | Change::Greeting(_) | Change::Discover => {
-                visit.server.largest_list()
-            }
+            Change::Hide
+            | Change::Mark { .. }
+            | Change::Greeting(_)
+            | Change::Discover
+            | Change::Tasks(_) => visit.server.largest_list(),
         };
         visit.door.inner.held.room(Some(&self.server), &self.grant, most)
     }
@@ -224,6 +234,10 @@ impl Sieve {
 
     /// `None`: nothing to change.
     fn sieved(&self, message: &[u8]) -> Result<Option<Vec<u8>>, BrokenReply> {
+        aside(message.len(), || self.changed(message))
+    }
+
+    fn changed(&self, message: &[u8]) -> Result<Option<Vec<u8>>, BrokenReply> {
         let response = match reply::read(message).ok_or_else(unreadable)? {
             Message::Response(response) => response,
             Message::Request(_) | Message::Notification(_) => return Ok(None),
@@ -235,6 +249,9 @@ impl Sieve {
             Change::Greeting(tasks) => return Ok(tasks.advertised(response.raw, result)),
             Change::Discover => return Ok(advertised(response.raw, result)),
             Change::Task(name) => return Ok(renamed(response.raw, name)),
+            Change::Tasks(broker) => {
+                return Ok(without_others(broker, &self.grant, &self.server, response.raw));
+            }
         };
         if !has_one_list(response.raw, result) {
             return Err(unreadable());
@@ -310,12 +327,12 @@ fn has_one_list(message: Json<'_>, result: Json<'_>) -> bool {
     results == 1 && is_list && lists.next().is_none()
 }
 
-fn is_event_stream(headers: &HeaderMap) -> bool {
+pub(super) fn is_event_stream(headers: &HeaderMap) -> bool {
     let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.as_bytes().get(..17));
     kind.is_some_and(|kind| kind.eq_ignore_ascii_case(b"text/event-stream"))
 }
 
-fn is_encoded(headers: &HeaderMap) -> bool {
+pub(super) fn is_encoded(headers: &HeaderMap) -> bool {
     headers.get(header::CONTENT_ENCODING).is_some_and(|coding| coding != "identity")
 }
 

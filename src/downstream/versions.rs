@@ -47,7 +47,7 @@ pub(super) async fn unsupported(visits: &[Visit], requested: &str, asker: &Asker
 
 /// Those of one server that the broker knows too; none, when it does not say.
 async fn theirs(visit: &Visit) -> Vec<String> {
-    let stopped = visit.door.inner.broker.stopped(&visit.grant, visit.server.name()).is_some();
+    let stopped = visit.stopped().is_some();
     let said = if stopped { None } else { timeout(PATIENCE, ask(visit)).await.ok().flatten() };
     said.unwrap_or_default().into_iter().filter(|said| Version::parse(said).is_some()).collect()
 }

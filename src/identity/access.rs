@@ -46,6 +46,6 @@ impl Identity {
         let Some(resource) = self.resource.load_full() else { return Ok(None) };
         let name = resource.grant(token, ours, now).await?;
         let grant = self.directory().agents.get(&name).cloned();
-        grant.map(Some).ok_or(Refused::Lacking("its grant does not exist, or not any more"))
+        grant.map(Some).ok_or(Refused::Lacking("its agent does not exist, or not any more"))
     }
 }

@@ -83,9 +83,10 @@ impl Identity {
         };
         self.change(now, || {
             if self.directory().agents.contains_key(name) {
+                self.stored_agent(name)?;
                 return Err(IdentityError::Exists(format!(
-                    "agent {name} is there already; `countersign agents rotate {name}` gives it a new token, or \
-                     choose another name"
+                    "agent {name} is there already; `countersign agents servers {name} --add SERVER` lets it reach \
+                     more, `countersign agents rotate {name}` gives it a new token, or choose another name"
                 )));
             }
             Ok((added(name, &row, by), rows::put(rows::AGENTS, name, &row)?))
@@ -122,6 +123,35 @@ impl Identity {
         })
         .await?;
         Ok(NewSecret { name: name.to_owned(), token: secret.text, link: None })
+    }
+
+    /// The agent reaches `add` too, and `remove` no more; its token stays. Gives what it reaches from here on.
+    ///
+    /// # Errors
+    /// `Unknown`, `FromConfig`, `Invalid` (it does not have what is to be removed, or nothing changes), or the
+    /// store's.
+    pub async fn change_servers(
+        &self,
+        name: &str,
+        (add, remove): (&[String], &[String]),
+        by: &str,
+        now: Timestamp,
+    ) -> Result<Vec<String>, IdentityError> {
+        self.change(now, || {
+            let grant = self.stored_agent(name)?;
+            let servers = changed(&grant, add, remove)?;
+            let directory = self.directory();
+            let hash = directory.grants.iter().find(|(_, other)| other.name == name).map(|(hash, _)| hash);
+            let row = AgentRow {
+                hash: hash.map(token::key),
+                token_id: grant.token_id.clone(),
+                source: Source::Store,
+                settings: GrantSettings { servers, ..grant.settings.clone() },
+            };
+            Ok((added(name, &row, by), rows::put(rows::AGENTS, name, &row)?))
+        })
+        .await?;
+        Ok(self.stored_agent(name)?.settings.servers.clone())
     }
 
     /// The agent's token is void when this returns.
@@ -168,7 +198,7 @@ impl Identity {
             .ok_or_else(|| IdentityError::Unknown(format!("agent {name}")))?;
         match grant.source {
             Source::Store => Ok(grant),
-            Source::Config => Err(IdentityError::FromConfig(format!("agent {name}"))),
+            Source::Config => Err(IdentityError::FromConfig(name.to_owned())),
         }
     }
 
@@ -230,6 +260,28 @@ impl Identity {
     }
 }
 
+/// The servers of a grant with some more and some less.
+fn changed(grant: &Grant, add: &[String], remove: &[String]) -> Result<Vec<String>, IdentityError> {
+    let before = &grant.settings.servers;
+    let has = before.join(", ");
+    if let Some(absent) = remove.iter().find(|server| !before.contains(server)) {
+        let why = format!("the agent {} has no server {absent:?} to remove; it has: {has}", grant.name);
+        return Err(IdentityError::Invalid(why));
+    }
+    let mut servers: Vec<String> = before.iter().filter(|server| !remove.contains(server)).cloned().collect();
+    for server in add {
+        if !servers.iter().any(|known| known == "*" || known == server) {
+            servers.push(server.clone());
+        }
+    }
+    if servers == *before {
+        let why = format!("nothing changes: the agent {} has these servers already: {has}", grant.name);
+        return Err(IdentityError::Invalid(why));
+    }
+    Ok(servers)
+}
+
+/// A grant as it is from here on, new or changed.
 fn added(name: &str, row: &AgentRow, by: &str) -> AgentEvent {
     AgentEvent::AgentAdded {
         agent: name.to_owned(),

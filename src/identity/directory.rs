@@ -112,7 +112,10 @@ pub enum IdentityError {
     Exists(String),
     #[error("there is no {0}; `list` shows who there is")]
     Unknown(String),
-    #[error("{0} comes from the configuration file; change it there")]
+    /// The agent of this name.
+    #[error(
+        "the agent {0} comes from the configuration file: change [grants.{0}] there; a running broker follows by itself"
+    )]
     FromConfig(String),
     #[error("{0}")]
     Invalid(String),

@@ -11,6 +11,7 @@ pub mod patch;
 mod scanner;
 pub mod sse;
 pub mod strict;
+mod task;
 mod tool_call;
 mod version;
 
@@ -18,5 +19,6 @@ pub use json::{Elements, Json, Kind, Member, Members};
 pub use message::{Answer, Frame, Malformed, Message, Notification, Request, Response};
 pub use methods::{Class, Passthrough, Route};
 pub use strict::{Defect, Limits};
+pub use task::{InvalidTask, task_named};
 pub use tool_call::{InvalidCall, Meta, TRACE_KEYS, ToolCall};
 pub use version::{Version, header};

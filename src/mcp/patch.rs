@@ -74,13 +74,18 @@ impl<'a> Edits<'a> {
     /// Puts what `change` makes of an element of the array at `path` in its place; `None` keeps it.
     pub fn each(&mut self, path: &[&str], mut change: impl FnMut(Json<'_>) -> Option<Vec<u8>>) {
         let Some(array) = Json(&self.text).at(path) else { return };
-        let changed = array.elements().filter_map(|element| {
-            let with = String::from_utf8(change(element)?).ok()?;
-            Some((element.span_in(self.text.as_bytes())?, with))
-        });
-        // From the end: what comes before stays where it is.
-        for (span, with) in changed.collect::<Vec<_>>().into_iter().rev() {
-            self.splice(span, &with);
+        // Written once, however many change: a list may have very many.
+        let (mut text, mut written) = (String::new(), 0);
+        for element in array.elements() {
+            let Some(with) = change(element).and_then(|with| String::from_utf8(with).ok()) else { continue };
+            let Some(span) = element.span_in(self.text.as_bytes()) else { continue };
+            text.push_str(&self.text[written..span.start]);
+            text.push_str(&with);
+            written = span.end;
+        }
+        if written > 0 {
+            text.push_str(&self.text[written..]);
+            self.text = Cow::Owned(text);
         }
     }
 

@@ -62,6 +62,10 @@ impl Follower {
             }
             for entry in &entries {
                 if let Some((call, topic)) = Topic::of(entry) {
+                    // What has not begun waits for the next start, however much of it there is.
+                    if self.stop.is_cancelled() {
+                        return Ok(());
+                    }
                     match self.tell(Item { entry, call, topic }, &mut cursor).await? {
                         Done::Told => saved = cursor.after,
                         Done::Stopped => return Ok(()),

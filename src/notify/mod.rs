@@ -160,7 +160,7 @@ async fn run(
     let follower = Follower { broker, destination, pace, courier, bookmarks, status: status.clone(), stop };
     let followed = async { follower.follow(follower.bookmarks.cursor().await?).await };
     if let Err(error) = followed.await {
-        tracing::error!(destination = name, %error, "the ledger cannot be followed; nobody is told there any more");
-        status.ill(format!("the ledger cannot be followed: {error}"));
+        tracing::error!(destination = name, %error, "the audit log cannot be followed; nobody is told there any more");
+        status.ill(format!("the audit log cannot be followed: {error}"));
     }
 }

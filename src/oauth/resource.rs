@@ -167,7 +167,7 @@ impl Resource {
         }
         let who = claims.text(&self.settings.claim);
         let grant = who.and_then(|who| self.settings.grants.get(who)).cloned();
-        grant.ok_or(Refused::Lacking("no grant belongs to it; an operator can add one in [oauth.grants]"))
+        grant.ok_or(Refused::Lacking("no agent belongs to it; an operator can name one in [oauth.grants]"))
     }
 
     /// Time and audience: what is asked at each call.
@@ -299,7 +299,7 @@ impl ResourceSettings {
             return Err(format!("{bad:?} in `scopes` is no scope: write each as one word of a list"));
         }
         if self.grants.is_empty() {
-            return Err("no value of the claim is given a grant in [oauth.grants]".into());
+            return Err("no value of the claim is given an agent in [oauth.grants]".into());
         }
         Ok(())
     }

@@ -16,6 +16,7 @@ use axum::{Router, body::Body, extract::ConnectInfo};
 use http::Request;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use rustix::net::sockopt;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpSocket, TcpStream},
@@ -32,6 +33,12 @@ const TLS_TIMEOUT: Duration = Duration::from_secs(10);
 /// Connections that may wait to be accepted, if the system allows as many. One that finds the queue full
 /// is dropped and tries again after a whole second: 10,000 agents at once took 12 s with 1,024 places.
 const BACKLOG: u32 = 8192;
+/// A connection on which nothing came for so long is probed, and so often, before it is over: 2 min together.
+const QUIET: Duration = Duration::from_secs(60);
+const PROBE: Duration = Duration::from_secs(15);
+const PROBES: u32 = 4;
+#[cfg(target_os = "linux")]
+const GONE_MS: u32 = 120_000;
 
 /// Who may connect, and how.
 #[derive(Clone)]
@@ -58,8 +65,25 @@ pub(super) fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     // A broker that was just ended may be started again at once.
     socket.set_reuseaddr(true)?;
+    if let Err(error) = watch_over(&socket) {
+        tracing::warn!(%error, "agents that vanish are noticed late: the system does not probe connections");
+    }
     socket.bind(address)?;
     socket.listen(BACKLOG)
+}
+
+/// Each connection that this socket accepts has these too: a peer that went without a word is noticed, and gives
+/// back its place among the listeners and what is held for it.
+fn watch_over(socket: &TcpSocket) -> std::io::Result<()> {
+    sockopt::set_socket_keepalive(socket, true)?;
+    sockopt::set_tcp_keepidle(socket, QUIET)?;
+    sockopt::set_tcp_keepintvl(socket, PROBE)?;
+    sockopt::set_tcp_keepcnt(socket, PROBES)?;
+    // What was sent and is not acknowledged puts off the probes: a stream with signs of life would go on for
+    // a quarter of an hour. A peer that takes nothing for so long is let go too.
+    #[cfg(target_os = "linux")]
+    sockopt::set_tcp_user_timeout(socket, GONE_MS)?;
+    Ok(())
 }
 
 /// Serves `router` on `listener` until `stop`; then open requests finish, and it returns.
@@ -215,5 +239,27 @@ mod tests {
     fn a_connections_task_is_small() {
         // Ten thousand of them wait for people.
         assert!(size(connect) <= 1536, "{} bytes", size(connect));
+    }
+
+    #[tokio::test]
+    async fn who_goes_without_a_word_is_noticed_on_each_connection() {
+        for address in ["127.0.0.1:0", "[::1]:0"] {
+            let listener = match listen(address.parse().unwrap()) {
+                Ok(listener) => listener,
+                // A machine without IPv6.
+                Err(_) if address.starts_with('[') => continue,
+                Err(error) => panic!("{address}: {error}"),
+            };
+            let connecting = TcpStream::connect(listener.local_addr().unwrap());
+            let (client, accepted) = tokio::join!(connecting, listener.accept());
+            let (stream, _client) = (accepted.unwrap().0, client.unwrap());
+            assert!(sockopt::socket_keepalive(&stream).unwrap());
+            let probes = sockopt::tcp_keepidle(&stream).unwrap()
+                + sockopt::tcp_keepintvl(&stream).unwrap() * sockopt::tcp_keepcnt(&stream).unwrap();
+            assert_eq!(probes, Duration::from_secs(120));
+            // With something unacknowledged there are no probes.
+            #[cfg(target_os = "linux")]
+            assert_eq!(sockopt::tcp_user_timeout(&stream).unwrap(), 120_000);
+        }
     }
 }

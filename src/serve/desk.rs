@@ -30,6 +30,12 @@ pub enum Order {
         policy: Option<PathBuf>,
         by: String,
     },
+    AgentServers {
+        name: String,
+        add: Vec<String>,
+        remove: Vec<String>,
+        by: String,
+    },
     AgentRotate {
         name: String,
         by: String,
@@ -110,6 +116,10 @@ impl Desk {
                 let secret = identity.add_agent(&name, settings, &by, now).await?;
                 self.changed.notify_one();
                 Ok(shown(&secret))
+            }
+            Order::AgentServers { name, add, remove, by } => {
+                let servers = identity.change_servers(&name, (&add, &remove), &by, now).await?;
+                Ok(json!({ "name": name, "servers": servers }))
             }
             Order::AgentRotate { name, by } => Ok(shown(&identity.rotate_agent(&name, &by, now).await?)),
             Order::AgentRevoke { name, by } => {

@@ -35,7 +35,7 @@ pub use desk::{Desk, Order, stop};
 pub use reload::apply;
 pub use socket::{path_beside, send};
 
-/// How long a drain waits for what is under way.
+/// How long a drain waits for each thing that is under way.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// How often idle sessions are looked for.
 const SWEEP: Duration = Duration::from_secs(30);
@@ -155,19 +155,23 @@ impl Running {
     /// Stops accepting, gives waiting agents their tickets, finishes what is sent, seals the ledger.
     pub async fn drain(self) {
         self.stop.cancel();
-        self.door.drain().await;
+        // Whatever agents, people and servers do, the last head is signed.
+        in_time(self.door.drain(), "some answers were not taken in time").await;
         self.broker.drain(PATIENCE).await;
         self.tasks.close();
-        if tokio::time::timeout(PATIENCE, self.tasks.wait()).await.is_err() {
-            tracing::warn!("some connections did not end in time");
-        }
-        self.notify.end().await;
-        // Whatever the servers do, the last head is signed.
-        if tokio::time::timeout(PATIENCE, self.broker.upstreams().drain()).await.is_err() {
-            tracing::warn!("some servers did not end their sessions in time");
-        }
+        in_time(self.tasks.wait(), "some connections did not end in time").await;
+        in_time(self.notify.end(), "some messages did not arrive in time; they go out after the next start")
+            .await;
+        in_time(self.broker.upstreams().drain(), "some servers did not end their sessions in time").await;
         if let Err(error) = self.store.drain().await {
-            tracing::error!(%error, "the ledger's last head could not be signed");
+            tracing::error!(%error, "the audit log's last head could not be signed");
         }
+    }
+}
+
+/// Waits for a part of the end, and not for long.
+async fn in_time(end: impl Future<Output = ()>, late: &str) {
+    if tokio::time::timeout(PATIENCE, end).await.is_err() {
+        tracing::warn!("{late}");
     }
 }

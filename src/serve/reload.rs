@@ -111,11 +111,8 @@ pub(super) async fn watch(
 }
 
 async fn reload(broker: &Broker, config: &Config, shelf: &Shelf) -> anyhow::Result<Config> {
-    let fresh = match &config.path {
-        Some(path) => Config::load(path)?,
-        None => config.clone(),
-    };
-    if fresh.file.listen != config.file.listen && config.path.is_some() {
+    let fresh = config.read_again()?;
+    if fresh.file.listen != config.file.listen {
         tracing::warn!("`listen` has changed: that needs a restart");
     }
     if fresh.file.store != config.file.store {

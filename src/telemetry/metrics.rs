@@ -29,6 +29,12 @@ struct Outcome {
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct Refused {
+    server: String,
+    why: &'static str,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
 struct Destination {
     destination: String,
 }
@@ -39,6 +45,7 @@ pub struct Metrics {
     registry: Registry,
     verdicts: Family<Verdict, Counter>,
     outcomes: Family<Outcome, Counter>,
+    refused_of_tasks: Family<Refused, Counter>,
     notify_backlog: Family<Destination, Gauge>,
     notify_dead_letters: Family<Destination, Counter>,
     /// Calls that wait for a person.
@@ -56,6 +63,7 @@ impl Metrics {
             registry: Registry::with_prefix("countersign"),
             verdicts: Family::default(),
             outcomes: Family::default(),
+            refused_of_tasks: Family::default(),
             notify_backlog: Family::default(),
             notify_dead_letters: Family::default(),
             pending: Gauge::default(),
@@ -70,8 +78,13 @@ impl Metrics {
         let registry = &mut self.registry;
         registry.register("calls", "Calls, by server and the policy's verdict", self.verdicts.clone());
         registry.register("outcomes", "Settled calls, by server and outcome", self.outcomes.clone());
+        registry.register(
+            "refused_of_tasks",
+            "Requests about servers' own tasks that were not sent, by server and why",
+            self.refused_of_tasks.clone(),
+        );
         registry.register("pending", "Calls that wait for a person", self.pending.clone());
-        registry.register("live_clients", "Websockets that follow the ledger", self.live_clients.clone());
+        registry.register("live_clients", "Websockets that follow the audit log", self.live_clients.clone());
         registry.register(
             "decision_seconds",
             "Time from a call's request to its decision by a person",
@@ -105,6 +118,12 @@ impl Metrics {
     #[must_use]
     pub fn outcomes(&self, server: &str, state: &'static str) -> Counter {
         self.outcomes.get_or_create_owned(&Outcome { server: server.to_owned(), outcome: state })
+    }
+
+    /// A request about one of this server's own tasks was not sent: `unseen answers`, `of another agent`.
+    pub fn refused_of_task(&self, server: &str, why: &'static str) {
+        let label = Refused { server: server.to_owned(), why };
+        let _ = self.refused_of_tasks.get_or_create(&label).inc();
     }
 
     pub fn decided(&self, waited: Duration) {
@@ -147,12 +166,14 @@ mod tests {
         let metrics = Metrics::new();
         metrics.verdicts("healthomics", "allow").inc();
         metrics.outcomes("healthomics", "denied").inc();
+        metrics.refused_of_task("healthomics", "unseen answers");
         metrics.backlog("slack.genomics", 3);
         metrics.decided(Duration::from_secs(3));
         let text = metrics.text();
         for line in [
             r#"countersign_calls_total{server="healthomics",verdict="allow"} 1"#,
             r#"countersign_outcomes_total{server="healthomics",outcome="denied"} 1"#,
+            r#"countersign_refused_of_tasks_total{server="healthomics",why="unseen answers"} 1"#,
             r#"countersign_notify_backlog{destination="slack.genomics"} 3"#,
             "countersign_decision_seconds_count 1",
             "# EOF",

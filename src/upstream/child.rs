@@ -18,7 +18,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    BrokenReply, SendError, Server,
+    BrokenReply, SendError, Server, aside,
     lines::{Line, Lines},
     messages::{Messages, Pipe},
     process::{Write, command, end, ended_by_itself, log_stderr, resident, write_lines},
@@ -225,7 +225,7 @@ impl Child {
     fn take_line(&self, line: &[u8]) {
         self.touch();
         if !line.trim_ascii().is_empty() {
-            take_in(&self.routes, &self.server, line);
+            aside(line.len(), || take_in(&self.routes, &self.server, line));
         }
     }
 

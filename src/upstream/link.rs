@@ -27,7 +27,7 @@ use super::{
 use crate::mcp::header;
 
 /// A server that does not answer the end of a session within this is not waited for.
-const FAREWELL: Duration = Duration::from_secs(5);
+pub const FAREWELL: Duration = Duration::from_secs(5);
 /// A command's own end, by force at last, takes less.
 const LAST_BREATH: Duration = Duration::from_secs(10);
 

@@ -3,6 +3,7 @@
 //! A send is spent: what may have left this process is never sent again, and an error says which of the
 //! two it was (`SendError::NotSent`, `SendError::Unknown`).
 
+mod aside;
 mod body;
 mod child;
 mod endpoint;
@@ -31,8 +32,9 @@ use std::{
 use arc_swap::ArcSwap;
 use futures_util::TryFutureExt as _;
 
+pub(crate) use aside::aside;
 pub use body::BytesBody;
-pub use link::{Conversation, Hold, Link, Proof};
+pub use link::{Conversation, FAREWELL, Hold, Link, Proof};
 pub use messages::Messages;
 pub use outbound::{Outbound, Verb};
 pub(crate) use pool::tls_config;

@@ -54,6 +54,10 @@ pub(super) fn command(server: &Server) -> Result<Command, String> {
     let inherited = std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(is_inherited));
     command.args(arguments).env_clear().envs(inherited).envs(&settings.env);
     if let Some(cwd) = &settings.cwd {
+        // The system would say of the program that there is no such file.
+        if !cwd.is_dir() {
+            return Err(format!("its `cwd` {} is no folder: make it, or change `cwd`", cwd.display()));
+        }
         command.current_dir(cwd);
     }
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());

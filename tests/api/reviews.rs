@@ -24,6 +24,7 @@ async fn a_parked_call_is_shown_with_everything_a_reviewer_needs() {
         ("class", json!("destructive")),
         ("waiting", json!("line")),
         ("era", json!("legacy")),
+        ("protocol", json!("2025-06-18")),
         ("round", json!(0)),
         ("session", json!("s1")),
         ("client", json!({ "name": "test", "version": "1" })),

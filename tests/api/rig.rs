@@ -9,7 +9,7 @@ use countersign::{
     downstream,
     identity::{GrantSettings, Identity},
     ledger::{Fact, Stream},
-    mcp::{Limits, strict},
+    mcp::{Limits, Version, strict},
     policy::check,
     store::{
         Batch, Store, Write,
@@ -182,6 +182,7 @@ impl World {
             server_identity: "http://127.0.0.1:9/mcp".into(),
             session: Some("s1".into()),
             era: Era::Legacy,
+            protocol: Some(Version::V2025_06_18),
             client: ClientInfo { name: "test".into(), version: "1".into() }.into(),
             tool: tool.into(),
             arguments: Some(start..start + arguments.len()),

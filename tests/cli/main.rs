@@ -106,6 +106,13 @@ fn agents_and_reviewers_come_and_go_with_and_without_a_broker() {
     let taken = home.run(&["agents", "add", "bot", "--servers", "sandbox"]).ends(1).err();
     assert!(taken.contains("the agent bot is there already"), "{taken}");
     assert!(taken.contains("`countersign agents rotate bot`"), "{taken}");
+    assert!(taken.contains("`countersign agents servers bot --add SERVER`"), "{taken}");
+    home.run(&["agents", "servers", "bot"]).ends(2);
+    let wider = home.run(&["agents", "servers", "bot", "--add", "files"]).ends(0);
+    assert!(wider.out().contains("servers: sandbox,files"), "{}", wider.out());
+    assert!(wider.err().contains("there is no server \"files\" yet"), "{}", wider.err());
+    let agents = home.run(&["agents", "list", "--json"]).json();
+    assert_eq!(agents["agents"][0]["servers"], json!(["sandbox", "files"]), "{agents}");
     let max = home.run(&["reviewers", "add", "max"]).ends(0).err();
     assert!(max.contains("15 minutes") && !max.contains("no broker runs"), "{max}");
     let stopped = home.run(&["stop", "--agent", "bot", "--reason", "x"]).ends(0).out();
@@ -113,6 +120,7 @@ fn agents_and_reviewers_come_and_go_with_and_without_a_broker() {
     for (kind, known) in [("--agent", "bot"), ("--server", "sandbox")] {
         let missed = home.run(&["stop", kind, "nope", "--reason", "x"]).ends(1).err();
         assert!(missed.contains("nothing is stopped") && missed.contains(known), "{missed}");
+        assert!(missed.contains("countersign stop --all --reason WHY"), "{missed}");
     }
     let resumed = home.run(&["resume", "--agent", "bot", "--reason", "x"]).ends(0).out();
     assert!(resumed.contains("resumed: agent bot"), "{resumed}");

@@ -57,6 +57,7 @@ fn a_reviewer_decides_from_the_terminal_and_the_joined_agent_is_answered() {
     home.run(&["calls", "approve", &call, "--code", "000000"]).ends(3);
     let denied = home.run(&["calls", "show", &call]).ends(0).out();
     assert!(denied.contains("denied by eve, and so is the same call made again"), "{denied}");
+    assert_eq!(denied.matches("denied by eve: still needed").count(), 1, "{denied}");
     assert!(home.run(&["calls", "lift", &call]).ends(0).out().contains("asks people again"));
     home.run(&["calls", "lift", &call]).ends(1);
 
@@ -159,6 +160,26 @@ fn a_port_that_another_program_has_taken_is_left_to_it() {
     assert_eq!(home.run(&["open", "--json"]).json()["name"], "ann");
     assert!(third.wait().success());
     assert!(second.wait().success());
+}
+
+#[test]
+fn the_terminal_finds_the_broker_that_a_client_has_started() {
+    let home = Home::new();
+    let mut agent = home.start(&["stdio", "--", BINARY, "sandbox"]);
+    agent.handshake();
+    agent.errors.until(|line| line.contains("the inbox is at"));
+    let url = format!("http://{}", place(&home));
+    let refused = home.run(&["calls", "list"]).ends(1).err();
+    assert!(refused.contains(&format!("{url}, the broker that `countersign stdio` runs")), "{refused}");
+    // What it says to do is done.
+    let said = |before: &str, after: &str| {
+        let (_, rest) = refused.split_once(before).unwrap();
+        rest.split_once(after).unwrap().0.to_owned()
+    };
+    let config = said("--config ", "`");
+    let added = home.run(&["reviewers", "add", "terminal", "--config", &config, "--json"]).json();
+    home.tell(&["login", &said("`countersign login ", "`")], added["token"].as_str().unwrap()).ends(0);
+    home.run(&["calls", "list"]).ends(0);
 }
 
 #[test]

@@ -41,6 +41,30 @@ fn a_wrong_state_is_answered_with_the_words_that_people_know() {
 }
 
 #[test]
+fn a_misspelt_variable_is_named_with_what_was_meant() {
+    let home = Home::new();
+    let mut completions = home.command(&["completions", "bash"]);
+    completions.env("COUNTERSIGN_LSTEN", "127.0.0.1:1").env("COUNTERSIGN_BIN", "x");
+    let said = String::from_utf8(completions.output().unwrap().stderr).unwrap();
+    assert_eq!(said, "countersign has no setting COUNTERSIGN_LSTEN; did you mean COUNTERSIGN_LISTEN?\n");
+}
+
+#[test]
+fn help_speaks_of_agents_and_of_the_audit_log() {
+    let home = Home::new();
+    for of in
+        ["", "demo", "serve", "stdio", "calls", "servers", "policy", "agents", "reviewers", "stop", "audit"]
+    {
+        let asked: Vec<&str> = [of, "--help"].into_iter().filter(|word| !word.is_empty()).collect();
+        let said = home.run(&asked).ends(0).out().to_lowercase();
+        assert!(said.contains("usage:"), "{said}");
+        for word in ["ledger", "grant "] {
+            assert!(!said.contains(word), "{of}: {said}");
+        }
+    }
+}
+
+#[test]
 fn usage_shows_where_a_command_goes() {
     let home = Home::new();
     for wrong in
@@ -140,6 +164,9 @@ fn a_lost_call_is_resolved_and_the_last_words_of_its_server_are_in_the_log() {
     let log: Value = serde_json::from_str(&log).unwrap();
     assert_eq!(log["last_words"], "no room on the disk", "{log}");
 
+    let lost = home.run(&["calls", "show", &code]).ends(0).out();
+    assert!(lost.contains("unknown outcome; look at the server"), "{lost}");
+    assert!(lost.contains(&format!("`countersign calls resolve {code} done`")), "{lost}");
     home.run(&["calls", "resolve", &code, "perhaps"]).ends(2);
     let found = home.run(&["calls", "resolve", &code, "not-done", "--note", "looked"]).ends(0).out();
     assert!(found.contains("resolved: it was not done"), "{found}");
@@ -147,6 +174,7 @@ fn a_lost_call_is_resolved_and_the_last_words_of_its_server_are_in_the_log() {
     assert!(again.contains("first word stands"), "{again}");
     let card = home.run(&["calls", "show", &code]).ends(0).out();
     assert!(card.contains("it was not done, found by eve: looked"), "{card}");
+    assert!(!card.contains("calls resolve"), "{card}");
 }
 
 #[test]
@@ -177,6 +205,17 @@ fn the_broker_of_the_folder_is_asked_before_that_of_the_last_login() {
     assert!(here.wait().success());
     let asked = home.run(&["calls", "list"]).ends(0).err();
     assert!(asked.contains(&format!("no broker runs in this folder; asking {remote}")), "{asked}");
+}
+
+#[test]
+fn an_address_that_was_given_at_the_start_is_not_missed_in_the_file() {
+    let home = Home::new();
+    home.write("countersign.toml", "listen = \"127.0.0.1:1\"\n");
+    let broker = home.start(&["serve", "--listen", "127.0.0.1:0"]);
+    broker.errors.until(|line| line.contains("listens on"));
+    home.write("countersign.toml", "listen = \"127.0.0.1:1\"\n[mcp]\nlaps = 1\n");
+    let said = broker.errors.until(|line| line.contains("restart") || line.contains("are in force"));
+    assert!(said.contains("are in force"), "{said}");
 }
 
 #[test]

@@ -27,9 +27,9 @@ async fn a_full_disk_closes_the_gate_and_loses_nothing_that_was_acknowledged() {
         }
     };
     assert!(acknowledged.len() > 5, "it had room at first");
-    assert!(refusal.contains("cannot write its ledger"), "{refusal}");
+    assert!(refusal.contains("cannot write its audit log"), "{refusal}");
     let allowed = limited.call("say_fine", "allowed").await;
-    assert!(text(&allowed).contains("cannot write its ledger"), "{allowed:?}");
+    assert!(text(&allowed).contains("cannot write its audit log"), "{allowed:?}");
     assert_eq!(liar.times("allowed"), 0, "nothing is sent that cannot be recorded");
     let ready = limited.reviewer.at("/readyz").get().await.unwrap();
     assert_eq!(ready.status, 503, "{ready:?}");

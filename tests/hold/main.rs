@@ -12,6 +12,7 @@ mod rig;
 mod agents;
 mod bounds;
 mod fuzz;
+mod listeners;
 mod pipes;
 mod samples;
 mod servers;

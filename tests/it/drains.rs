@@ -54,3 +54,14 @@ async fn a_broker_ends_soon_and_signs_its_last_head() {
     let (entries, signed) = (of("SELECT max(number) FROM entries"), of("SELECT max(size) FROM heads"));
     assert_eq!(entries, signed);
 }
+
+#[tokio::test]
+async fn an_agent_that_ends_its_session_is_answered_soon() {
+    let deaf = silent().await;
+    let house = House::open(Plan::at(&deaf.url)).await;
+    let agent = house.agent().initialized("test").await;
+    let ended = tokio::time::timeout(Duration::from_secs(8), agent.send("DELETE", "")).await;
+    assert_eq!(ended.expect("an answer").status, 200, "it is over here");
+    assert_eq!(agent.post(&request(1, "ping", json!({}))).await.status, 404);
+    deaf.ended().await;
+}

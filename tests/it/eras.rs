@@ -197,3 +197,63 @@ async fn an_answer_of_a_batch_that_is_too_large_fails_its_element_only() {
     assert!(words.contains("larger than 2000 bytes"), "{words}");
     assert_eq!(told[1]["id"], 2);
 }
+
+/// A server that answers `initialize` with this version, whatever it was asked for.
+async fn of_version(version: &str, session: &'static str) -> Server {
+    let server = Server::start(Manner::Json).await;
+    let hello = json!({"jsonrpc": "2.0", "id": 0, "result": {"protocolVersion": version,
+        "capabilities": {"tools": {}}, "serverInfo": {"name": "rig", "version": "1"}}});
+    let mut script = Script::json(hello);
+    script.headers.push(("mcp-session-id", session));
+    server.answers("initialize", script);
+    server
+}
+
+#[tokio::test]
+async fn the_version_that_a_session_agreed_on_is_on_its_calls() {
+    for version in ["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25"] {
+        let server = of_version(version, "s-1").await;
+        let house = House::open(Plan::at(&server.url)).await;
+        // It asked for 2025-06-18; in the headers of its calls it says that again, or nothing.
+        let says = house.agent().initialized("test").await;
+        let mute = says.clone().without("mcp-protocol-version");
+        for (n, agent) in [says, mute].iter().enumerate() {
+            let _answer = agent.post(&call(1, "cancel", json!({"n": n}))).await;
+            let pending = house.pending().await;
+            assert_eq!(pending.request.protocol.as_deref(), Some(version));
+            house.deny(&pending, "no").await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn without_a_session_a_call_is_of_the_version_that_it_says() {
+    let server = Server::start(Manner::Modern).await;
+    let house = House::open(Plan::at(&server.url)).await;
+    let said = house.agent().with("mcp-protocol-version", "2025-03-26");
+    let modern_agent = mirrored(house.agent(), "tools/call", Some("cancel"));
+    let request = modern(1, "tools/call", json!({"name": "cancel", "arguments": {"n": 3}}));
+    for (agent, request, version) in [
+        (said, call(1, "cancel", json!({"n": 1})), Some("2025-03-26")),
+        (house.agent(), call(1, "cancel", json!({"n": 2})), None),
+        (modern_agent, request, Some("2026-07-28")),
+    ] {
+        let _answer = agent.post(&request).await;
+        let pending = house.pending().await;
+        assert_eq!(pending.request.protocol.as_deref(), version);
+        house.deny(&pending, "no").await;
+    }
+}
+
+#[tokio::test]
+async fn a_joined_session_has_one_version_whatever_its_servers_speak() {
+    let (a, b) = (of_version("2025-06-18", "s-a").await, of_version("2025-03-26", "s-b").await);
+    let house = House::open(Plan::two(&a.url, &b.url)).await;
+    let agent = house.agent().joined().initialized("test").await.without("mcp-protocol-version");
+    for tool in ["a__cancel", "b__cancel"] {
+        let _answer = agent.post(&call(1, tool, json!({}))).await;
+        let pending = house.pending().await;
+        assert_eq!(pending.request.protocol.as_deref(), Some("2025-03-26"));
+        house.deny(&pending, "no").await;
+    }
+}

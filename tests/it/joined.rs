@@ -171,6 +171,21 @@ async fn what_is_stopped_is_left_out_and_the_rest_goes_on() {
 }
 
 #[tokio::test]
+async fn a_call_of_what_was_stopped_before_the_session_began_is_denied_as_at_the_plain_endpoint() {
+    let (a, _, house) = two(Manner::Json).await;
+    house.agent().joined().initialized("before").await;
+    house.broker.stop(StopScope::Server("a".into()), "ann", "drill").await.unwrap();
+    let agent = house.agent().joined().initialized("test").await;
+    let seen = a.messages().len();
+    assert_eq!(text(&agent.ask(&call(1, "a__look", json!({}))).await), "[STOPPED] drill");
+    house.until(|call| &*call.request.server == "a" && call.state.name() == StateName::Denied).await;
+    let listed = agent.ask(&request(2, "resources/read", json!({"uri": "joined:a:x:y"}))).await;
+    assert_eq!(listed["error"]["message"], "[STOPPED] drill", "{listed}");
+    assert_eq!(a.messages().len(), seen);
+    assert_eq!(text(&agent.ask(&call(3, "b__look", json!({}))).await), "look ran with {}");
+}
+
+#[tokio::test]
 async fn a_server_that_is_down_leaves_only_its_own_part_out() {
     let b = Server::start(Manner::Json).await;
     let mut plan = Plan::at("http://127.0.0.1:9/mcp");

@@ -31,7 +31,7 @@ pub fn greets(server: &Server, capabilities: Value, session: &'static str) {
 }
 
 /// The agent in its session, and what it was told.
-async fn greeted(agent: Agent) -> (Agent, Value) {
+pub async fn greeted(agent: Agent) -> (Agent, Value) {
     let hello = json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": {
         "protocolVersion": VERSION, "capabilities": {}, "clientInfo": {"name": "rig", "version": "1"}}});
     let answer = agent.post(&hello).await;
@@ -44,7 +44,7 @@ pub async fn agent(house: &House) -> Agent {
     greeted(house.agent()).await.0
 }
 
-fn as_task(tool: &str, arguments: Value) -> Value {
+pub fn as_task(tool: &str, arguments: Value) -> Value {
     let mut call = call(1, tool, arguments);
     call["params"]["task"] = json!({"ttl": 60_000});
     call

@@ -137,7 +137,9 @@ async fn both_ends_may_be_old() {
     talk.post(&reply).await;
     assert!(old.messages().contains(&reply));
     talk.post(&call(0, "cancel", json!({}))).await;
-    house.approve(&house.pending().await).await;
+    let pending = house.pending().await;
+    assert_eq!(pending.request.protocol.as_deref(), Some("2024-11-05"), "it is said in no header");
+    house.approve(&pending).await;
     assert_eq!(text(&talk.answer(0).await.1), "cancel ran");
     assert_eq!(old.calls(), 1);
 }

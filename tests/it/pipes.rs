@@ -1,8 +1,9 @@
 //! A server that is a command: the door speaks HTTP for it.
 
+use countersign::call::{HowDelivered, StateName};
 use serde_json::json;
 
-use crate::rig::{House, Plan, Told, call, call_with_token, child, mirrored, modern, text};
+use crate::rig::{House, Plan, call, call_with_token, child, mirrored, modern, text};
 
 #[tokio::test]
 async fn a_command_answers_like_a_streamable_http_server() {
@@ -16,8 +17,7 @@ async fn a_command_answers_like_a_streamable_http_server() {
     let agent = agent.initialized("test").await;
     let mut own = agent.send("GET", "").await;
     assert!(own.is_stream());
-    let Some(Told::Message(hello)) = own.told().await else { panic!("a message") };
-    assert_eq!(hello["params"]["data"], "hello");
+    assert_eq!(own.message().await["params"]["data"], "hello");
 
     let plain = agent.post(&call(1, "look", json!({}))).await;
     assert!(!plain.is_stream());
@@ -54,4 +54,28 @@ async fn a_modern_request_to_a_legacy_command_says_so_in_the_status() {
     assert_eq!(answer.response().await["error"]["code"], -32601);
     assert_eq!(agent.send("GET", "").await.status, 405);
     assert_eq!(agent.send("DELETE", "").await.status, 405);
+}
+
+/// Its server is not told: it would give no answer then, and the agent may come back for it.
+#[tokio::test]
+async fn a_modern_agent_that_leaves_a_call_that_was_sent_stops_nothing_and_gets_its_answer_later() {
+    let house = House::open(Plan::of(child())).await;
+    let folder = tempfile::tempdir().unwrap();
+    let until = folder.path().join("go");
+    let agent = mirrored(house.agent(), "tools/call", Some("cancel"));
+    let cancel = |id: u32| {
+        modern(id, "tools/call", json!({"name": "cancel", "arguments": {"until": until.to_str().unwrap()}}))
+    };
+    let answer = agent.post(&cancel(1)).await;
+    house.approve(&house.pending().await).await;
+    house.until(|call| call.state.name() == StateName::Dispatched).await;
+    drop(answer);
+    house.until(|call| call.waiter.is_none()).await;
+    std::fs::write(&until, "").unwrap();
+    house.until(|call| call.state.name() == StateName::Completed).await;
+    assert_eq!(text(&agent.ask(&cancel(2)).await), "cancel ran, call 1");
+    house.delivered(HowDelivered::Recall).await;
+    let asking = mirrored(house.agent(), "tools/call", Some("cancelled"));
+    let asked = modern(3, "tools/call", json!({"name": "cancelled", "arguments": {}}));
+    assert_eq!(text(&asking.ask(&asked).await), "0 cancelled");
 }

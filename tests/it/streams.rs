@@ -11,6 +11,9 @@ use crate::rig::{
 
 const EVENT: &str = "data: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/message\",\"params\":{}}\n\n";
 
+/// Nothing is hidden, so that nothing is read.
+const OPEN: &str = r#"{"version": "1", "default": "allow"}"#;
+
 fn open(body: &str) -> Script {
     Script { open: true, ..Script::new(200, "text/event-stream", body) }
 }
@@ -71,7 +74,7 @@ async fn one_stream_of_an_old_agent_is_one_and_so_is_one_of_the_joined_endpoint(
     let joined = house.agent().joined().initialized("test").await;
     let mut listening = joined.send("GET", "").await;
     for _ in [&a, &b] {
-        assert!(matches!(listening.told().await, Some(Told::Message(_))), "each server's own");
+        assert_eq!(listening.message().await["method"], "notifications/message", "each server's own");
     }
     assert_eq!(joined.send("GET", "").await.status, 503);
     drop(listening);
@@ -119,6 +122,44 @@ async fn a_listening_stream_that_is_ended_within_an_event_gets_nothing_put_into_
     house.door.drain().await;
     let read = tokio::time::timeout(Duration::from_secs(3), listening.bytes()).await.expect("it ends");
     assert_eq!(read, "data: {\"half\":");
+}
+
+/// Nothing between takes it for dead, and an agent that went without a word is noticed.
+#[tokio::test]
+async fn a_stream_that_is_listened_to_and_silent_shows_signs_of_life() {
+    let server = Server::start(Manner::Json).await;
+    server.answers("GET", open(EVENT));
+    server.answers("subscriptions/listen", open(EVENT));
+    let house = House::open(Plan::at(&server.url)).await;
+    let agent = house.agent().initialized("test").await;
+    let joined = house.agent().joined().initialized("test").await;
+    let listens = mirrored(house.agent(), "subscriptions/listen", None);
+    for mut listening in [
+        agent.send("GET", "").await,
+        joined.send("GET", "").await,
+        listens.post(&modern("l-1", "subscriptions/listen", json!({}))).await,
+    ] {
+        assert_eq!(listening.message().await["method"], "notifications/message");
+        for _ in 0..3 {
+            assert!(matches!(listening.told().await, Some(Told::Comment)));
+        }
+    }
+}
+
+#[tokio::test]
+async fn no_sign_of_life_is_put_into_an_event_or_into_what_is_compressed() {
+    for (half, coding) in [("data: {\"half\":", "identity"), ("packed", "gzip")] {
+        let server = Server::start(Manner::Json).await;
+        let mut script = open(half);
+        script.headers.push(("content-encoding", coding));
+        server.answers("GET", script);
+        let house = House::open(Plan { policy: OPEN, ..Plan::at(&server.url) }).await;
+        let listening = house.agent().initialized("test").await.send("GET", "").await;
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        house.door.drain().await;
+        let read = tokio::time::timeout(Duration::from_secs(3), listening.bytes()).await.expect("it ends");
+        assert_eq!(read, half);
+    }
 }
 
 #[tokio::test]

@@ -21,10 +21,10 @@ async fn arguments_that_were_changed_in_the_file_are_neither_shown_nor_sent() {
     assert_eq!(house.broker.view(pending.id).await.unwrap().unwrap().message, None);
     house.approve(&pending).await;
     let response = answer.response().await;
-    assert!(text(&response).contains("not those on the ledger"), "{response}");
+    assert!(text(&response).contains("not those in the audit log"), "{response}");
     assert!(server.calls().is_empty());
     let failed = house.until(|call| call.state.name() == StateName::Failed).await;
-    assert!(matches!(failed.state, State::Failed { why } if why.contains("not those on the ledger")));
+    assert!(matches!(failed.state, State::Failed { why } if why.contains("not those in the audit log")));
 }
 
 #[tokio::test]
@@ -41,7 +41,7 @@ async fn a_call_whose_entries_say_something_else_is_not_sent() {
     house.approve(&pending).await;
     let response = answer.response().await;
     assert!(server.calls().is_empty(), "{response}");
-    assert!(text(&response).contains("cannot write its ledger"), "{response}");
+    assert!(text(&response).contains("cannot write its audit log"), "{response}");
 }
 
 #[tokio::test]
@@ -64,7 +64,7 @@ async fn a_call_that_was_permitted_by_hand_in_the_file_is_not_sent_after_a_resta
     let after = House::open_in(folder, Plan::at(&server.url)).await;
     let response = after.agent().initialized("test").await.ask(&call(1, "cancel", json!({}))).await;
     assert!(server.calls().is_empty(), "{response}");
-    assert!(text(&response).contains("cannot write its ledger"), "{response}");
+    assert!(text(&response).contains("cannot write its audit log"), "{response}");
 }
 
 #[tokio::test]

@@ -75,6 +75,7 @@ pub fn submit(
         tool: "cancel".into(),
         session: None,
         era: Era::Modern,
+        protocol: None,
         client: ClientInfo::default(),
         argument_names: Vec::new(),
         policy: policy_name(0),

@@ -53,6 +53,7 @@ fn request() -> (Request, Value) {
         tool: "cancel".into(),
         session: Some("s1".into()),
         era: Era::Legacy,
+        protocol: Some("2025-06-18".into()),
         client: ClientInfo { name: "inspector".into(), version: "1".into() },
         argument_names: vec!["batchId".into()],
         policy: "p1".into(),
@@ -62,6 +63,7 @@ fn request() -> (Request, Value) {
     };
     let json = json!({
         "agent": "ci", "owner": "olga", "server": "omics", "tool": "cancel", "session": "s1", "era": "legacy",
+        "protocol": "2025-06-18",
         "client": {"name": "inspector", "version": "1"}, "argument_names": ["batchId"], "policy": "p1",
         "params": digest(), "follows": "00000000-0000-0000-0000-000000000001",
     });

@@ -1,5 +1,7 @@
 //! What is told at all, from where on, and to whom after a change.
 
+use std::time::Duration;
+
 use serde_json::json;
 
 use super::rig::{Answer, House, QUICK, Receiver, slack, webhook};
@@ -91,4 +93,24 @@ async fn a_changed_destination_goes_on_where_it_was() {
     assert!(seen[0].text().contains(&first.to_string()));
     notify.replace(NotifySettings::default()).await.unwrap();
     assert!(notify.troubles().is_empty());
+}
+
+#[tokio::test]
+async fn an_end_waits_for_the_message_on_its_way_and_not_for_those_behind_it() {
+    let (house, receiver) = (House::open().await, Receiver::start().await);
+    receiver.always(Some(Answer::Late(Duration::from_millis(200))));
+    let notify = house.notify(vec![webhook(&receiver)]).await;
+    let mut calls = Vec::new();
+    for n in 0..8 {
+        calls.push(house.park(&json!({ "n": n })).await.to_string());
+    }
+    receiver.received(1).await;
+    notify.end().await;
+    let told = receiver.seen().len();
+    assert!(told < 4, "{told} of 8 were told before it ended");
+    receiver.always(None);
+    let _notify = house.notify(vec![webhook(&receiver)]).await;
+    let seen = receiver.received(8).await;
+    let told: Vec<_> = seen.iter().map(|one| one.json()["data"]["id"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(told, calls, "the rest goes out after the next start, each once");
 }

@@ -43,6 +43,8 @@ pub enum Answer {
     Resets,
     /// Nothing comes.
     Hangs,
+    /// 200, a while after the request.
+    Late(Duration),
 }
 
 #[derive(Clone, Debug)]
@@ -154,6 +156,10 @@ impl Receiver {
                 stream.get_ref().set_linger(Some(Duration::ZERO)).unwrap();
             }
             Answer::Hangs => std::future::pending().await,
+            Answer::Late(after) => {
+                tokio::time::sleep(after).await;
+                let _ = stream.write_all(b"HTTP/1.1 200 X\r\nContent-Length: 0\r\n\r\n").await;
+            }
         }
     }
 }
@@ -243,6 +249,7 @@ impl House {
             server_identity: "https://rig.example/mcp".into(),
             session: None,
             era: Era::Modern,
+            protocol: None,
             client: Arc::default(),
             tool: tool.into(),
             body: Bytes::from(format!("{head}{arguments}{beside}}}}}")),

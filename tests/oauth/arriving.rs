@@ -163,7 +163,7 @@ async fn a_token_that_is_valid_and_has_no_grant_is_forbidden() {
     let house = House::open(&format!("url = \"{}\"", server.url), &more).await;
     let good = claims(&house, &issuer);
     let place = house.url("/.well-known/oauth-protected-resource/mcp/it");
-    for (client, why) in [("agent-8", "no grant belongs to it"), ("agent-7", "its grant does not exist")] {
+    for (client, why) in [("agent-8", "no agent belongs to it"), ("agent-7", "its agent does not exist")] {
         let token = signed(&issuer, &with(good.clone(), "client_id", client));
         // The second time it is known already.
         for _ in 0..2 {

@@ -25,6 +25,7 @@ pub fn call(n: u64) -> Call {
             tool: if n.is_multiple_of(2) { "CancelAHORunBatch".into() } else { "GetAHORun".into() },
             session: None,
             era: Era::Legacy,
+            protocol: None,
             client: ClientInfo::default(),
             argument_names: vec!["batchId".into()],
             policy: "p".into(),

@@ -213,6 +213,14 @@ async fn a_command_that_cannot_start_or_keeps_crashing_is_not_sent_and_says_so()
     let error = call(&it, &session(&it), &tool("1", "x", "")).await.err().unwrap();
     assert!(matches!(&error, SendError::NotSent(why) if why.contains("cannot start")), "{error}");
 
+    let nowhere = ServerSettings { cwd: Some("/does/not/exist".into()), ..settings() };
+    let it = upstreams(nowhere, UpstreamSettings::default());
+    let error = call(&it, &session(&it), &tool("1", "x", "")).await.err().unwrap();
+    assert!(
+        matches!(&error, SendError::NotSent(why) if why.contains("`cwd` /does/not/exist is no folder")),
+        "{error}"
+    );
+
     let crashing = ["python3", "-c", "import sys; sys.exit(1)"].map(String::from).to_vec();
     let it = upstreams(
         ServerSettings { command: Some(crashing), ..ServerSettings::default() },

@@ -23,6 +23,7 @@ const POLICY = {
     CancelAHORunBatch: { action: "require_approval", reason: "Cancels all runs of the batch; ask the lab first." },
     ListAHORunBatches: { action: "deny", reason: "Ask for one batch." },
     DeleteAHORunBatch: { action: "require_approval", reason: "Deletes the batch and its records.", approval: { expires_after: "3s" } },
+    PurgeAHORunBatches: { action: "require_approval", reason: "Purges what was deleted.", risk: { class: "destructive", severity: "critical" } },
   },
 };
 
@@ -73,6 +74,12 @@ export async function realPlace() {
     hasty,
     start,
     stop,
+    // What it gives back mends the file again.
+    async breakPolicy() {
+      const file = join(folder, "policy.json");
+      await writeFile(file, `{ "version": "1", "tools": { "ListAHORunBatches": { "action": "denied" } } }`);
+      return () => writeFile(file, JSON.stringify(POLICY, null, 2));
+    },
     async signIn(context, reviewer) {
       if (!reviewer) return;
       const answer = await context.request.post(`${url}/api/v1/session`, { headers: { "x-countersign": "1", origin: url }, data: { token: people[reviewer].token } });

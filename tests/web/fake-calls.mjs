@@ -14,7 +14,7 @@ export function makeCall(given = {}) {
   const requested = given.requested_at ?? ago(180);
   const raw = given.arguments_raw ?? JSON.stringify(given.arguments ?? {});
   return {
-    id, server: "healthomics", tool: "CancelAHORunBatch", agent: "ci-bot", owner: "ann", client: { name: "claude-code", version: "2.1.4" }, session: "s-7f3a91", era: "2025-11-25",
+    id, server: "healthomics", tool: "CancelAHORunBatch", agent: "ci-bot", owner: "ann", client: { name: "claude-code", version: "2.1.4" }, session: "s-7f3a91", era: "legacy", protocol: "2025-06-18",
     state: "pending", digest: `sha256:${hash.toString("hex")}`, short_code: [...hash.subarray(0, 6)].map((byte) => CODE[byte % CODE.length]).join(""),
     reason: "Cancels all runs of the batch; ask the lab first.", rule: "/tools/CancelAHORunBatch", requested_at: requested, expires_at: ahead(702), waiting: "line", round: 1,
     reviews: [], quorums: [{ approvals: 1, have: 0 }], can_vote: true,

@@ -13,7 +13,7 @@ export async function fakePlace() {
     while (!["completed", "denied", "expired"].includes(call.state)) await new Promise((resolve) => setTimeout(resolve, 30));
     if (call.state === "completed") batches.set(call.arguments.batch_id, "CANCELLED");
     broker().append("delivered", call, { how: "line" });
-    return { text: call.told ?? call.outcome?.text ?? "Cancelled 4 runs.", isError: call.state !== "completed" };
+    return { text: call.told ?? call.outcome?.text ?? "Cancelled 4 runs.", isError: call.state !== "completed" || call.outcome.is_error };
   }
 
   return {
@@ -25,6 +25,8 @@ export async function fakePlace() {
       if (reviewer) await context.addCookies([{ name: "who", value: reviewer, url: fake.url }]);
       return PAGE_KEY;
     },
+    // One of its files has a mistake always.
+    breakPolicy: async () => async () => {},
     async startBatch() { batches.set(++next, "RUNNING"); return next; },
     batchState: async (batch) => batches.get(batch),
     findCall: async (batch) => [...broker().calls.values()].find((call) => call.arguments.batch_id === batch),
@@ -37,7 +39,7 @@ export async function fakePlace() {
     async hasty(tool, args) {
       const before = [...broker().calls.values()].find((call) => call.arguments.batch_id === args.batch_id);
       if (before) { broker().append("delivered", before, { how: "recall" }); return { text: before.told, isError: true }; }
-      const call = broker().park({ tool, arguments: args });
+      const call = broker().park({ tool, arguments: args, ...(tool === "PurgeAHORunBatches" ? { severity: "critical", class: "destructive" } : {}) });
       await new Promise((resolve) => setTimeout(resolve, 2_000));
       Object.assign(call, { waiting: "ticket", told: `[NOT EXECUTED: waiting for approval ${call.short_code}] Call again.` });
       broker().append("detached", call, { how: "ticket" });

@@ -128,7 +128,7 @@ function review(broker, call, body, who) {
   if (call.waiting !== "line") { call.use_by = ahead(900); return; }
   call.state = "dispatched";
   broker.append("dispatched", call);
-  setTimeout(() => { call.outcome = { state: "completed", bytes: 40, duration_ms: 412, is_error: false, answer_raw: `{"content":[{"type":"text","text":"Cancelled 4 runs."}]}` }; settle(broker, call, "completed"); }, 400);
+  setTimeout(() => { call.outcome = { state: "completed", bytes: 40, duration_ms: 412, is_error: "unknown" in call.arguments, answer_raw: `{"content":[{"type":"text","text":"Cancelled 4 runs."}]}` }; settle(broker, call, "completed"); }, 400);
 }
 
 function settle(broker, call, state, by) {

@@ -78,6 +78,20 @@ export const stories = {
     await page.locator(".outcome", { hasText: "The agent was told" }).waitFor();
   },
 
+  async "the confirmation of a critical call says whether it can still be stopped, as the agent waits"(world) {
+    const batch = await world.startBatch();
+    const ticket = world.hasty("PurgeAHORunBatches", { batch_id: batch });
+    const call = await world.callNamed(batch);
+    const page = await world.page({ path: `/c/${call.id}` });
+    await page.getByRole("button", { name: "Review and approve" }).click();
+    await page.locator(".confirm", { hasText: "Approved, it is sent at once and cannot be called back." }).waitFor();
+    await ticket;
+    await page.locator(".confirm", { hasText: "it may run once, when the agent calls again. Until then approval can be withdrawn" }).waitFor();
+    await page.getByRole("button", { name: "Back" }).click();
+    await page.getByRole("button", { name: "Deny" }).click();
+    await page.locator(".state.denied").first().waitFor();
+  },
+
   async "a call that the policy denies says so, and what its agent was told"(world) {
     const batch = await world.startBatch();
     const { text } = await world.call("ListAHORunBatches", { batch_id: batch });
@@ -117,7 +131,7 @@ export const stories = {
     const call = await world.callNamed(batch);
     const page = await world.page({ path: `/c/${call.id}` });
     await page.locator(".timeline li", { hasText: "Asked for" }).waitFor();
-    await page.locator(".facts dd", { hasText: "MCP 2025-11-25 or older" }).waitFor();
+    await page.locator(".facts dd", { hasText: /^MCP 2025-06-18$/ }).waitFor();
     await world.approve(page);
     await answer;
     for (const words of ["Approved by ann", "Sent to the server", "The server answered"]) await page.locator(".timeline li", { hasText: words }).waitFor();
@@ -142,6 +156,23 @@ export const stories = {
     await page.locator(".raw", { hasText: "onerror" }).waitFor();
     await fits(page);
     assert.doesNotMatch(await page.title(), /owned/);
+    await page.getByRole("button", { name: "Deny" }).click();
+    await answer;
+  },
+
+  async "tabs and line breaks in an argument are marked and alarm nobody, a lone carriage return does"(world) {
+    const batch = await world.startBatch();
+    const code = "if ok {\r\n\t\trun()\n}\n";
+    const answer = world.call(TARGET, { batch_id: batch, code, cr: "rm -rf /\rls", far: "a" + "\t".repeat(40) + "b", "a\tb": 1 });
+    const page = await world.page();
+    await page.locator(".row", { hasText: String(batch) }).click();
+    const arg = (name) => page.locator(".arg", { has: page.locator(".k", { hasText: name }) });
+    await arg("code").locator(".chip.soft", { hasText: "⇥" }).first().waitFor();
+    assert.equal((await arg("code").locator(".v").textContent()).replace(/[⇥↵]|CRLF/g, "").trim(), code.replaceAll("\r", "").trim());
+    assert.equal(await arg("code").locator(".mark.alarm, .chip:not(.soft)").count(), 0);
+    await arg("far").locator(".chip.soft", { hasText: "⟦⇥ × 40⟧" }).waitFor();
+    await arg("cr").locator(".mark.alarm", { hasText: "hidden characters" }).waitFor();
+    await page.locator(".arg .mark.alarm", { hasText: "odd name" }).waitFor();
     await page.getByRole("button", { name: "Deny" }).click();
     await answer;
   },
@@ -258,6 +289,28 @@ export const stories = {
     await page.locator(".halt").getByRole("button", { name: "Resume ci-bot" }).click();
     await page.locator(".halted").waitFor({ state: "detached" });
     assert.equal(typeof (await world.batchState(batch)), "string");
+  },
+
+  async "a policy whose file has a mistake says so, on a phone too"(world) {
+    const mend = await world.breakPolicy();
+    const page = await world.page({ path: "/policies", viewport: { width: 360, height: 740 } });
+    const mistake = page.locator(".policy .mark", { hasText: "the last good one is in force" });
+    for (const until = Date.now() + 10_000; Date.now() < until && !(await mistake.count()); await page.reload()) await page.locator(".policy").first().waitFor();
+    await mistake.waitFor();
+    await fits(page);
+    await mend();
+  },
+
+  async "a call that ran into an error is no green one, on its card and in the list"(world) {
+    const page = await world.page();
+    const batch = await world.startBatch();
+    const answer = world.call(TARGET, { batch_id: batch, unknown: 1 });
+    await page.locator(".row", { hasText: String(batch) }).click();
+    await world.approve(page);
+    assert.equal((await answer).isError, true);
+    await page.locator(".state.warn", { hasText: "answered with an error" }).waitFor();
+    await page.goto(`${world.url()}/history?q=${batch}`);
+    await page.locator(".row .status.warn", { hasText: "answered with an error" }).waitFor();
   },
 
   async "a one-time link signs in by its button, and only once"(world) {

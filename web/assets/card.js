@@ -11,9 +11,9 @@ import { Timeline } from "./timeline.js";
 import { Arguments, Beside } from "./tree.js";
 import { Verbs } from "./verbs.js";
 import { html } from "./vendor/preact-htm.js";
-import { effect, isOpen, operation, refusedAtOnce, severityOf, status, target, waiting } from "./words.js";
+import { effect, isOpen, isText, operation, refusedAtOnce, severityOf, status, target, tone, waiting } from "./words.js";
 
-// The ledger has the generation of the protocol, not the version of each session.
+// Where the exact version was not said, the generation of the protocol is known.
 const PROTOCOLS = { legacy: "MCP 2025-11-25 or older", modern: "MCP 2026-07-28" };
 
 /** The card with its verbs. `onNext` leads to the next call that needs this reviewer, when there is one. */
@@ -48,19 +48,19 @@ function Heading({ call }) {
     <p class="who">${severityOf(call) ? html`<${Severity} call=${call} />` : html`<span title="No rule of the policy gives this tool a risk">risk not stated</span>`}<span class="on"><${Icon} name="server" size=${16} />${call.server}</span>
       <span>asked <${Ago} at=${call.requested_at} />${call.round > 1 && html`, round ${call.round}`}</span>
       ${wait && html`<span class=${`wait ${wait[1]}`}><i></i>${wait[0]}</span>`}
-      ${!isOpen(call) && html`<span class=${`state ${call.state}`}>${status(call)}</span>`}</p>
+      ${!isOpen(call) && html`<span class=${`state ${call.state} ${tone(call)}`}>${status(call)}</span>`}</p>
     <h2 id="card-title" tabindex="-1"><${Short} text=${call.agent} /> ${isOpen(call) ? "wants" : "asked"} to run <code><${Short} text=${call.tool} /></code>
       ${operation(call) && html` <code class="operation"><${Short} text=${operation(call)} /></code>`}
-      ${named && html` ${/^(command|query|sql|statement)$/i.test(named[0]) ? "with" : "on"} ${words(named[0])} <span class="target"><${Short} text=${named[1]} limit=${80} /></span>`}</h2>
+      ${named && html` ${isText(named[0]) ? "with" : "on"} ${words(named[0])}<span class="target"><${Short} text=${named[1]} limit=${80} /></span>`}</h2>
     ${effect(call) && html`<p class="effect">${effect(call)}</p>`}
     <${Links} call=${call} />
   </header>`;
 }
 
-// `batch_id` reads as "batch": the value after it is the id.
+// `batch_id` reads as "batch": the value after it is the id. `name` alone reads as nothing.
 function words(name) {
-  const short = name.replace(/([a-z])([A-Z])/g, "$1 $2").replace(/[_-]+/g, " ").toLowerCase().replace(/ (id|name|arn|key)$/, "");
-  return html`<${Short} text=${short} limit=${32} />`;
+  const short = name.replace(/([a-z])([A-Z])/g, "$1 $2").replace(/[_-]+/g, " ").toLowerCase().replace(/(^| )(id|name|arn|key)$/, "");
+  return short && html`<${Short} text=${short} limit=${32} /> `;
 }
 
 function Links({ call }) {
@@ -82,13 +82,16 @@ function Why({ call }) {
 function Rule({ rule, denied }) {
   if (!rule) return denied ? "The policy denies it." : "The policy asks for a person here.";
   if (rule.startsWith("(default")) return html`No rule names this tool: the policy’s default ${denied ? "denies it" : "asks for a person"}.`;
-  return html`${denied ? "Denied" : "Parked"} by rule <code><${Short} text=${rule} limit=${80} /></code> of the policy.`;
+  // Not a rule of a policy: what the broker itself did.
+  if (rule.startsWith("(")) return html`Not by a rule of the policy: <${Short} text=${rule.slice(1, -1)} />.`;
+  const named = html`<code><${Short} text=${rule} limit=${80} /></code> of the policy`;
+  return denied ? html`Denied by rule ${named}.` : html`Rule ${named} asks for a person.`;
 }
 
 function Particulars({ call, open }) {
   const client = call.client ? `${call.client.name ?? ""} ${call.client.version ?? ""}`.trim() : null;
   const rows = [
-    ["Agent", call.agent], ["Owner", call.owner], ["Client", client], ["Protocol", PROTOCOLS[call.era] ?? call.era], ["Session", call.session],
+    ["Agent", call.agent], ["Owner", call.owner], ["Client", client], ["Protocol", call.protocol ? `MCP ${call.protocol}` : PROTOCOLS[call.era] ?? call.era], ["Session", call.session],
     ["Asked", absolute(call.requested_at)], ["Expires", call.expires_at && absolute(call.expires_at)], ["Use by", call.use_by && absolute(call.use_by)],
     ["Arguments", call.arguments_raw && bytes(call.arguments_raw)], ["Digest", call.digest], ["Call", call.id],
   ].filter(([, value]) => value);

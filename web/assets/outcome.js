@@ -13,7 +13,7 @@ export function Outcome({ call }) {
   const outcome = call.outcome;
   if (!outcome) return null;
   const sentence = outcome.duration_ms !== undefined && call.state === "completed" ? `${status(call)} in ${took(Number(outcome.duration_ms))}` : status(call);
-  const kind = outcome.is_error ? "warn" : tone(call.state);
+  const kind = tone(call);
   return html`<section class=${`outcome ${kind}`} aria-labelledby="outcome-title">
     <h3 id="outcome-title"><span class="said"><${Icon} name=${kind === "good" ? "check" : "cross"} size=${16} />${sentence}</span>
       ${outcome.bytes > 0 && html`<span class="size">${bytes(Number(outcome.bytes))}</span>`}</h3>

@@ -31,9 +31,9 @@ export function lastApproved(call, calls) {
 export function Precedent({ call, calls }) {
   const now = useNow();
   return html`<section aria-labelledby="precedent-title"><h3 id="precedent-title"><span><${Short} text=${call.agent} limit=${32} /> and this tool</span></h3>
-    ${calls === null ? html`<p class="skeleton line"></p>` : calls.length === 0 ? html`<p class="muted first">No other call of this agent to this tool is on record.</p>`
+    ${calls === null ? html`<p class="skeleton line"></p>` : calls.length === 0 ? html`<p class="muted first">No other call of this agent to this tool has ended yet.</p>`
     : html`<ul class="hist">${calls.map((other) => html`<li><time datetime=${other.requested_at} title=${absolute(other.requested_at)}>${when(other.requested_at, now)}</time>
         <a href=${`/c/${encodeURIComponent(other.id)}`}><span>${target(other) ? html`<${Short} text=${target(other)[1]} limit=${48} />` : "the call"}</span></a>
-        <span class=${`ended ${tone(other.state)}`}>${status(other)}</span></li>`)}</ul>`}
+        <span class=${`ended ${tone(other)}`}>${status(other)}</span></li>`)}</ul>`}
   </section>`;
 }

@@ -2,7 +2,7 @@
 
 import { Short } from "./text.js";
 import { absolute, Countdown, hourMinute, left, useNow, when } from "./time.js";
-import { deed, isOpen, progress, severityOf, STATES, status, target, waiting } from "./words.js";
+import { deed, isOpen, isText, progress, severityOf, STATES, status, target, tone, waiting } from "./words.js";
 import { Component, html } from "./vendor/preact-htm.js";
 
 const PATH = 30;
@@ -34,7 +34,7 @@ function line({ call, selected, fresh, past, onOpen }) {
   };
   return html`<a class=${`row ${fresh ? "fresh" : ""}`} href=${`/c/${encodeURIComponent(call.id)}`} data-call=${call.id}
       aria-current=${selected ? "true" : null} onClick=${click}>
-    <b><span class="verb"><${Short} text=${deed(call)} limit=${48} /></span>${named && html` <span class="target"><${Short} text=${past ? named[1] : pathEnd(named[1])} limit=${120} /></span>`}</b>
+    <b><span class="verb"><${Short} text=${deed(call)} limit=${48} /></span>${named && html` <span class="target"><${Short} text=${past || isText(named[0]) ? named[1] : pathEnd(named[1])} limit=${120} /></span>`}</b>
     ${past ? html`<time datetime=${call.requested_at} title=${`Asked ${absolute(call.requested_at)}`}>${hourMinute(call.requested_at)}</time>` : html`<${RowTime} call=${call} />`}
     <small>${fresh && html`<span class="new">New</span> `}<${Short} text=${call.agent} limit=${32} /> · ${call.server} · <${Why} call=${call} past=${past} /></small>
     <${Severity} call=${call} />
@@ -60,7 +60,7 @@ function RowTime({ call }) {
 
 function Why({ call, past }) {
   if (past && call.state === "pending") return html`<span class="status pending">${[STATES.pending, progress(call)].filter(Boolean).join(", ")}</span>`;
-  if (call.state !== "pending") return html`<span class=${`status ${call.state}`}>${status(call)}</span>`;
+  if (call.state !== "pending") return html`<span class=${`status ${tone(call)}`}>${status(call)}</span>`;
   const gone = waiting(call)?.[1] === "gone";
   const voted = (call.quorums ?? []).some((quorum) => quorum.have > 0);
   if (voted) return status(call);

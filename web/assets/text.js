@@ -1,19 +1,20 @@
 // Values from elsewhere, shown so that nothing hides: characters that one cannot see, or that move others, become chips
-// with their code point; a look-alike letter of another alphabet gets its code point beside it; long text is cut in the middle, with its size, and opens on demand.
+// with their code point; tabs and line breaks, which code is full of, are marked and keep their place; a look-alike letter of
+// another alphabet gets its code point beside it; long text is cut in the middle, with its size, and opens on demand.
 
 import { html, useState } from "./vendor/preact-htm.js";
 
 // Controls, format characters (among them the bidirectional ones), everything a renderer may leave out, private and
 // unassigned code points, lone surrogates, line separators, spaces other than the plain one, and the blank braille cell.
 const HIDDEN = /[\p{Cc}\p{Cf}\p{Co}\p{Cn}\p{Cs}\p{Zl}\p{Zp}\p{Default_Ignorable_Code_Point}\u2800]|(?! )\p{Zs}/u;
-const UNSEEN = new RegExp(`(?![\\n])(?:${HIDDEN.source})|\\p{M}{4}`, "u");
-const PIECES = new RegExp(`[ -~]+|\\r?\\n|(?:${HIDDEN.source})|(?<=\\p{M}{3})\\p{M}+|[^]`, "gu");
+const UNSEEN = new RegExp(`(?!\\t|\\r?\\n)(?:${HIDDEN.source})|\\p{M}{4}`, "u");
+const PIECES = new RegExp(`[ -~]+|\\t|\\r?\\n|(?:${HIDDEN.source})|(?<=\\p{M}{3})\\p{M}+|[^]`, "gu");
 const LATIN = /\p{Script=Latin}/u;
 const LOOKS_LATIN = /[\p{Script=Cyrillic}\p{Script=Greek}\p{Script=Armenian}\p{Script=Cherokee}]/u;
 // The letters of other alphabets that look like Latin ones: a word of nothing else reads as another word.
 const TWINS = /^[асеһіјӏорԁԛѕухԝαινορυօոսАВСЕНІЈКМОРЅТУХΑΒΕΖΗΙΚΜΝΟΡΤΥΧ]+$/u;
 const NAMES = {
-  0x00: "null", 0x07: "bell", 0x08: "backspace", 0x09: "tab", 0x0d: "carriage return", 0x1b: "escape", 0x7f: "delete", 0xa0: "no-break space",
+  0x00: "null", 0x07: "bell", 0x08: "backspace", 0x0d: "carriage return", 0x1b: "escape", 0x7f: "delete", 0xa0: "no-break space",
   0xad: "soft hyphen", 0x061c: "Arabic letter mark", 0x200b: "zero width space", 0x200c: "zero width non-joiner", 0x200d: "zero width joiner",
   0x200e: "left-to-right mark", 0x200f: "right-to-left mark", 0x2028: "line separator", 0x2029: "paragraph separator", 0x202a: "left-to-right embedding",
   0x202b: "right-to-left embedding", 0x202c: "pop directional formatting", 0x202d: "left-to-right override", 0x202e: "right-to-left override",
@@ -24,8 +25,10 @@ const HEAD = 480;
 const TAIL = 160;
 const LINES = 12;
 const RUN = 3;
+// Tabs in a row that still look like the indentation of code.
+const INDENT = 8;
 
-/** True when the text has characters that a reader would not see as they are. */
+/** True when the text has characters that a reader would not see as they are; what lays out text is none of them. */
 export const hasHidden = (text) => UNSEEN.test(text);
 
 /** True when one word mixes Latin letters with look-alikes of another script. */
@@ -73,8 +76,10 @@ export function Value({ text }) {
 export function Short({ text, limit = 64 }) {
   const chars = [...text.slice(0, limit * 4)];
   const cut = chars.length > limit || text.length > limit * 4;
-  const head = cut ? chars.slice(0, limit - 12).join("") : text;
-  const tail = cut ? [...text.slice(-24)].slice(-10).join("") : "";
+  // A third, for the end of a path says which file it is.
+  const end = Math.min(24, Math.floor(limit / 3));
+  const head = cut ? chars.slice(0, limit - end - 2).join("") : text;
+  const tail = cut ? [...text.slice(-2 * end)].slice(-end).join("") : "";
   return html`<bdi class="short" title=${cut ? `${bytes(text)}, shortened` : null}>${pieces(head, "chip")}${cut && "…"}${pieces(tail, "chip")}</bdi>`;
 }
 
@@ -97,7 +102,7 @@ function whole(slice) {
   return slice.replace(/^[\udc00-\udfff]/, "").replace(/[\ud800-\udbff]$/, "");
 }
 
-// `breaks`: "marked" (a chip and a break), "chip" (a chip in place of the break), "layout" (the break alone).
+// `breaks`, of lines and tabs: "marked" (a chip and a break), "chip" (a chip in place of the break), "layout" (the break alone).
 function pieces(text, breaks = "marked") {
   const out = [];
   let plain = "";
@@ -105,6 +110,7 @@ function pieces(text, breaks = "marked") {
   for (const [piece, count, odd] of runs(text)) {
     if (odd) { flush(); out.push(...chips(piece, count, piece)); }
     else if (/^\r?\n$/.test(piece)) { flush(); out.push(...newline(piece, count, breaks)); }
+    else if (piece === "\t") { flush(); out.push(...tabs(count, breaks)); }
     else if (HIDDEN.test(piece)) { flush(); out.push(...chips(piece, count)); }
     else if (/^\p{M}+$/u.test(piece) && plain === "") out.push(...[...piece].slice(0, RUN).map((char) => chip(char, 1)));
     else if (/^\p{M}{2,}$/u.test(piece)) { flush(); out.push(html`<span class="chip">⟦${[...piece].length} stacked marks⟧</span>`); }
@@ -169,6 +175,15 @@ function newline(piece, count, breaks) {
     return [html`<span class="chip soft" title="line break">⟦${mark}${count > 1 ? ` × ${count.toLocaleString("en")}` : ""}⟧</span>`, oneLine ? "" : "\n"];
   }
   return Array.from({ length: count }, () => [html`<span class="chip soft" title="line break">${mark}</span>`, "\n"]).flat();
+}
+
+function tabs(count, breaks) {
+  if (breaks === "layout") return ["\t".repeat(count)];
+  const oneLine = breaks === "chip";
+  if (oneLine || count > INDENT) {
+    return [html`<span class="chip soft" title="tab">⟦⇥${count > 1 ? ` × ${count.toLocaleString("en")}` : ""}⟧</span>`];
+  }
+  return Array.from({ length: count }, () => [html`<span class="chip soft" title="tab">⇥</span>`, "\t"]).flat();
 }
 
 function size(count) {

@@ -112,7 +112,7 @@ function Marks({ marks }) {
 
 function marksFor(name, value, before, depth) {
   const marks = marksOf(value);
-  if (hasHidden(name) || mixesScripts(name)) marks.push({ kind: "alarm", text: "odd name" });
+  if (hasHidden(name) || /[\t\r\n]/.test(name) || mixesScripts(name)) marks.push({ kind: "alarm", text: "odd name" });
   if (before && depth === 0) {
     if (!(name in before)) marks.push({ kind: "changed-name", text: "new since last approved" });
     else if (!isContainer(value) && !isContainer(before[name]) && String(before[name]) !== String(value)) marks.push({ kind: "changed", text: "differs from last approved" });

@@ -8,7 +8,7 @@ import { inStep, meetLostKey, refresh, useDraft, useStore } from "./store.js";
 import { Short } from "./text.js";
 import { Countdown } from "./time.js";
 import { html, useEffect, useRef, useState } from "./vendor/preact-htm.js";
-import { approveLabel, deed, isGrave, isOpen, missing, needs, resolution, status, target, tone, waiting } from "./words.js";
+import { approveLabel, consequence, deed, isGrave, isOpen, needs, resolution, status, target, tone, waiting } from "./words.js";
 
 /** The bar for one call and digest; a new digest makes a new bar, so that no reason or confirmation is carried over. */
 export function Verbs({ call, next, onNext }) {
@@ -109,7 +109,7 @@ function Confirm({ call, busy, approve, onBack }) {
   return html`<div class="confirm" role="group" aria-labelledby="confirm-title" ref=${panel} tabindex="-1">
     <p id="confirm-title"><b><${Short} text=${deed(call)} /></b>${named && html` <strong class="target mono"><${Short} text=${named[1]} limit=${80} /></strong>`}
       ${" "}on ${call.server}, for <${Short} text=${call.agent} />.</p>
-    <p class="muted">Critical. ${missing(call) > 1 ? `Your approval is one of ${missing(call)} that are still needed; with the last of them` : "Approved,"} it is sent once and cannot be called back.</p>
+    <p class="muted">Critical. ${consequence(call)}</p>
     <div class="decide two"><button type="button" class="btn" onClick=${onBack}>Back</button>
     <button type="button" class="btn danger" disabled=${busy} onClick=${approve}>${approveLabel(call)}</button></div>
   </div>`;
@@ -124,7 +124,7 @@ function Standing({ call, me, busy, run, next, onNext }) {
   // The buttons that had the focus are gone: without this the keyboard would start again at the top of the page.
   useEffect(() => { if (document.activeElement === document.body) box.current?.focus({ preventScroll: true }); }, []);
   return html`<div class="standing" ref=${box} tabindex="-1">
-    <p class=${`said ${isOpen(call) ? "" : tone(call.state)}`} role="status">${words}</p>
+    <p class=${`said ${isOpen(call) ? "" : tone(call)}`} role="status">${words}</p>
     <span class="acts">
       ${mine && open && html`<button type="button" class="btn small" disabled=${busy} title="It waits for reviewers again" onClick=${() => run(() => withdrawVote(call))}>Withdraw approval</button>`}
       ${may && html`<button type="button" class="btn small" title="It ends, nothing is run, and the agent is told" disabled=${busy} onClick=${() => run(() => cancelCall(call, ""))}>Cancel call</button>`}

@@ -40,6 +40,9 @@ export function operation(call) {
 /** What the call does, as a title: the operation where there is one, else the tool. */
 export const deed = (call) => verb(operation(call) ?? call.tool);
 
+/** Is the argument of this name something to be read from its beginning, rather than the name of a thing? */
+export const isText = (name) => /^(command|cmd|script|code|query|sql|statement)$/i.test(name);
+
 /** The argument that names what the call works on, as `[name, text]`, or null. */
 export function target(call) {
   const scalars = Object.entries(call.arguments ?? {}).filter(([, value]) => typeof value === "string" || typeof value === "number" || value instanceof ExactNumber);
@@ -62,7 +65,7 @@ export function status(call) {
     case "pending": return progress(call) ?? STATES.pending;
     case "permitted": return waiting(call)[1] === "here" ? "Approved; it is sent now" : "Approved; runs if the agent comes back";
     case "dispatched": return call.quorums?.length ? "Approved; running now" : "Running now";
-    case "completed": return call.outcome?.is_error ? "Ran; the server answered with an error" : STATES.completed;
+    case "completed": return isError(call) ? "Ran; the server answered with an error" : STATES.completed;
     case "denied": return call.rule === "(stopped)" ? "Stopped" : call.settled_by ? `Denied by ${call.settled_by}` : STATES.denied;
     case "expired": return call.lapsed ? "Expired: approved, but not collected in time; nothing was run" : "Expired, so denied; nothing was run";
     case "cancelled": return call.settled_by === TIMER ? "Withdrawn: the agent did not come back; nothing was run" : call.settled_by ? `Withdrawn by ${call.settled_by}; nothing was run` : "Withdrawn; nothing was run";
@@ -80,16 +83,19 @@ export function resolution(call) {
   return outcome === "done" ? "Resolved: it was done" : outcome === "not_done" ? "Resolved: it was not done" : "Resolved";
 }
 
-/** `1 of 2 approved`, over all quorums; null when one approval is all that is needed. */
+/** `1 of 2 approved`, over the quorums that are not met, or over all once they are; null when one approval is all that is needed. */
 export function progress(call) {
-  const open = (call.quorums ?? []).filter((quorum) => quorum.approvals > 1 || quorum.group || call.quorums.length > 1);
-  if (!open.length) return null;
-  return open.map((q) => `${q.have} of ${q.approvals}${q.group ? ` ${q.group}` : ""}`).join(", ") + " approved";
+  const told = (call.quorums ?? []).filter((quorum) => quorum.approvals > 1 || quorum.group || call.quorums.length > 1);
+  if (!told.length) return null;
+  const open = told.filter((quorum) => quorum.have < quorum.approvals);
+  return (open.length ? open : told).map((q) => `${q.have} of ${q.approvals}${q.group ? ` ${q.group}` : ""}`).join(", ") + " approved";
 }
 
-/** What is needed, for the card: `Needs 2 approvals from genomics; 1 so far`. */
+/** What is needed, for the card: `1 of 2 approvals from genomics`, for each quorum that is not one approval of anybody alone. */
 export function needs(call) {
-  return (call.quorums ?? []).filter((q) => q.approvals > 1 || q.group).map((q) => `${q.have} of ${q.approvals} ${q.approvals === 1 ? "approval" : "approvals"}${q.group ? ` from ${q.group}` : ""}`);
+  const several = call.quorums?.length > 1;
+  const from = (q) => (q.group ? ` from ${q.group}` : several ? " from anybody" : "");
+  return (call.quorums ?? []).filter((q) => q.approvals > 1 || q.group || several).map((q) => `${q.have} of ${q.approvals} ${q.approvals === 1 ? "approval" : "approvals"}${from(q)}`);
 }
 
 /** Whether someone still waits for the answer, as `[word, kind]` with kind here | later | gone; null once settled. */
@@ -114,6 +120,19 @@ export function approveLabel(call) {
   return kind === "here" ? "Approve and run" : "Approve";
 }
 
+const ONCE_AWAY = "Until then approval can be withdrawn and the call cancelled; once sent it cannot be called back.";
+
+/** What approving leads to, given who waits and how many approvals are missing; the command line says the same. */
+export function consequence(call) {
+  const open = missing(call);
+  const approved = open > 1 ? `Your approval is one of ${open} that are still needed: with the last of them` : "Approved,";
+  switch (waiting(call)?.[1]) {
+    case "here": return `${approved} it is sent at once and cannot be called back.`;
+    case "later": return `${approved} it may run once, when the agent calls again. ${ONCE_AWAY}`;
+    default: return `${approved} it may run once, if the agent comes back. ${ONCE_AWAY}`;
+  }
+}
+
 const DETACHED = {
   ticket: "The agent got a ticket: it was told to call again", cancelled: "The agent stopped waiting", closed: "The agent’s connection closed", restart: "The broker restarted; the agent was cut off",
 };
@@ -131,6 +150,10 @@ export function eventWords(item) {
 }
 
 /** `good`, `bad`, `warn` or `plain`: the colour of what has happened. */
-export function tone(state) {
-  return { completed: "good", denied: "bad", failed: "bad", lost: "warn", expired: "plain", cancelled: "plain" }[state] ?? "plain";
+export function tone(call) {
+  if (isError(call)) return "warn";
+  return { completed: "good", denied: "bad", failed: "bad", lost: "warn" }[call.state] ?? "plain";
 }
+
+/** It ran, and the server answered that it went wrong; lists say so without the answer. */
+const isError = (call) => call.is_error ?? call.outcome?.is_error ?? false;

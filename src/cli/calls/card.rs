@@ -56,6 +56,7 @@ pub(super) fn show(call: &Value) {
     field("code", &shown("short_code"));
     field("state", &state(call));
     field("agent", &agent(call));
+    field("protocol", &protocol(call));
     field("reason", &shown("reason"));
     field("rule", &shown("rule"));
     for quorum in list(call, "quorums") {
@@ -88,6 +89,12 @@ fn state(call: &Value) -> String {
             ", and so is the same call made again before {until} (`calls lift` ends that)"
         ));
     }
+    if text(call, "state") == "lost" && text(call, "resolved").is_empty() {
+        let code = visible(text(call, "short_code"));
+        words.push_str(&format!(
+            "; look at the server, then say what became of it: `countersign calls resolve {code} done`, or `not-done`"
+        ));
+    }
     words
 }
 
@@ -107,6 +114,11 @@ fn agent(call: &Value) -> String {
         _ => ", is not there now",
     };
     words + waits
+}
+
+fn protocol(call: &Value) -> String {
+    let version = visible(text(call, "protocol"));
+    if version.is_empty() { version } else { format!("MCP {version}") }
 }
 
 /// Each argument as the agent's own bytes have it.
@@ -147,11 +159,21 @@ fn timeline(call: &Value) {
     if !steps.is_empty() {
         print::line("  timeline");
     }
-    for step in steps {
+    for step in deeds(steps) {
         let text = visible(text(step, "text"));
         let said = if text.is_empty() { text } else { format!(": {text}") };
         print::line(&format!("    {}  {}{said}", visible(self::text(step, "at")), words::event(step)));
     }
+}
+
+/// A vote that denies and the denial that it makes are two entries of the ledger and one deed of a person.
+fn deeds(steps: &[Value]) -> impl Iterator<Item = &Value> {
+    let is_its_denial = |vote: &Value, next: &Value| {
+        (text(vote, "event"), text(vote, "vote"), text(next, "event")) == ("voted", "deny", "denied")
+            && text(vote, "by") == text(next, "by")
+    };
+    let before = std::iter::once(&Value::Null).chain(steps);
+    steps.iter().zip(before).filter(move |(step, before)| !is_its_denial(before, step)).map(|(step, _)| step)
 }
 
 fn outcome(call: &Value) {
@@ -190,6 +212,16 @@ mod tests {
         let calls = [json!({"state": "lost"}), json!({"state": "lost", "resolved": "done"})];
         let states: Vec<String> = super::rows(&calls).into_iter().map(|row| row[1].clone()).collect();
         assert_eq!(states, ["STATE", "unknown outcome", "resolved"]);
+    }
+
+    #[test]
+    fn a_denial_stands_once_in_the_timeline() {
+        let vote = |by: &str| json!({"event": "voted", "vote": "deny", "by": by});
+        let denied = |by: &str| json!({"event": "denied", "by": by});
+        let told = |steps: &[_]| super::deeds(steps).count();
+        assert_eq!(told(&[json!({"event": "submitted"}), vote("ann"), denied("ann")]), 2);
+        assert_eq!(told(&[vote("ann"), denied("the timer")]), 2);
+        assert_eq!(told(&[denied("ann")]), 1);
     }
 
     #[test]

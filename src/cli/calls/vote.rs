@@ -80,6 +80,8 @@ pub(super) async fn approve(reviewer: &Reviewer, approval: Approval, json: bool)
             ballot.call
         );
         card::show(&call);
+        let (have, needed) = approvals(&call);
+        eprintln!("{}", words::consequence(&call, needed.saturating_sub(have)));
         if !ask()? {
             eprintln!("not approved; the call still waits");
             return Ok(ExitCode::FAILURE);

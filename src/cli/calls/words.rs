@@ -7,6 +7,8 @@ use crate::{call::StateName, cli::print::visible};
 
 /// Who ended a call that nobody came back for, as the API has it.
 const TIMER: &str = "the timer";
+const ONCE_AWAY: &str =
+    "Until then approval can be withdrawn and the call cancelled; once sent it cannot be called back.";
 
 /// A state as people call it.
 pub(super) fn state(name: &str) -> &str {
@@ -24,7 +26,7 @@ pub(super) fn status(call: &Value) -> String {
         Ok(StateName::Permitted) => "approved; runs if the agent comes back",
         Ok(StateName::Dispatched) if list(call, "quorums").is_empty() => "running now",
         Ok(StateName::Dispatched) => "approved; running now",
-        Ok(StateName::Completed) if call.pointer("/outcome/is_error") == Some(&Value::Bool(true)) => {
+        Ok(StateName::Completed) if call.get("is_error") == Some(&Value::Bool(true)) => {
             "ran; the server answered with an error"
         }
         Ok(StateName::Completed) => "ran",
@@ -46,6 +48,20 @@ pub(super) fn status(call: &Value) -> String {
         },
     };
     words.to_owned()
+}
+
+/// What an approval leads to, as the pages say it: `open` of them are still missing.
+pub(super) fn consequence(call: &Value, open: u64) -> String {
+    let approved = match open {
+        0 | 1 => "Approved,".to_owned(),
+        _ => format!("Your approval is one of {open} that are still needed: with the last of them"),
+    };
+    let then = match text(call, "waiting") {
+        "line" | "task" => return format!("{approved} it is sent at once and cannot be called back."),
+        "ticket" => "when the agent calls again",
+        _ => "if the agent comes back",
+    };
+    format!("{approved} it may run once, {then}. {ONCE_AWAY}")
 }
 
 /// Does somebody wait for the answer, so that an approved call is sent at once?
@@ -129,6 +145,27 @@ mod tests {
             let (name, word) = (state.as_str(), state.word());
             let entry = format!("{name}: \"{}{}\"", word[..1].to_uppercase(), &word[1..]);
             assert!(page.contains(&entry), "web/assets/words.js: {entry}");
+        }
+    }
+
+    #[test]
+    fn an_approval_says_whether_the_call_can_still_be_stopped() {
+        let page = include_str!("../../../web/assets/words.js");
+        let told = |waiting: &str, open: u64| consequence(&json!({ "waiting": waiting }), open);
+        for there in ["line", "task"] {
+            assert_eq!(told(there, 1), "Approved, it is sent at once and cannot be called back.");
+        }
+        assert!(
+            told("ticket", 1).starts_with("Approved, it may run once, when the agent calls again. Until")
+        );
+        assert!(
+            told("gone", 1).starts_with("Approved, it may run once, if the agent comes back. Until then")
+        );
+        assert!(told("line", 2).starts_with("Your approval is one of 2 that are still needed: with"));
+        for waiting in ["line", "ticket", "gone"] {
+            for sentence in told(waiting, 1).trim_start_matches("Approved,").split_inclusive(". ") {
+                assert!(page.contains(sentence), "web/assets/words.js: {sentence}");
+            }
         }
     }
 

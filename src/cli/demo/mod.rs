@@ -151,9 +151,9 @@ fn verify(folder: &Folder) -> anyhow::Result<()> {
     let key = VerifyingKey::from_public_key_pem(&std::fs::read_to_string(&key)?)?;
     let report = ReadOnly::open(&folder.store())?.verify(Some(key), None)?;
     if let Some(bad) = &report.bad {
-        anyhow::bail!("the ledger is not intact: entry {}: {}", bad.number, bad.why);
+        anyhow::bail!("the audit log is not intact: entry {}: {}", bad.number, bad.why);
     }
     print::line("");
-    print::line(&format!("The ledger of all this verifies: {} entries, signed.", report.entries));
+    print::line(&format!("The audit log of all this verifies: {} entries, signed.", report.entries));
     Ok(())
 }

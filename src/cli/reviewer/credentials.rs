@@ -11,12 +11,13 @@ use clap::Args;
 use serde::{Deserialize, Serialize};
 
 use super::{Place, Reviewer, place::is_same};
-use crate::cli::orders::At;
+use crate::cli::orders::{At, own_broker};
 
 /// Which broker, and who asks.
 #[derive(Clone, Debug, Args)]
 pub(in crate::cli) struct Credentials {
-    /// Where the inbox is; without it: the broker that runs in this folder, else where `countersign login` went.
+    /// Where the inbox is; without it: the broker that runs in this folder, else where `countersign login` went,
+    /// else the one that `countersign stdio` runs for you.
     #[arg(long, env = "COUNTERSIGN_URL", global = true)]
     url: Option<String>,
     /// A reviewer's token; without it: the one that `countersign login` keeps for that broker.
@@ -44,7 +45,8 @@ struct Kept {
 const OTHERS: usize = 16;
 
 impl Credentials {
-    /// The broker that was named, else the one that runs in this folder, else that of the last login.
+    /// The broker that was named, else the one that runs in this folder, else that of the last login, else the
+    /// one that `countersign stdio` runs.
     pub(in crate::cli) fn reviewer(&self, at: &At) -> anyhow::Result<Reviewer> {
         if let (Some(url), Some(token)) = (&self.url, &self.token) {
             return Reviewer::new(url, token);
@@ -55,9 +57,19 @@ impl Credentials {
         let here = place.url(|url| login_at(url).is_some());
         let last = logins.first().map(|login| login.url.clone());
         let named = self.url.clone().or_else(|| here.clone()).or_else(|| last.clone());
+        let own = if named.is_none() { own_broker() } else { None };
+        let named = named.or_else(|| Some(own.as_ref()?.0.clone()));
         let url = named.unwrap_or_else(|| "http://127.0.0.1:8787".to_owned());
         // A kept token goes to the broker that it was given by, and to no other.
         let Some(token) = self.token.clone().or_else(|| Some(login_at(&url)?.token.clone())) else {
+            if let Some((_, config)) = own {
+                anyhow::bail!(
+                    "no reviewer's token for {url}, the broker that `countersign stdio` runs for you: `countersign open` \
+                     opens its inbox; for the terminal, `countersign reviewers add NAME --config {}` shows a token, and \
+                     `countersign login {url}` keeps it",
+                    config.display()
+                );
+            }
             let whose = if here.is_some() { ", the broker of this folder" } else { "" };
             let other = last.filter(|last| !is_same(last, &url));
             let other = other.map(|last| format!("; your last login was at {last}: name it with --url"));

@@ -54,7 +54,7 @@ impl Live {
         let (socket, _) = tokio::time::timeout(super::ANSWER, client_async(request, stream))
             .await
             .with_context(|| format!("the broker at {url} was reached, but it does not answer"))?
-            .with_context(|| format!("the broker at {url} does not let us follow its ledger"))?;
+            .with_context(|| format!("the broker at {url} does not let us follow its audit log"))?;
         Ok(Self(socket))
     }
 

@@ -35,7 +35,7 @@ use crate::{
         patch::Edits,
         sse::{self, Event, Splitter},
     },
-    upstream::{BrokenReply, Server},
+    upstream::{BrokenReply, Server, aside},
 };
 
 /// What an answer names.
@@ -176,6 +176,10 @@ impl Carry {
 
     /// `None`: nothing to change.
     fn message(&self, message: &[u8]) -> Option<Vec<u8>> {
+        aside(message.len(), || self.changed(message))
+    }
+
+    fn changed(&self, message: &[u8]) -> Option<Vec<u8>> {
         let edits = match reply::read(message)? {
             Message::Request(request) => self.asked(&request)?,
             Message::Notification(said) => self.said(&said),

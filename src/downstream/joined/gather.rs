@@ -20,7 +20,7 @@ use crate::{
         reply,
     },
     mcp::{self, Answer, Json, Message, patch::Edits},
-    upstream::Server,
+    upstream::{Server, aside},
 };
 
 /// One of the lists that servers give.
@@ -206,7 +206,11 @@ impl Whole {
                 return;
             }
         };
-        let Some(Message::Response(response)) = reply::read(&message) else { return };
+        aside(message.len(), || self.take(tour, list, server, &message));
+    }
+
+    fn take(&mut self, tour: &Tour, list: &List, server: &str, message: &[u8]) {
+        let Some(Message::Response(response)) = reply::read(message) else { return };
         let Answer::Result(page) = response.answer else { return };
         self.answered = true;
         if let Some(elements) = page.get(list.key) {

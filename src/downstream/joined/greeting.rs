@@ -55,6 +55,7 @@ pub(super) async fn hello(mut tour: Tour, body: Bytes, asker: &Asker) -> Respons
         tour.door.inner.joined.forget(&session);
         return none_answered(asker, &absent);
     };
+    session.agree(version, parts.iter().filter_map(|(_, part)| part.session.as_deref()));
     let mut said = of_all(&tour, parts.iter().map(|(name, part)| (*name, told_by(part))));
     said.insert("serverInfo".to_owned(), own());
     said.extend(meta(&absent, false).map(|meta| ("_meta".to_owned(), meta)));

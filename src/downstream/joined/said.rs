@@ -12,7 +12,7 @@ use super::super::{
 };
 use crate::{
     mcp::{Answer, Json, Message, sse::Splitter},
-    upstream::BrokenReply,
+    upstream::{BrokenReply, aside},
 };
 
 #[derive(Debug)]
@@ -40,7 +40,7 @@ impl Said {
             Ok(message) => message,
             Err(why) => return Self::Nothing { why: of_list(why).to_string(), down: true },
         };
-        match reply::read(&message) {
+        match aside(message.len(), || reply::read(&message)) {
             Some(Message::Response(response)) => match response.answer {
                 Answer::Result(_) => {}
                 Answer::Error(error) => return Self::error(error, status),

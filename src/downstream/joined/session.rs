@@ -5,7 +5,7 @@
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicI64, Ordering},
     },
     time::Duration,
@@ -16,7 +16,7 @@ use serde_json::Value;
 use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 
-use crate::{call::Timestamp, downstream::session::Session, identity::Grant};
+use crate::{call::Timestamp, downstream::session::Session, identity::Grant, mcp::Version};
 
 /// Requests whose server is remembered, for a cancel that may come.
 const REMEMBERED: usize = 256;
@@ -59,6 +59,8 @@ pub(in crate::downstream) struct Joined {
     requests: Mutex<VecDeque<Request>>,
     /// The client's `notifications/initialized` has come.
     pub(super) greeted: AtomicBool,
+    /// The version that the client was answered with; none while `initialize` is being answered.
+    pub(super) version: OnceLock<Version>,
     /// The client is told that calls may be tasks.
     pub(super) offers_tasks: AtomicBool,
     /// The client's last `logging/setLevel`; at most 64 KiB.
@@ -78,6 +80,7 @@ impl Joined {
             places: Mutex::default(),
             requests: Mutex::default(),
             greeted: AtomicBool::new(false),
+            version: OnceLock::new(),
             offers_tasks: AtomicBool::new(true),
             level: Mutex::default(),
             opened: watch::Sender::default(),
@@ -106,6 +109,12 @@ impl Joined {
     pub(super) fn went_to(&self, id: &[u8]) -> Option<Arc<str>> {
         let requests = lock(&self.requests);
         requests.iter().rev().find(|(known, _)| **known == *id).map(|(_, server)| server.clone())
+    }
+
+    /// The client speaks this version, whatever each server behind it speaks.
+    pub(super) fn agree<'p>(&self, version: Version, parts: impl Iterator<Item = &'p Session>) {
+        let version = *self.version.get_or_init(|| version);
+        parts.for_each(|part| part.tasks.agree(version));
     }
 
     pub(super) fn set_level(&self, request: Bytes) {

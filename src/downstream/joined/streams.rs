@@ -34,7 +34,7 @@ use crate::{
     },
     mcp::{
         Version, header,
-        sse::{Event, Splitter},
+        sse::{Event, Splitter, comment},
     },
     upstream::Server,
 };
@@ -123,7 +123,9 @@ impl All {
         }
     }
 
+    /// What comes next; a comment now and then, as on every stream.
     async fn next(&mut self) -> Option<Bytes> {
+        let beat = self.tour.door.inner.settings.heartbeat();
         loop {
             tokio::select! {
                 biased;
@@ -134,6 +136,7 @@ impl All {
                     self.listen_to_new();
                 }
                 Some(part) = self.streams.next() => return Some(part),
+                () = sleep(beat) => return Some(comment("listening").into()),
             }
         }
     }
@@ -194,17 +197,12 @@ impl Ear {
         }
     }
 
-    fn is_stopped(&self) -> bool {
-        let broker = &self.tour.door.inner.broker;
-        broker.stopped(&self.tour.grant, self.server.name()).is_some()
-    }
-
     /// `None`: the server has no such stream, or the conversation is over.
     async fn listen(&mut self) -> Option<Incoming> {
         if self.was_open {
             sleep(PAUSE).await;
         }
-        while self.is_stopped() {
+        while self.tour.is_stopped(&self.server) {
             sleep(PAUSE).await;
         }
         let session = self.part.session.as_ref()?;

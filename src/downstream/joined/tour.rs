@@ -160,6 +160,10 @@ impl Tour {
         self.grant.reaches(server) && self.door.inner.settings.joined_separator.fits(server)
     }
 
+    pub(super) fn is_stopped(&self, server: &Server) -> bool {
+        self.door.inner.broker.stopped(&self.grant, server.name()).is_some()
+    }
+
     /// A visit at one server; a legacy one in the conversation that belongs to this session.
     pub(super) fn visit(&self, server: &Arc<Server>, part: Option<&Part>) -> Visit {
         let mut headers = self.headers.clone();
@@ -292,6 +296,9 @@ impl Tour {
         let instructions = result.get("instructions").and_then(Json::string).map(|text| text.into_owned());
         let now = self.door.inner.broker.clock().now();
         let own = id.and_then(|id| self.door.inner.sessions.find(server.name(), &id, &self.grant, now));
+        if let Some(version) = session.version.get() {
+            session.agree(*version, own.as_deref().into_iter());
+        }
         if let Some(own) = own.as_ref().filter(|_| !session.offers_tasks.load(Ordering::Acquire)) {
             own.tasks.withdraw();
         }

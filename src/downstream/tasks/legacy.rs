@@ -11,7 +11,7 @@ use http::StatusCode;
 use serde::Serialize;
 
 use super::{
-    Wish, delivered,
+    Wish, delivered, let_make,
     told::{LATEST, SOONEST, millis},
 };
 use crate::{
@@ -24,7 +24,9 @@ use crate::{
         http::Visit,
         modern,
         passing::may_pass_unlisted,
-        relay, submit, wait,
+        relay,
+        tools::Sieve,
+        wait,
     },
     mcp::{self, Json, Limits, Message, Passthrough, ToolCall, Version, patch::Edits, strict},
 };
@@ -59,7 +61,7 @@ pub(in crate::downstream) async fn begin(visit: Visit, mut ask: Ask, asker: Aske
     }
     let headers = modern::headers_of_call(&visit.headers, &name, false);
     let task = match submission {
-        Submission::Allowed(allowed) => return submit::let_pass(visit, (allowed, body, &name), asker).await,
+        Submission::Allowed(allowed) => return let_make(visit, (allowed, body, &name), asker).await,
         Submission::Hidden => return answer::json_with(StatusCode::OK, answer::unknown_tool(&name, &asker)),
         Submission::Unseen => Err(Outcome::unrecorded(End::Unavailable)),
         Submission::Settled(outcome) | Submission::Recalled(outcome, _) => Err(outcome),
@@ -183,7 +185,8 @@ pub(super) async fn list(
     };
     if after.as_deref() == Some(THEIRS) {
         let body = without_cursor(&body).unwrap_or(body);
-        return relay::message(visit, pass, body, Some(asker)).await;
+        let sieve = Sieve::of_tasks(&visit);
+        return relay::sieved(visit, pass, body, asker, Some(sieve)).await;
     }
     let (tasks, next) = match broker.tasks(&grant, &server, after).await {
         Ok(page) => page,

@@ -39,8 +39,8 @@ pub(in crate::downstream) struct News {
 }
 
 impl News {
-    /// What a `subscriptions/listen` wants of tasks of ours, and what is left of it for the server, if anything is.
-    /// `None`: it names none of them.
+    /// What a `subscriptions/listen` wants of tasks of ours, and what is left of it for the server, if anything is:
+    /// no task of another agent is. `None`: all of it is for the server.
     pub(in crate::downstream) async fn of(
         visit: &Visit,
         body: &Bytes,
@@ -103,18 +103,23 @@ fn named(visit: &Visit, body: &Bytes, asker: &Asker) -> Result<Named, Refusal> {
     let Ok(message) = strict::check(body, &visit.door.limits()) else { return Ok(None) };
     let Some(wanted) = message.at(&["params", WANTED]) else { return Ok(None) };
     let all = || wanted.get(TASKS).into_iter().flat_map(Json::elements);
+    // A server's own task of another agent is as one that is not there.
+    let (grant, server) = (&visit.grant.name, visit.server.name());
+    let anothers =
+        |name: Json<'_>| name.string().is_some_and(|name| broker.is_anothers_task(grant, server, &name));
     let names: BTreeSet<String> = all().filter_map(ours).collect();
-    if names.is_empty() {
+    if names.is_empty() && !all().any(anothers) {
         return Ok(None);
     }
     if !declares(&Meta::of(message.get("params"))) {
         return Err(undeclared(asker).into());
     }
-    let theirs = all().any(|name| ours(name).is_none());
+    let is_theirs = |name: Json<'_>| ours(name).is_none() && !anothers(name);
+    let theirs = all().any(is_theirs);
     let others = wanted.members().any(|member| member.name != TASKS && member.value.as_str() != "false");
     let mut edits = Edits::of(message);
     if theirs {
-        edits.retain(&["params", WANTED, TASKS], |name| ours(name).is_none());
+        edits.retain(&["params", WANTED, TASKS], is_theirs);
     } else {
         edits.remove(&["params", WANTED, TASKS]);
     }

@@ -1,11 +1,11 @@
-//! What a session of 2025-11-25 is told about tasks: that every call which may wait can be one, beside those
-//! that the server itself has.
+//! What a session is told in the answer to `initialize`: its version, and, from 2025-11-25 on, that every call which
+//! may wait can be a task, beside those that the server itself has.
 
 use std::{
     collections::HashMap,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU8, Ordering},
     },
 };
 
@@ -32,6 +32,8 @@ struct Theirs {
 #[derive(Debug, Default)]
 pub(in crate::downstream) struct Offer {
     made: AtomicBool,
+    /// The place of the session's version in `Version::ALL`, counted from one; 0: not known.
+    version: AtomicU8,
     theirs: Mutex<Theirs>,
 }
 
@@ -43,6 +45,16 @@ impl Offer {
     /// This session's client was never told of it.
     pub(in crate::downstream) fn withdraw(&self) {
         self.made.store(false, Ordering::Release);
+    }
+
+    /// The version that the answer to `initialize` names; `None` where it was not read here.
+    pub(in crate::downstream) fn version(&self) -> Option<Version> {
+        let place = usize::from(self.version.load(Ordering::Relaxed));
+        Version::ALL.get(place.checked_sub(1)?).copied()
+    }
+
+    pub(in crate::downstream) fn agree(&self, version: Version) {
+        self.version.store(version as u8 + 1, Ordering::Relaxed);
     }
 
     /// Does the server itself make a task of such a call?
@@ -63,8 +75,9 @@ impl Offer {
 
     /// The answer to `initialize`, with the capability; `None`: it is of another version.
     pub(in crate::downstream) fn advertised(&self, message: Json<'_>, result: Json<'_>) -> Option<Vec<u8>> {
-        let version = result.get("protocolVersion").and_then(Json::string)?;
-        if Version::parse(&version) != Some(Version::V2025_11_25) {
+        let version = Version::parse(&result.get("protocolVersion").and_then(Json::string)?)?;
+        self.agree(version);
+        if version != Version::V2025_11_25 {
             return None;
         }
         let at = |rest: &[&'static str]| [&["result", "capabilities", "tasks"], rest].concat();
@@ -112,3 +125,25 @@ impl Offer {
 }
 
 pub(in crate::downstream) type Offered = Arc<Offer>;
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+    use crate::mcp::{Limits, strict};
+
+    #[test]
+    fn a_list_of_very_many_tools_is_marked_soon() {
+        const MANY: usize = 50_000;
+        let tools = vec![r#"{"name":"a"}"#; MANY].join(" , ");
+        let list = format!(r#"{{"id":1,"result":{{"tools":[ {tools} ]}}}}"#);
+        let mut edits = Edits::of(strict::check(list.as_bytes(), &Limits::of_servers(list.len())).unwrap());
+        let since = Instant::now();
+        Offer::default().mark(&mut edits, |_| true);
+        assert!(since.elapsed() < Duration::from_secs(5), "it took {:?}", since.elapsed());
+        let marked = r#"{"name":"a","execution":{"taskSupport":"optional"}}"#;
+        let expected = list.replace(r#"{"name":"a"}"#, marked);
+        assert!(edits.apply() == expected.into_bytes(), "every other byte stays");
+    }
+}

@@ -4,22 +4,24 @@ use axum::response::Response;
 use bytes::Bytes;
 use http::StatusCode;
 
+use super::NOT_FOUND;
 use crate::{
+    broker::{Broker, Standing},
     call::Call,
     downstream::{
         answer::{self, Asker, code},
         http::Visit,
         relay,
     },
-    mcp::Passthrough,
+    mcp::{Json, Passthrough, patch::Edits},
 };
 
 const UNSEEN: &str = "the answers were not sent: people were asked about this call, and its server would get them \
     without anyone having seen them; make the call again with what it needs in its arguments, or ask the operator \
     to allow the tool";
 
-/// Passes on what is asked about it. Where people were asked about its call, only its own agent asks, and brings
-/// nothing that nobody saw.
+/// Passes on what is asked about it. Only the agent whose call it came of asks, and where people were asked about
+/// that call, it brings nothing that nobody saw. Of what nothing is known the server decides.
 pub(in crate::downstream) async fn of_server(
     visit: Visit,
     (pass, body): (Passthrough, Bytes),
@@ -27,20 +29,20 @@ pub(in crate::downstream) async fn of_server(
     id: &str,
     asker: Asker,
 ) -> Response {
-    let call = match visit.door.inner.broker.goes_on_as(visit.server.name(), id).await {
-        Ok(call) => call,
+    let standing = visit.door.inner.broker.standing(&visit.grant.name, visit.server.name(), id).await;
+    match standing {
+        Ok(Standing::Unknown | Standing::Own) => {}
+        Ok(Standing::Anothers) => {
+            return answer::error(StatusCode::OK, &asker.id, code::INVALID_PARAMS, NOT_FOUND, None);
+        }
+        Ok(Standing::Reviewed(call)) => {
+            if brings && let Some(refusal) = unseen(&visit, &call, &asker).await {
+                return refusal;
+            }
+        }
         Err(error) => {
             let text = format!("whose the task is cannot be read: {error}");
             return answer::error(StatusCode::OK, &asker.id, code::INTERNAL, &text, None);
-        }
-    };
-    if let Some(call) = call {
-        if call.request.agent != visit.grant.name {
-            let text = "Task not found: it is not of this agent at this server; make the call again";
-            return answer::error(StatusCode::OK, &asker.id, code::INVALID_PARAMS, text, None);
-        }
-        if brings && let Some(refusal) = unseen(&visit, &call, &asker).await {
-            return refusal;
         }
     }
     relay::message(visit, pass, body, Some(asker)).await
@@ -52,4 +54,21 @@ pub(super) async fn unseen(visit: &Visit, call: &Call, asker: &Asker) -> Option<
         return None;
     }
     Some(answer::error(StatusCode::OK, &asker.id, code::INVALID_PARAMS, UNSEEN, None))
+}
+
+/// The server's list of its own tasks without those of other agents; `None`: there are none. It knows one client, the
+/// broker, and may list them all.
+pub(in crate::downstream) fn without_others(
+    broker: &Broker,
+    grant: &str,
+    server: &str,
+    list: Json<'_>,
+) -> Option<Vec<u8>> {
+    let is_anothers = |task: Json<'_>| {
+        let id = task.get("taskId").and_then(Json::string);
+        id.is_some_and(|id| broker.is_anothers_task(grant, server, &id))
+    };
+    let mut edits = Edits::of(list);
+    edits.retain(&["result", "tasks"], |task| !is_anothers(task));
+    (!edits.is_empty()).then(|| edits.apply())
 }

@@ -102,7 +102,7 @@ fn seated(
         brief: waiter.brief.clone(),
         stage: Stage::Waiting(waiter),
         peer: visit.peer,
-        beats: Beats::new(Duration::from_millis(door.inner.settings.heartbeat_ms)),
+        beats: Beats::new(door.inner.settings.heartbeat()),
         since: Instant::now(),
         until: patience.map(|patience| Instant::now() + patience),
         door,

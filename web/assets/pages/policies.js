@@ -17,14 +17,15 @@ export function Policies() {
     ${problem && html`<p class="problem" role="alert"><b>${problem.title}.</b> ${problem.detail}</p>`}
     ${!policies ? !problem && html`<div class="bones"><div class="row bone"><p class="skeleton line"></p></div></div>`
     : policies.length ? policies.map((policy) => html`<${Policy} key=${policy.name} policy=${policy} open=${policies.length <= 3} />`)
-    : html`<p class="quiet">No policy is attached, so everything is denied. <code>policy = "FILE"</code> under a server or a grant of the config attaches one.</p>`}
+    : html`<p class="quiet">No policy is attached, so everything is denied. <code>policy = "FILE"</code> under a server or an agent (<code>[grants.NAME]</code>) of the config attaches one.</p>`}
   </main>`;
 }
 
 function Policy({ policy, open }) {
-  const on = [...(policy.grants ?? []).map((name) => `agent ${name}`), ...(policy.servers ?? []).map((name) => `server ${name}`)];
+  const named = (one, many, names = []) => (names.length ? [`${names.length === 1 ? one : many} ${names.join(", ")}`] : []);
+  const on = [...named("agent", "agents", policy.grants), ...named("server", "servers", policy.servers)];
   return html`<details class="policy" open=${open}><summary><b class="mono"><${Value} text=${policy.name} /></b>
-      <span class="muted">${on.length ? `on ${on.join(", ")}` : "attached to nothing"}</span>
+      <span class="muted">${on.length ? `on ${on.join("; ")}` : "attached to nothing"}</span>
       ${policy.error && html`<span class="mark alarm">the file has a mistake; the last good one is in force</span>`}</summary>
     ${policy.error && html`<p class="problem"><${Value} text=${policy.error} /></p>`}
     <p class="muted digest">Digest <span class="mono">${policy.digest}</span></p>

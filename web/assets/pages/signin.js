@@ -25,7 +25,7 @@ export function SignIn({ half, onDone }) {
     <p>A link signs you in. On the machine where the broker runs:</p>
     <pre class="raw mono" tabindex="0" aria-label="Command that opens the inbox">countersign open</pre>
     <p>Or ask whoever runs it for a link of your own:</p>
-    <pre class="raw mono" tabindex="0" aria-label="Command that adds a reviewer">countersign reviewers add YOUR-NAME</pre>
+    <pre class="raw mono" tabindex="0" aria-label="Command that adds a reviewer">countersign reviewers add NAME</pre>
     <form onSubmit=${submit}><label for="token">Have a reviewer’s token already?</label>
       <div class="decide"><input id="token" class="field mono" type="password" autocomplete="current-password" spellcheck="false" required value=${token} onInput=${(event) => setToken(event.target.value)} />
       <button class="btn go" disabled=${busy}>Sign in</button></div>

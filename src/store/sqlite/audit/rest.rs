@@ -45,7 +45,7 @@ impl Rest {
                 moment.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0))?;
             if many > known {
                 let why = format!(
-                    "{} rows of {table} stand beside the ledger and belong to no entry",
+                    "{} rows of {table} stand beside the audit log and belong to no entry",
                     many - known
                 );
                 return Ok(Some(Bad { number: last, why }));
@@ -54,7 +54,7 @@ impl Rest {
         let unused = calls.unused_shapes();
         Ok((unused > 0).then(|| Bad {
             number: last,
-            why: format!("{unused} rows of shapes stand beside the ledger and belong to no call"),
+            why: format!("{unused} rows of shapes stand beside the audit log and belong to no call"),
         }))
     }
 }
