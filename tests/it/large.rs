@@ -17,9 +17,10 @@ fn longest_pause() -> Arc<AtomicU64> {
     let longest = Arc::<AtomicU64>::default();
     let pauses = longest.clone();
     tokio::spawn(async move {
+        let mut ticks = tokio::time::interval(Duration::from_millis(1));
         loop {
             let since = Instant::now();
-            tokio::time::sleep(Duration::from_millis(1)).await;
+            ticks.tick().await;
             pauses.fetch_max(u64::try_from(since.elapsed().as_millis()).unwrap(), Ordering::Relaxed);
         }
     });

@@ -155,7 +155,12 @@ async fn no_sign_of_life_is_put_into_an_event_or_into_what_is_compressed() {
         server.answers("GET", script);
         let house = House::open(Plan { policy: OPEN, ..Plan::at(&server.url) }).await;
         let listening = house.agent().initialized("test").await.send("GET", "").await;
-        tokio::time::sleep(Duration::from_millis(200)).await;
+        server.answers("GET", open(EVENT));
+        let mut beating = house.agent().initialized("test").await.send("GET", "").await;
+        beating.message().await;
+        for _ in 0..5 {
+            assert!(matches!(beating.told().await, Some(Told::Comment)));
+        }
         house.door.drain().await;
         let read = tokio::time::timeout(Duration::from_secs(3), listening.bytes()).await.expect("it ends");
         assert_eq!(read, half);
