@@ -12,6 +12,7 @@ use crate::{
     mcp::{
         Answer, Json, Kind, Message, Response,
         sse::{Event, Splitter},
+        strict::{self, Limits},
     },
     upstream::{BrokenReply, BytesBody, Messages, Reply, ReplyBody, aside, cannot_have_run},
 };
@@ -121,7 +122,8 @@ impl Arrivals {
     /// A message is the response when it answers the request's id, or is an error about a request whose
     /// id the server could not tell: one POST has one request. Everything else is on its way.
     fn sort(&self, message: Bytes) -> Arrival {
-        let response = || match Message::of(json(&message)?).ok()? {
+        let whole = |message| strict::check(message, &Limits::of_servers(usize::MAX)).ok();
+        let response = || match Message::of(whole(&message)?).ok()? {
             Message::Response(response) => self.is_answered(&response).then(|| is_error(response.raw)),
             Message::Request(_) | Message::Notification(_) => None,
         };

@@ -74,7 +74,7 @@ pub(super) fn compose(stored: &[u8], live: &Live) -> Option<Bytes> {
 
 /// Bytes that passed the strict door once; checked again, because a store can be damaged.
 pub(super) fn json(bytes: &[u8]) -> Option<Json<'_>> {
-    strict::check(bytes, &Limits::default()).ok()
+    strict::check(bytes, &Limits::of_kept()).ok()
 }
 
 fn text(bytes: &Bytes) -> Option<&str> {

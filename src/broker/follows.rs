@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::{Ask, Inner, compose::json};
 use crate::{
     call::{Call, CallId, FingerprintParts, State, Timestamp, canonical, fingerprint},
-    mcp::Json,
+    mcp::{Json, Limits, strict},
     store::{PayloadKind, Put, Store, StoreError},
 };
 
@@ -89,7 +89,7 @@ impl Inner {
 
 /// The result of a server that asks its client for more.
 pub(super) fn asking(message: &[u8]) -> Option<Json<'_>> {
-    let result = json(message)?.get("result")?;
+    let result = strict::check(message, &Limits::of_servers(usize::MAX)).ok()?.get("result")?;
     (result.get("resultType")?.as_str() == "\"input_required\"").then_some(result)
 }
 

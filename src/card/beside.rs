@@ -21,7 +21,7 @@ const ENVELOPE: [&str; 4] = ["jsonrpc", "id", "method", "params"];
 #[must_use]
 pub fn sent_beside(message: &[u8]) -> Option<String> {
     // What cannot be read is shown whole, rather than held to be empty.
-    let Ok(json) = strict::check(message, &Limits::default()) else {
+    let Ok(json) = strict::check(message, &Limits::of_kept()) else {
         return Some(String::from_utf8_lossy(message).into_owned());
     };
     let left = json.get("params").and_then(left_of_params);
@@ -50,7 +50,7 @@ fn left_of_params(params: Json<'_>) -> Option<String> {
         edits.remove(&["_meta"]);
     }
     let left = String::from_utf8(edits.apply()).ok()?;
-    strict::check(left.as_bytes(), &Limits::default()).ok()?.members().next()?;
+    strict::check(left.as_bytes(), &Limits::of_kept()).ok()?.members().next()?;
     Some(left)
 }
 
@@ -58,7 +58,7 @@ fn left_of_params(params: Json<'_>) -> Option<String> {
 /// as `message.NAME`.
 #[must_use]
 pub fn names_beside(message: &[u8]) -> Vec<String> {
-    let Ok(json) = strict::check(message, &Limits::default()) else { return Vec::new() };
+    let Ok(json) = strict::check(message, &Limits::of_kept()) else { return Vec::new() };
     let mut names = Vec::new();
     for member in json.get("params").into_iter().flat_map(Json::members) {
         match &*member.name {

@@ -12,6 +12,7 @@ use crate::{
     broker,
     downstream::DoorSettings,
     identity::GrantSettings,
+    mcp::strict::DEEPEST,
     notify::{BadTarget, Destination, Endpoint, NotifySettings, Secret, Target},
     oauth::{ClientSettings, ResourceSettings, check_document},
     policy,
@@ -62,6 +63,10 @@ impl Config {
             }
         }
         self.check_servers()?;
+        if self.file.mcp.max_depth > DEEPEST {
+            let message = format!("max_depth = {} is deeper than messages are read", self.file.mcp.max_depth);
+            return Err(self.at("mcp.max_depth", message, format!("write at most {DEEPEST}")));
+        }
         for (name, grant) in &self.file.grants {
             for server in grant.servers.names() {
                 if server != "*" && !self.file.servers.contains_key(&server) {

@@ -7,6 +7,9 @@ use std::fmt;
 
 use super::{Json, scanner::Scanner};
 
+/// No settings allow more: whoever reads a message may recurse.
+pub const DEEPEST: usize = 1000;
+
 /// What a message may measure.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Limits {
@@ -28,7 +31,13 @@ impl Limits {
     /// For what servers send: nothing is decided by it, so it is read as far as it can be.
     #[must_use]
     pub fn of_servers(size: usize) -> Self {
-        Self { depth: 1000, size, unique_keys: false }
+        Self { depth: DEEPEST, size, unique_keys: false }
+    }
+
+    /// For what a door took by its own limits, which may be wider than the usual ones.
+    #[must_use]
+    pub fn of_kept() -> Self {
+        Self { depth: DEEPEST, size: usize::MAX, unique_keys: true }
     }
 }
 

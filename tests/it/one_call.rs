@@ -4,9 +4,9 @@ use countersign::{
     call::{HowDelivered, StateName},
     ledger::StopScope,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::rig::{House, Manner, Plan, Server, call, call_with_token, text};
+use crate::rig::{House, Manner, Plan, Script, Server, call, call_with_token, text};
 
 #[tokio::test]
 async fn a_call_waits_for_a_person_and_then_runs_once() {
@@ -31,6 +31,28 @@ async fn a_call_waits_for_a_person_and_then_runs_once() {
         assert!(before[0]["params"]["message"].as_str().unwrap().starts_with("waiting for approval "));
         let last = house.until(|call| call.state.name() == StateName::Completed).await;
         assert_eq!(last.id, pending.id);
+    }
+}
+
+/// What an allowed call's server may say, a reviewed one's may say too.
+#[tokio::test]
+async fn an_answer_that_no_agent_could_send_is_an_answer() {
+    let server = Server::start(Manner::Json).await;
+    let mut plan = Plan::at(&server.url);
+    plan.door.max_depth = 400;
+    let house = House::open(plan).await;
+    let agent = house.agent().initialized("test").await;
+    let deep = |depth: usize| format!("{}7{}", "[".repeat(depth), "]".repeat(depth));
+    let long = "x".repeat(17 << 20);
+    for (id, data) in [(1, format!(r#"{{"a":1,"a":{}}}"#, deep(300))), (2, format!("{long:?}"))] {
+        let body =
+            format!(r#"{{"jsonrpc":"2.0","id":$ID,"result":{{"content":[],"structuredContent":{data}}}}}"#);
+        server.answers("tools/call", Script::json(&body));
+        let arguments: Value = serde_json::from_str(&deep(100)).unwrap();
+        let answer = agent.post(&call(id, "cancel", json!({"n": id, "deep": arguments}))).await;
+        house.approve(&house.pending().await).await;
+        let said = String::from_utf8(answer.bytes().await.to_vec()).unwrap();
+        assert!(said.contains(&body.replace("$ID", &id.to_string())), "{}", &said[..said.len().min(400)]);
     }
 }
 

@@ -139,7 +139,7 @@ fn beside(call: &Value) {
 
 /// A heading and the members of an object below it.
 fn members(heading: &str, raw: &str) {
-    let limits = Limits { unique_keys: false, ..Limits::default() };
+    let limits = Limits::of_servers(usize::MAX);
     let members: Vec<_> = match strict::check(raw.as_bytes(), &limits) {
         Ok(json) => json.members().collect(),
         Err(_) => Vec::new(),

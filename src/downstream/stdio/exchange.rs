@@ -263,7 +263,7 @@ impl Joint {
         if errand.kind == Kind::Tools {
             self.params.learn(&SERVER.into(), bytes);
         }
-        let limits = mcp::Limits { unique_keys: false, size: usize::MAX, ..mcp::Limits::default() };
+        let limits = mcp::Limits::of_servers(usize::MAX);
         let messages = match Frame::parse(bytes, &limits) {
             Ok(Frame::One(message)) => vec![message],
             Ok(Frame::Batch(messages)) => messages,
