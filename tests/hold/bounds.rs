@@ -237,7 +237,14 @@ async fn lists_that_are_joined_and_not_read_are_held_up_to_a_limit_of_all() {
     for said in unread_lists(&broker, &bot, 12).await {
         assert!(said.contains("max_list") || said.contains("max_held"), "{said}");
     }
-    let alone = unread_lists(&broker, &bot, 1).await.remove(0);
+    // What those held is given back when their last byte has left, which is a moment after it was read.
+    let mut alone = unread_lists(&broker, &bot, 1).await.remove(0);
+    for _ in 0..5 {
+        if !alone.contains("max_held") {
+            break;
+        }
+        alone = unread_lists(&broker, &bot, 1).await.remove(0);
+    }
     assert!(alone.contains("wide__say_x") && alone.contains("a list of more than 8388608 bytes"), "{alone}");
     let call = broker.agent("ann-bot", "wide").call("say_fine", "theirs").await.unwrap();
     assert_eq!(text(&call), "ran theirs");
