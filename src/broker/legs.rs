@@ -214,7 +214,7 @@ impl Inner {
         answers: &[u8],
     ) -> Result<(), Outcome> {
         let broker = Broker { inner: Arc::clone(self) };
-        let answers = json(answers).into_iter().flat_map(Json::members).take(MOST_ASKED);
+        let answers = json(answers).into_iter().flat_map(Json::members);
         let answers = answers.filter_map(|member| {
             Some((member.name.into_owned(), RawValue::from_string(member.value.as_str().to_owned()).ok()?))
         });
