@@ -1,7 +1,7 @@
 //! Streams without an end of their own: GET, and `subscriptions/listen` of 2026-07-28.
 //!
-//! Nobody waits on them for an answer, so a drain ends them, and a stop ends those of what is stopped, at
-//! once and not with the next message.
+//! Nobody waits on them for an answer, so a drain ends them, a stop ends those of what is stopped, and so does
+//! a change of the grant that opened them, at once and not with the next message.
 
 use std::{
     convert::Infallible,
@@ -121,7 +121,7 @@ fn alone(first: Bytes) -> Response {
     reply::events(HeaderMap::new(), Body::from_stream(parts))
 }
 
-/// A drain, or a stop of this agent or server.
+/// A drain, a stop of this agent or server, or the end of what the agent's token gave it here.
 fn end(visit: &Visit) -> impl Future<Output = ()> + Send + 'static {
     let closing = visit.door.inner.closing.clone();
     let (broker, grant, server) =
@@ -130,6 +130,7 @@ fn end(visit: &Visit) -> impl Future<Output = ()> + Send + 'static {
         tokio::select! {
             () = closing.cancelled() => {}
             () = broker.until_stopped(&grant, server.name()) => {}
+            () = broker.identity().until_void(&grant, Some(server.name())) => {}
         }
     }
 }

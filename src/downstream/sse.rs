@@ -157,7 +157,7 @@ where
 }
 
 /// A stream at one server, or (`None`) at all that are joined.
-pub(super) fn open(door: &Door, grant: &Grant, server: Option<&str>, peer: Option<Peer>) -> Response {
+pub(super) fn open(door: &Door, grant: &Arc<Grant>, server: Option<&str>, peer: Option<Peer>) -> Response {
     let Some(place) = door.inner.listeners.take(&grant.name) else {
         return answer::refuse(StatusCode::SERVICE_UNAVAILABLE, TOO_MANY);
     };
@@ -178,7 +178,7 @@ pub(super) fn open(door: &Door, grant: &Grant, server: Option<&str>, peer: Optio
         tasks: TaskTracker::new(),
     });
     door.inner.streams.lock().insert(key.clone(), stream.clone());
-    let open = Open { door: door.clone(), key, stream, messages, _place: place };
+    let open = Open { door: door.clone(), grant: grant.clone(), key, stream, messages, _place: place };
     let parts = stream::unfold((Some(endpoint.into()), open), |(first, mut open)| async move {
         let part: Bytes = match first {
             Some(first) => first,
@@ -210,6 +210,8 @@ impl Stream {
 /// An agent's end of its stream; dropped with the connection.
 struct Open {
     door: Door,
+    /// As it was when the stream was opened.
+    grant: Arc<Grant>,
     key: String,
     stream: Arc<Stream>,
     messages: mpsc::Receiver<Queued>,
@@ -221,6 +223,7 @@ impl Open {
     async fn part(&mut self) -> Option<Bytes> {
         let beat = self.door.inner.settings.heartbeat();
         let (closing, tasks) = (&self.door.inner.closing, &self.stream.tasks);
+        let identity = self.door.inner.broker.identity();
         let done = async {
             closing.cancelled().await;
             tasks.close();
@@ -228,6 +231,8 @@ impl Open {
         };
         tokio::select! {
             biased;
+            // Before the messages: a server that never falls silent would hold it open.
+            () = identity.until_void(&self.grant, self.stream.server.as_deref()) => None,
             message = self.messages.recv() => message.map(|queued| event(&queued.message)),
             // Each who waited has its ticket.
             () = done => None,

@@ -80,6 +80,16 @@ pub struct Directory {
     pub agents_version: u64,
 }
 
+impl Directory {
+    /// What the grant let in when it was read, at this server or (`None`) at the door, it lets in still.
+    #[must_use]
+    pub fn holds(&self, grant: &Grant, server: Option<&str>) -> bool {
+        self.agents.get(&grant.name).is_some_and(|now| {
+            now.token_id == grant.token_id && server.is_none_or(|server| now.reaches(server))
+        })
+    }
+}
+
 /// How a person proved who they are.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Access {

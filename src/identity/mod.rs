@@ -24,7 +24,7 @@ pub use token::TokenKind;
 use std::sync::Arc;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, watch};
 
 use crate::{
     call::{People, Timestamp},
@@ -38,6 +38,8 @@ use rows::{AgentRow, ReviewerRow};
 pub struct Identity {
     store: Arc<dyn Store>,
     directory: ArcSwap<Directory>,
+    /// Wakes those who listen for as long as their grant is what it was.
+    moved: watch::Sender<()>,
     /// One change at a time in this process; other processes are held off by the streams' versions.
     /// True once the configuration's grants were given: until then those in the store are not in force.
     writing: Mutex<bool>,
@@ -54,6 +56,7 @@ impl Identity {
         let identity = Self {
             store,
             directory: ArcSwap::from_pointee(Directory::default()),
+            moved: watch::Sender::default(),
             writing: Mutex::new(false),
             resource: ArcSwapOption::empty(),
         };
@@ -69,6 +72,16 @@ impl Identity {
     /// The grant that this bearer token names; a few hundred nanoseconds, no lock, no await.
     pub fn grant(&self, bearer: &str) -> Option<Arc<Grant>> {
         self.directory.load().grants.get(&token::hash(bearer)).cloned()
+    }
+
+    /// Resolves when this grant is gone, has another token, or reaches that server (`None`: all the same
+    /// which) no more; cancel-safe.
+    pub async fn until_void(&self, grant: &Grant, server: Option<&str>) {
+        let mut moved = self.moved.subscribe();
+        while self.directory.load().holds(grant, server) {
+            // The sender lives as long as this, so an error cannot come.
+            let _ = moved.changed().await;
+        }
     }
 
     /// Reads everyone again: another process may have written.
@@ -99,6 +112,7 @@ impl Identity {
         }
         directory.people = People(people);
         self.directory.store(Arc::new(directory));
+        self.moved.send_replace(());
         Ok(())
     }
 

@@ -221,20 +221,25 @@ async fn a_stream_is_of_its_own_agent_and_both_its_ends_ask_for_the_token() {
 }
 
 #[tokio::test]
-async fn a_new_token_goes_on_with_the_stream_and_a_revoked_agent_does_not() {
+async fn a_stream_ends_with_its_token_and_a_new_token_opens_another() {
     let server = Server::start(Manner::Json).await;
     let house = House::open(Plan::at(&server.url)).await;
     let mut talk = Talk::of(house.other_agent("other", &["rig"]).await).await;
+    talk.initialize("test").await;
     let identity = house.broker.identity();
     let new = identity.rotate_agent("other", "test", house.now()).await.unwrap().token;
+    assert!(talk.stream.next().await.is_none(), "the stream is over");
     let look = |id: u64| call(id, "look", json!({}));
     assert_eq!(talk.agent.post(&look(1)).await.status, 401, "the old one is void");
-    talk.agent = talk.agent.with("authorization", &format!("Bearer {new}"));
+    let agent = talk.agent.with("authorization", &format!("Bearer {new}"));
+    agent.until_gone(&look(1)).await;
+    let mut talk = Talk::of(agent).await;
     talk.initialize("test").await;
     talk.post(&look(1)).await;
     assert_eq!(text(&talk.answer(1).await.1), "look ran with {}");
     identity.revoke_agent("other", "test", house.now()).await.unwrap();
     assert_eq!(talk.agent.post(&look(2)).await.status, 401);
+    assert!(talk.stream.next().await.is_none(), "the stream is over");
     assert_eq!(server.calls().len(), 1);
 }
 

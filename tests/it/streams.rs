@@ -3,10 +3,11 @@
 use std::time::{Duration, Instant};
 
 use countersign::ledger::StopScope;
+use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 use crate::rig::{
-    Answer, House, Manner, Plan, Script, Server, Told, call, call_with_token, mirrored, modern, served,
+    Agent, Answer, House, Manner, Plan, Script, Server, Told, call, call_with_token, mirrored, modern, served,
 };
 
 const EVENT: &str = "data: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/message\",\"params\":{}}\n\n";
@@ -55,6 +56,102 @@ async fn a_stop_ends_the_listening_streams_of_what_is_stopped_at_once_and_no_cal
         let told = async { while stays.told().await.is_some() {} };
         assert!(tokio::time::timeout(Duration::from_millis(300), told).await.is_err(), "it was ended");
     }
+}
+
+/// What a person does to an agent's grant.
+#[derive(Clone, Copy, PartialEq, Debug)]
+enum Change {
+    Revoke,
+    Rotate,
+    Remove,
+}
+
+impl Change {
+    async fn done(self, house: &House, agent: &str, server: &str) {
+        let (identity, now) = (house.broker.identity(), house.now());
+        match self {
+            Self::Revoke => identity.revoke_agent(agent, "ann", now).await.unwrap(),
+            Self::Rotate => drop(identity.rotate_agent(agent, "ann", now).await.unwrap()),
+            Self::Remove => {
+                let remove = [server.to_owned()];
+                identity.change_servers(agent, (&[], &remove), "ann", now).await.unwrap();
+            }
+        }
+    }
+}
+
+/// Every kind of stream to listen on, at one server and at all, each after it has said something.
+async fn listening(of: &Agent, joined: bool) -> Vec<Answer> {
+    let agent = if joined { of.clone().joined() } else { of.clone().at("/mcp/a") };
+    let old = if joined { of.clone().joined() } else { of.clone().at("/mcp/a/sse") };
+    let subscribing = mirrored(agent.clone(), "subscriptions/listen", None);
+    let params = json!({"notifications": {"toolsListChanged": true}});
+    let mut streams = vec![
+        agent.initialized("test").await.send("GET", "").await,
+        subscribing.post(&modern("l-1", "subscriptions/listen", params)).await,
+    ];
+    for stream in &mut streams {
+        stream.message().await;
+    }
+    let mut stream = old.send("GET", "").await;
+    stream.endpoint().await;
+    streams.push(stream);
+    streams
+}
+
+/// Two servers that have something to say, in a house.
+async fn two_that_talk() -> (House, Server, Server) {
+    let agreed = r#"data: {"jsonrpc":"2.0","method":"notifications/subscriptions/acknowledged","params":{}}"#;
+    let (a, b) = (Server::start(Manner::Json).await, Server::start(Manner::Json).await);
+    for server in [&a, &b] {
+        server.answers("GET", open(EVENT));
+        server.answers("subscriptions/listen", open(&format!("{agreed}\n\n")));
+    }
+    (House::open(Plan::two(&a.url, &b.url)).await, a, b)
+}
+
+#[tokio::test]
+async fn listening_streams_end_with_what_their_grant_gave_and_no_others() {
+    for (change, joined) in [
+        (Change::Revoke, false),
+        (Change::Rotate, false),
+        (Change::Remove, false),
+        (Change::Revoke, true),
+        (Change::Rotate, true),
+    ] {
+        let (house, ..) = two_that_talk().await;
+        let (eve, other) = (house.other_agent("eve", &["a", "b"]).await, house.agent());
+        let (ended, stay) = (listening(&eve, joined).await, listening(&other, joined).await);
+        change.done(&house, "eve", "a").await;
+        for (kind, stream) in ended.into_iter().enumerate() {
+            let said = ends_soon(stream).await;
+            let result = said.iter().find_map(|said| said.get("id").cloned());
+            assert_eq!(result, (kind == 1).then(|| json!("l-1")), "{change:?} {joined}: {said:?}");
+        }
+        for stream in stay {
+            stays(stream, Duration::from_millis(150)).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_stream_of_all_servers_goes_on_without_the_one_that_was_removed() {
+    let (house, a, b) = two_that_talk().await;
+    let eve = house.other_agent("eve", &["a", "b"]).await;
+    let streams = listening(&eve, true).await;
+    let asked = || (a.headers().len(), b.headers().len());
+    let before = asked();
+    Change::Remove.done(&house, "eve", "a").await;
+    // What ends at a server is opened again after two seconds.
+    let stay = streams.into_iter().map(|stream| stays(stream, Duration::from_millis(2_500)));
+    join_all(stay).await;
+    assert_eq!(asked(), before);
+}
+
+/// It is told more, and not ended.
+async fn stays(mut stream: Answer, long: Duration) {
+    let told = async { while stream.told().await.is_some() {} };
+    assert!(tokio::time::timeout(long, told).await.is_err(), "it was ended");
 }
 
 fn result(id: &Value) -> Value {

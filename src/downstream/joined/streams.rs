@@ -131,6 +131,7 @@ impl All {
                 biased;
                 () = self.session.over.cancelled() => return None,
                 () = self.tour.door.inner.closing.cancelled() => return None,
+                () = self.tour.until_void() => return None,
                 changed = self.opened.changed() => {
                     changed.ok()?;
                     self.listen_to_new();
@@ -202,7 +203,7 @@ impl Ear {
         if self.was_open {
             sleep(PAUSE).await;
         }
-        while self.tour.is_stopped(&self.server) {
+        while !self.tour.is_open(&self.server) {
             sleep(PAUSE).await;
         }
         let session = self.part.session.as_ref()?;

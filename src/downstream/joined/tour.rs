@@ -164,6 +164,17 @@ impl Tour {
         self.door.inner.broker.stopped(&self.grant, server.name()).is_some()
     }
 
+    /// Nothing is stopped there, and the grant still has the server.
+    pub(super) fn is_open(&self, server: &Server) -> bool {
+        let directory = self.door.inner.broker.identity().directory();
+        directory.holds(&self.grant, Some(server.name())) && !self.is_stopped(server)
+    }
+
+    /// Resolves when the token that knocked is void.
+    pub(super) async fn until_void(&self) {
+        self.door.inner.broker.identity().until_void(&self.grant, None).await;
+    }
+
     /// A visit at one server; a legacy one in the conversation that belongs to this session.
     pub(super) fn visit(&self, server: &Arc<Server>, part: Option<&Part>) -> Visit {
         let mut headers = self.headers.clone();
