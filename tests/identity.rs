@@ -102,6 +102,22 @@ async fn an_agents_servers_change_and_its_token_stays() {
 }
 
 #[tokio::test]
+async fn nothing_is_taken_from_an_agent_that_reaches_every_server() {
+    let w = world().await;
+    w.identity.add_agent("bot", servers(&["*", "a"]), "ann", NOW).await.unwrap();
+    let change = async |add: &[&str], remove: &[&str]| {
+        let names = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
+        w.identity.change_servers("bot", (&names(add), &names(remove)), "eve", NOW).await
+    };
+    for (add, remove) in [(&[][..], &["a"][..]), (&["*"], &["a", "*"]), (&["b"], &["a"])] {
+        let why = change(add, remove).await.expect_err("refused").to_string();
+        assert!(why.contains("remove \"*\", and add those that it is to keep"), "{why}");
+    }
+    assert_eq!(w.facts(Stream::Agents).await.len(), 1, "no change is on the ledger");
+    assert_eq!(change(&["b"], &["*", "a"]).await.unwrap(), ["b"]);
+}
+
+#[tokio::test]
 async fn grants_and_reviewers_outlive_the_process_and_secrets_are_not_in_its_files() {
     let World { folder, store, identity } = world().await;
     let agent = identity.add_agent("bot", servers(&["a"]), "ann", NOW).await.unwrap();

@@ -128,7 +128,7 @@ impl Identity {
     /// The agent reaches `add` too, and `remove` no more; its token stays. Gives what it reaches from here on.
     ///
     /// # Errors
-    /// `Unknown`, `FromConfig`, `Invalid` (it does not have what is to be removed, or nothing changes), or the
+    /// `Unknown`, `FromConfig`, `Invalid` (it does not have what is to be removed, or has every server, or nothing changes), or the
     /// store's.
     pub async fn change_servers(
         &self,
@@ -273,6 +273,14 @@ fn changed(grant: &Grant, add: &[String], remove: &[String]) -> Result<Vec<Strin
         if !servers.iter().any(|known| known == "*" || known == server) {
             servers.push(server.clone());
         }
+    }
+    if !remove.is_empty() && servers.iter().any(|server| server == "*") {
+        let why = format!(
+            "with \"*\" the agent {} reaches every server, also what is removed; it has: {has}; \
+             remove \"*\", and add those that it is to keep",
+            grant.name
+        );
+        return Err(IdentityError::Invalid(why));
     }
     if servers == *before {
         let why = format!("nothing changes: the agent {} has these servers already: {has}", grant.name);
