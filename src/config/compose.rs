@@ -12,12 +12,15 @@ use crate::{
     broker,
     downstream::DoorSettings,
     identity::GrantSettings,
-    mcp::strict::DEEPEST,
     notify::{BadTarget, Destination, Endpoint, NotifySettings, Secret, Target},
     oauth::{ClientSettings, ResourceSettings, check_document},
     policy,
     upstream::{ChildLimits, ServerSettings},
 };
+
+/// Of `mcp.max_depth`. Reviewers' clients read a call within an answer about it, and many JSON readers go 128
+/// levels deep.
+const DEEPEST: usize = 100;
 
 /// A certificate chain and its key, PEM files.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -64,7 +67,10 @@ impl Config {
         }
         self.check_servers()?;
         if self.file.mcp.max_depth > DEEPEST {
-            let message = format!("max_depth = {} is deeper than messages are read", self.file.mcp.max_depth);
+            let message = format!(
+                "max_depth = {} is deeper than a call can be shown to people",
+                self.file.mcp.max_depth
+            );
             return Err(self.at("mcp.max_depth", message, format!("write at most {DEEPEST}")));
         }
         for (name, grant) in &self.file.grants {

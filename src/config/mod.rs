@@ -225,7 +225,7 @@ mod tests {
             ("[servers.a]\ncommand = [\"x\"]\n[servers.a.oauth]", 3, "take `oauth` out"),
             ("[grants.a]\nservers = \"files\"", 2, "write servers = [\"files\"]"),
             ("\n\n[notify.slack]\nwebhook = \"x\"", 4, "[notify.slack.NAME]"),
-            ("[mcp]\nmax_depth = 1001", 2, "write at most 1000"),
+            ("[mcp]\nmax_depth = 101", 2, "write at most 100"),
             ("[mcp.patience]\nmine = \"50s\"", 2, "write mine = 50"),
             ("[mcp.patience]\n\nmine = \"expire\"", 3, "write mine = \"expiry\""),
             ("[mcp.patience]\n\nmine = true", 3, "a number of seconds, \"expiry\" or"),
