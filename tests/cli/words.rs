@@ -137,6 +137,38 @@ fn an_approval_is_taken_back_and_the_second_approver_hears_how_far_it_is() {
 }
 
 #[test]
+fn an_approval_that_sends_nothing_does_not_say_that_it_does() {
+    let home = Home::new();
+    home.write("ask.json", r#"{"version": "1", "default": "require_approval"}"#);
+    let command = json!([BINARY, "sandbox"]);
+    let text =
+        format!("listen = \"127.0.0.1:0\"\n[servers.sandbox]\ncommand = {command}\npolicy = \"ask.json\"\n");
+    let (_broker, url) = broker(&home, "countersign.toml", &text);
+    let eve = home.run(&["reviewers", "add", "eve", "--json"]).json();
+    let bot = token(&home.run(&["agents", "add", "bot", "--servers", "sandbox", "--json"]).json());
+    login(&home, &url, &eve);
+    let mut agent = home.start(&["stdio", "--server", "sandbox", "--url", &url, "--token", &bot]);
+    agent.handshake();
+    let cursor = home.run(&["calls", "list", "--json"]).json()["cursor"].as_str().unwrap().to_owned();
+    let watch = home.start(&["calls", "watch", "--json", "--after", &cursor]);
+    let mut approved = |batch: &str, before: &dyn Fn()| {
+        let cancel = json!({"name": "CancelAHORunBatch", "arguments": {"batch_id": batch}});
+        agent.request("tools/call", &cancel);
+        watch.lines.until(|line| line.contains("\"attached\""));
+        before();
+        let call = home.run(&["calls", "list", "--state", "waiting", "--json"]).json()["calls"][0].clone();
+        let code = call["short_code"].as_str().unwrap();
+        home.run(&["calls", "approve", code, "--code", code]).ends(0).out()
+    };
+    let sent = approved("1", &|| {});
+    assert!(sent.contains("approved; it is sent now"), "{sent}");
+    let removed = approved("2", &|| {
+        home.run(&["agents", "servers", "bot", "--remove", "sandbox"]).ends(0);
+    });
+    assert!(removed.contains("approved, and not sent all the same: denied"), "{removed}");
+}
+
+#[test]
 fn a_lost_call_is_resolved_and_the_last_words_of_its_server_are_in_the_log() {
     let home = Home::new();
     let policy = json!({"version": "1", "default": "require_approval"});

@@ -3,13 +3,19 @@
 use std::{
     io::{IsTerminal as _, Write as _},
     process::ExitCode,
+    time::Duration,
 };
 
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
+use tokio::time::sleep;
 
 use super::{card, find, words};
 use crate::cli::{DENIED, EXPIRED, print, reviewer::Reviewer};
+
+/// An approved call whose agent is there is looked at so often, and so far apart, for whether it is sent.
+const LOOKS: usize = 20;
+const BETWEEN: Duration = Duration::from_millis(50);
 
 #[derive(Debug, Args)]
 pub(super) struct Ballot {
@@ -208,11 +214,15 @@ async fn cast(
         print::json(&after);
         return Ok(ExitCode::SUCCESS);
     }
+    let after = if words::is_there(call) { taken_up(reviewer, after).await } else { after };
     let (code, state) = (card::text(call, "short_code"), card::text(&after, "state"));
     let words = match (card::text(&body, "vote"), state) {
         ("approve", "pending") => {
             let (have, needed) = approvals(&after);
             format!("approved by you, {have} of {needed} approvals; it waits for others")
+        }
+        ("approve", "denied" | "expired" | "cancelled" | "failed") => {
+            format!("approved, and not sent all the same: {}", words::status(&after))
         }
         ("approve", _) if words::is_there(call) => "approved; it is sent now".to_owned(),
         ("approve", _) => words::status(&after),
@@ -221,6 +231,20 @@ async fn cast(
     };
     print::line(&format!("{code} {words}"));
     Ok(ExitCode::SUCCESS)
+}
+
+/// The call once it is sent, or is not after all: what its agent may do can have changed since it asked.
+async fn taken_up(reviewer: &Reviewer, mut call: Value) -> Value {
+    for _ in 0..LOOKS {
+        if card::text(&call, "state") != "permitted" {
+            break;
+        }
+        sleep(BETWEEN).await;
+        // The vote is cast, whatever can be read of it.
+        let Ok(now) = find(reviewer, card::text(&call, "id")).await else { break };
+        call = now;
+    }
+    call
 }
 
 /// How many there are, and how many are needed, of all quorums.
