@@ -245,9 +245,13 @@ fn an_address_that_was_given_at_the_start_is_not_missed_in_the_file() {
     home.write("countersign.toml", "listen = \"127.0.0.1:1\"\n");
     let broker = home.start(&["serve", "--listen", "127.0.0.1:0"]);
     broker.errors.until(|line| line.contains("listens on"));
-    home.write("countersign.toml", "listen = \"127.0.0.1:1\"\n[mcp]\nlaps = 1\n");
+    let server = "[servers.one]\nurl = \"http://127.0.0.1:1/mcp\"\n";
+    home.write("countersign.toml", &format!("listen = \"127.0.0.1:1\"\n{server}"));
     let said = broker.errors.until(|line| line.contains("restart") || line.contains("are in force"));
     assert!(said.contains("are in force"), "{said}");
+    home.write("countersign.toml", &format!("listen = \"127.0.0.1:1\"\n[mcp]\nlaps = 1\n{server}"));
+    let said = broker.errors.until(|line| line.contains("restart") || line.contains("are in force"));
+    assert!(said.contains("`mcp` has changed: that needs a restart"), "{said}");
 }
 
 #[test]
