@@ -10,7 +10,7 @@ use http_body_util::BodyExt as _;
 use super::{HttpError, compose::json};
 use crate::{
     mcp::{
-        Answer, Json, Kind, Message, Response,
+        Answer, Json, Kind, Malformed, Message, Response,
         sse::{Event, Splitter},
         strict::{self, Limits},
     },
@@ -54,6 +54,18 @@ pub(super) struct Arrivals {
     /// What the events said of coming back for more.
     event: Option<String>,
     retry: Option<Duration>,
+    /// What the first message was that went to nobody.
+    dropped: Option<String>,
+}
+
+/// What a message is to the call.
+enum Sort {
+    Answer {
+        is_error: bool,
+    },
+    OnItsWay,
+    /// It answers what nobody asked.
+    Stray,
 }
 
 enum Source {
@@ -94,7 +106,7 @@ impl Source {
 
 impl Arrivals {
     pub(super) fn of(reply: Reply, id: Bytes, cap: usize) -> Self {
-        Self { source: Source::of(reply, cap), id, cap, event: None, retry: None }
+        Self { source: Source::of(reply, cap), id, cap, event: None, retry: None, dropped: None }
     }
 
     /// The stream goes on in another reply.
@@ -106,32 +118,44 @@ impl Arrivals {
         match std::mem::replace(&mut self.source, Source::Over) {
             Source::Json(body) => self.json(body).await,
             Source::Status { status, headers, body } => refusal(status, headers, body).await,
-            Source::Messages(mut messages) => match messages.next().await {
-                Some(Ok(message)) => {
-                    self.source = Source::Messages(messages);
-                    self.sort(message)
-                }
-                Some(Err(error)) => lost(&error.to_string()),
-                None => lost("the server ended without an answer"),
-            },
+            Source::Messages(messages) => self.messages(messages).await,
             Source::Events { body, splitter, ready } => self.events(body, splitter, ready).await,
             Source::Over => lost("the server ended without an answer"),
         }
     }
 
     /// A message is the response when it answers the request's id, or is an error about a request whose
-    /// id the server could not tell: one POST has one request. Everything else is on its way.
-    fn sort(&self, message: Bytes) -> Arrival {
-        let whole = |message| strict::check(message, &Limits::of_servers(usize::MAX)).ok();
-        let response = || match Message::of(whole(&message)?).ok()? {
-            Message::Response(response) => self.is_answered(&response).then(|| is_error(response.raw)),
-            Message::Request(_) | Message::Notification(_) => None,
+    /// id the server could not tell: one POST has one request.
+    fn read(&self, message: &[u8]) -> Result<Sort, Malformed> {
+        let read = || match Message::of(strict::check(message, &Limits::of_servers(usize::MAX))?)? {
+            Message::Request(_) | Message::Notification(_) => Ok(Sort::OnItsWay),
+            Message::Response(response) if self.is_answered(&response) => {
+                Ok(Sort::Answer { is_error: is_error(response.raw) })
+            }
+            Message::Response(_) => Ok(Sort::Stray),
         };
-        let response = aside(message.len(), response);
-        match response {
-            Some(is_error) => Arrival::Response { message, is_error },
-            None => Arrival::Message(message),
+        aside(message.len(), read)
+    }
+
+    /// What an agent could take for an answer, and we do not, goes to nobody: it would be told twice, and
+    /// differently, how its call ended. `None`: the stream goes on after it.
+    fn sort(&mut self, message: Bytes) -> Option<Arrival> {
+        match self.read(&message) {
+            Ok(Sort::Answer { is_error }) => Some(Arrival::Response { message, is_error }),
+            Ok(Sort::OnItsWay) => Some(Arrival::Message(message)),
+            Ok(Sort::Stray) => self.skip("an answer to nothing that was asked".to_owned()),
+            Err(malformed) if is_like_an_answer(&message) => Some(unreadable(&malformed)),
+            Err(malformed) => self.skip(format!("what cannot be read: {malformed}")),
         }
+    }
+
+    /// A server that sends much of it fills no log.
+    fn skip(&mut self, what: String) -> Option<Arrival> {
+        if self.dropped.is_none() {
+            tracing::warn!(what, "a server's message to a call that waits was dropped");
+            self.dropped = Some(what);
+        }
+        None
     }
 
     fn is_answered(&self, response: &Response<'_>) -> bool {
@@ -141,14 +165,26 @@ impl Arrivals {
 
     async fn json(&self, body: BytesBody) -> Arrival {
         match body.collect().await {
-            Ok(message) => match self.sort(message) {
-                Arrival::Message(_) => lost("the server's answer is not an answer to this call"),
-                arrival @ (Arrival::Response { .. }
-                | Arrival::Refused(..)
-                | Arrival::Lost(..)
-                | Arrival::HungUp(_)) => arrival,
+            Ok(message) => match self.read(&message) {
+                Ok(Sort::Answer { is_error }) => Arrival::Response { message, is_error },
+                Ok(Sort::OnItsWay | Sort::Stray) => lost("the server's answer is not an answer to this call"),
+                Err(malformed) => unreadable(&malformed),
             },
             Err(error) => lost(&error.to_string()),
+        }
+    }
+
+    async fn messages(&mut self, mut messages: Messages) -> Arrival {
+        loop {
+            match messages.next().await {
+                Some(Ok(message)) => {
+                    let Some(arrival) = self.sort(message) else { continue };
+                    self.source = Source::Messages(messages);
+                    return arrival;
+                }
+                Some(Err(error)) => return lost(&error.to_string()),
+                None => return self.ended("the server ended without an answer"),
+            }
         }
     }
 
@@ -160,8 +196,9 @@ impl Arrivals {
     ) -> Arrival {
         loop {
             if let Some(message) = ready.pop_front() {
+                let Some(arrival) = self.sort(message) else { continue };
                 self.source = Source::Events { body, splitter, ready };
-                return self.sort(message);
+                return arrival;
             }
             let frame = match body.frame().await {
                 Some(Ok(frame)) => frame,
@@ -176,7 +213,8 @@ impl Arrivals {
                 Ok(events) => {
                     for event in events {
                         self.note(&event);
-                        ready.extend(event.data.filter(|data| !data.is_empty()).map(Bytes::from));
+                        let data = event.data.filter(|data| !data.is_empty()).map(Bytes::from);
+                        ready.extend(data.into_iter().flat_map(each));
                     }
                 }
                 Err(error) => return lost(&format!("the server sent {error} (at most {})", self.cap)),
@@ -193,11 +231,38 @@ impl Arrivals {
 
     /// The connection is over, and the answer was not on it.
     fn ended(&mut self, why: &str) -> Arrival {
+        let dropped = self.dropped.as_ref().map(|what| format!("; before that it sent {what}"));
+        let why = format!("{why}{}", dropped.unwrap_or_default());
         match self.event.clone() {
-            Some(event) => Arrival::HungUp(Place { event, retry: self.retry, why: why.to_owned() }),
-            None => lost(why),
+            Some(event) => Arrival::HungUp(Place { event, retry: self.retry, why }),
+            None => lost(&why),
         }
     }
+}
+
+/// The messages of a batch (2025-03-26); else the one that it is.
+fn each(message: Bytes) -> Vec<Bytes> {
+    if !message.trim_ascii_start().starts_with(b"[") {
+        return vec![message];
+    }
+    match strict::check(&message, &Limits::of_servers(usize::MAX)) {
+        Ok(batch) => {
+            let spans = batch.elements().filter_map(|one| one.span_in(&message));
+            spans.map(|span| message.slice(span)).collect()
+        }
+        Err(_) => vec![message],
+    }
+}
+
+/// Of what cannot be read, as far as its beginning says.
+fn is_like_an_answer(message: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(message);
+    let says = |head: Json<'_>| head.get("result").or(head.get("error")).is_some();
+    strict::beginning(&text).is_some_and(says)
+}
+
+fn unreadable(malformed: &Malformed) -> Arrival {
+    lost(&format!("the server's answer cannot be read: {malformed}"))
 }
 
 /// A tool's own error, or a JSON-RPC error.

@@ -3,7 +3,7 @@
 //! Whoever knows the name that the server gave can ask the server about the task, and bring it answers. Hence whose
 //! such a task is lies beside the ledger. What people were asked about takes nothing that they did not see.
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     call::{Call, CallId, Fingerprint, FingerprintParts, Timestamp, fingerprint},
-    mcp::{Json, Limits, strict},
+    mcp::{Limits, strict},
     store::{Put, Store, StoreError},
 };
 
@@ -78,8 +78,8 @@ impl Broker {
     /// Keeps whose task this is, if the server goes on with a call of this agent as one of its own. An answer that
     /// nobody was asked about comes by here before its agent has it.
     pub async fn note_task(&self, agent: &str, server: &str, answer: &[u8]) {
-        let Some(task) = own_task(answer) else { return };
-        let puts = self.inner.noted(self.inner.server_task(server, &task), agent);
+        let tasks = own_tasks(answer).into_iter().map(|task| self.inner.server_task(server, &task));
+        let puts: Vec<Put> = tasks.flat_map(|task| self.inner.noted(task, agent)).collect();
         if !puts.is_empty()
             && let Err(error) = self.inner.store.put(puts).await
         {
@@ -108,14 +108,21 @@ impl Broker {
 impl Inner {
     /// What is kept with an answer that goes on as a task of its server's own.
     pub(super) async fn as_server_task(&self, id: CallId, message: &[u8]) -> Vec<Put> {
-        let Some(task) = own_task(message) else { return Vec::new() };
-        let Ok(Some(call)) = self.store.call(id).await else { return Vec::new() };
-        let (agent, task) = (&call.request.agent, self.server_task(&call.request.server, &task));
-        if call.terms.is_none() {
-            return self.noted(task, agent);
+        let tasks = own_tasks(message);
+        if tasks.is_empty() {
+            return Vec::new();
         }
-        self.owners.keep(task, agent);
-        vec![put(task, agent, Some(Row { call: Some(id), at: self.clock.now() }))]
+        let Ok(Some(call)) = self.store.call(id).await else { return Vec::new() };
+        let agent = &call.request.agent;
+        let tasks = tasks.iter().map(|task| self.server_task(&call.request.server, task));
+        if call.terms.is_none() {
+            return tasks.flat_map(|task| self.noted(task, agent)).collect();
+        }
+        let reviewed = |task| {
+            self.owners.keep(task, agent);
+            put(task, agent, Some(Row { call: Some(id), at: self.clock.now() }))
+        };
+        tasks.map(reviewed).collect()
     }
 
     /// What is kept of a task that came of a call which nobody was asked about.
@@ -154,12 +161,14 @@ fn put(task: Fingerprint, agent: &str, row: Option<Row>) -> Put {
     Put { space: SPACE, key: key(task, agent), value }
 }
 
-/// The server's name for the task that it answers with, in either dialect.
-fn own_task(message: &[u8]) -> Option<String> {
-    let result = strict::check(message, &Limits::of_servers(usize::MAX)).ok()?.get("result")?;
-    let is_task = result.get("resultType").and_then(Json::string).is_some_and(|kind| kind == "task");
-    let id = if is_task { result.get("taskId") } else { result.at(&["task", "taskId"]) };
-    Some(id?.string()?.into_owned())
+/// The server's names for the task that it answers with: wherever in the result either dialect has it, and whatever
+/// the result says that it is. Whoever reads it otherwise than we do knows the task by one of them.
+fn own_tasks(message: &[u8]) -> Vec<String> {
+    let json = strict::check(message, &Limits::of_servers(usize::MAX)).ok();
+    let Some(result) = json.and_then(|json| json.get("result")) else { return Vec::new() };
+    let [one, other] = [&["taskId"][..], &["task", "taskId"]].map(|path| result.at(path)?.string());
+    let other = other.filter(|other| one.as_ref() != Some(other));
+    one.into_iter().chain(other).map(Cow::into_owned).collect()
 }
 
 /// Whose the tasks are that are known; of old ones it is forgotten.

@@ -152,7 +152,7 @@ impl Door {
 
     fn limits(&self) -> Limits {
         let settings = &self.inner.settings;
-        Limits { depth: settings.max_depth, size: settings.max_body, unique_keys: true }
+        Limits { depth: settings.max_depth, size: settings.max_body, ..Limits::default() }
     }
 }
 

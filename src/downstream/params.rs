@@ -127,7 +127,9 @@ impl Mirror {
 fn walk(schema: Json<'_>, path: &mut Vec<Box<str>>, found: &mut Vec<Mirror>) -> Option<()> {
     let Some(properties) = schema.get("properties").filter(|_| path.len() < DEEPEST) else { return Some(()) };
     for property in properties.members() {
-        path.push(Box::from(&*property.name));
+        // No argument of an agent has a name that is no text.
+        let Some(name) = property.name_raw.string() else { continue };
+        path.push(Box::from(&*name));
         if let Some(mark) = property.value.get(MARK) {
             let header = header_of(&mark.string()?)?;
             let is_new = found.iter().all(|mirror| mirror.header != header);

@@ -152,7 +152,7 @@ async fn listen(
 /// Requests run side by side; everything else keeps its order.
 pub(super) async fn take(joint: &Arc<Joint>, tasks: &TaskTracker, line: Bytes) {
     // The broker's door is strict; here only the envelope is looked at.
-    let limits = Limits::of_servers(usize::MAX);
+    let limits = Limits { whole_pairs: true, ..Limits::of_servers(usize::MAX) };
     let frame = match Frame::parse(&line, &limits) {
         Ok(frame) => frame,
         Err(why) => return joint.say(answer::error(why.id(), why.code(), &why.to_string(), None)).await,

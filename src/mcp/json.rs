@@ -21,7 +21,7 @@ pub enum Kind {
 /// One member of an object.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Member<'a> {
-    /// The decoded name.
+    /// The decoded name; as written, if it has half of a surrogate pair (only a server's may).
     pub name: Cow<'a, str>,
     /// The name as written, with its quotes.
     pub name_raw: Json<'a>,
@@ -48,14 +48,20 @@ impl<'a> Json<'a> {
         }
     }
 
-    /// The decoded string; `None` when it is something else.
+    /// The decoded string; `None` when it is something else, or has half of a surrogate pair (only a server's
+    /// may), which is no text and equals none.
     #[must_use]
     pub fn string(self) -> Option<Cow<'a, str>> {
-        let inner = self.0.strip_prefix('"')?.strip_suffix('"')?;
+        let inner = self.unquoted()?;
         if !inner.contains('\\') {
             return Some(Cow::Borrowed(inner));
         }
         serde_json::from_str(self.0).ok().map(Cow::Owned)
+    }
+
+    /// The string as written.
+    fn unquoted(self) -> Option<&'a str> {
+        self.0.strip_prefix('"')?.strip_suffix('"')
     }
 
     /// The members in order; none when it is not an object.
@@ -119,7 +125,9 @@ impl<'a> Iterator for Members<'a> {
     fn next(&mut self) -> Option<Member<'a>> {
         let name_raw = take_value(&mut self.rest)?;
         let value = take_value(&mut self.rest)?;
-        Some(Member { name: name_raw.string()?, name_raw, value })
+        // What cannot be decoded does not hide the members after it.
+        let name = name_raw.string().or_else(|| name_raw.unquoted().map(Cow::Borrowed))?;
+        Some(Member { name, name_raw, value })
     }
 }
 

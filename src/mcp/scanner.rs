@@ -210,14 +210,14 @@ impl<'a, 'l> Scanner<'a, 'l> {
         if !(0xD800..0xE000).contains(&unit) {
             return Ok(());
         }
-        let lone = Err(Defect { offset: start, kind: DefectKind::LoneSurrogate });
-        if unit >= 0xDC00 || self.byte(self.at) != Some(b'\\') || self.byte(self.at + 1) != Some(b'u') {
-            return lone;
+        let follows = self.byte(self.at) == Some(b'\\') && self.byte(self.at + 1) == Some(b'u');
+        if unit < 0xDC00 && follows && (0xDC00..0xE000).contains(&self.hex4(self.at + 2)?) {
+            self.at += 6;
+            return Ok(());
         }
-        if !(0xDC00..0xE000).contains(&self.hex4(self.at + 2)?) {
-            return lone;
+        if self.limits.whole_pairs {
+            return Err(Defect { offset: start, kind: DefectKind::LoneSurrogate });
         }
-        self.at += 6;
         Ok(())
     }
 

@@ -19,11 +19,13 @@ pub struct Limits {
     pub size: usize,
     /// Refuse an object that names a member twice. Off only for what servers send us.
     pub unique_keys: bool,
+    /// Refuse half of a surrogate pair. Off only for what servers send us: a text that was cut in two has one.
+    pub whole_pairs: bool,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { depth: 64, size: 16 << 20, unique_keys: true }
+        Self { depth: 64, size: 16 << 20, unique_keys: true, whole_pairs: true }
     }
 }
 
@@ -31,13 +33,13 @@ impl Limits {
     /// For what servers send: nothing is decided by it, so it is read as far as it can be.
     #[must_use]
     pub fn of_servers(size: usize) -> Self {
-        Self { depth: DEEPEST, size, unique_keys: false }
+        Self { depth: DEEPEST, size, unique_keys: false, whole_pairs: false }
     }
 
     /// For what a door took by its own limits, which may be wider than the usual ones.
     #[must_use]
     pub fn of_kept() -> Self {
-        Self { depth: DEEPEST, size: usize::MAX, unique_keys: true }
+        Self { depth: DEEPEST, size: usize::MAX, unique_keys: true, whole_pairs: true }
     }
 }
 
@@ -130,6 +132,24 @@ mod tests {
         assert_eq!(kind(&[b'['; 65]), Err((64, DefectKind::TooDeep)));
         let large = Limits { size: 2, ..Limits::default() };
         assert_eq!(check(b"[1]", &large).map_err(|d| d.kind), Err(DefectKind::TooLarge));
+    }
+
+    #[test]
+    fn only_what_servers_send_may_have_half_of_a_surrogate_pair_and_it_equals_no_text() {
+        let text = br#"{"\ud800":0,"a":"\ud83d","b":["\ude00 \ud83d\u0041","\ud83d\ude00"],"\ud800":7}"#;
+        assert!(matches!(kind(text), Err((2, DefectKind::LoneSurrogate))));
+        assert!(matches!(
+            check(text, &Limits::of_kept()).map_err(|d| d.kind),
+            Err(DefectKind::LoneSurrogate)
+        ));
+        let json = check(text, &Limits::of_servers(usize::MAX)).unwrap();
+        let names: Vec<_> = json.members().map(|member| member.name.into_owned()).collect();
+        assert_eq!(names, ["\\ud800", "a", "b", "\\ud800"]);
+        let strings: Vec<_> = json.get("b").unwrap().elements().map(Json::string).collect();
+        assert_eq!((json.get("a").unwrap().string(), strings), (None, vec![None, Some("😀".into())]));
+        for bad in [&br#""\ud83""#[..], br#""\ud83d\u00x0""#, br#""\ud83d\x""#] {
+            assert!(check(bad, &Limits::of_servers(usize::MAX)).is_err());
+        }
     }
 
     #[test]

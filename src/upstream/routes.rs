@@ -338,11 +338,7 @@ fn key_of(id: Json<'_>) -> String {
         return format!("\"{text}");
     }
     let number = id.as_str();
-    if number.bytes().all(|b| b.is_ascii_digit()) {
-        return number.to_owned();
-    }
-    match number.strip_suffix(".0") {
-        Some(whole) => whole.to_owned(),
-        None => number.to_owned(),
-    }
+    // A string that is no text (see `Json::string`) is nobody's.
+    let prefix = if number.starts_with('"') { "?" } else { "" };
+    [prefix, number.strip_suffix(".0").unwrap_or(number)].concat()
 }

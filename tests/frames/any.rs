@@ -89,7 +89,7 @@ fn holds_for(bytes: &[u8]) {
             assert!(defect.offset <= bytes.len(), "{defect} of {shown}");
         }
     }
-    let lenient = Limits { unique_keys: false, ..Limits::default() };
+    let lenient = Limits { unique_keys: false, whole_pairs: false, ..Limits::default() };
     for limits in [Limits::default(), lenient] {
         let messages = match Frame::parse(bytes, &limits) {
             Ok(Frame::One(message)) => vec![message],
@@ -105,8 +105,11 @@ fn holds_for(bytes: &[u8]) {
 
 fn holds_for_message(message: &Message<'_>) {
     let raw = message.raw();
+    // The other parser takes no half of a surrogate pair, and no gate does.
+    let pairs = Limits { unique_keys: false, ..Limits::default() };
+    let is_gated = strict::check(raw.as_str().as_bytes(), &pairs).is_ok();
     for version in [Version::V2025_06_18, Version::V2026_07_28] {
-        if serde_json::from_str::<IgnoredAny>(raw.as_str()).is_ok() {
+        if is_gated && serde_json::from_str::<IgnoredAny>(raw.as_str()).is_ok() {
             holds_the_gate(version, message);
         }
     }
@@ -120,7 +123,7 @@ fn holds_for_message(message: &Message<'_>) {
     edits.remove(&["jsonrpc"]);
     edits.retain(&["result", "tools"], |tool| tool.get("name").is_some());
     let text = edits.apply();
-    let edited = strict::check(&text, &Limits { unique_keys: false, depth: 70, ..Limits::default() });
+    let edited = strict::check(&text, &Limits { depth: 70, ..Limits::of_servers(usize::MAX) });
     assert!(edited.is_ok_and(|e| e.get("id").is_some_and(|id| id.as_str() == "7")), "{raw:?}");
 }
 

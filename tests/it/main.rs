@@ -22,6 +22,7 @@ mod large;
 mod leading;
 mod legacy_tasks;
 mod links;
+mod odd_answers;
 mod old_agents;
 mod old_servers;
 mod once;
