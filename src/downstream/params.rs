@@ -14,7 +14,7 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 pub(super) use self::{
-    doubted::ask_again,
+    doubted::{Refreshes, ask_again},
     known::{Params, overhear},
 };
 use super::{
