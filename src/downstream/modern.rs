@@ -129,7 +129,7 @@ const UP: usize = 12;
 /// that nothing on the way is told of another call; a legacy server has no such headers.
 ///
 /// `Mcp-Param-*` of a call that waited are those of the request that collects it: it joined because its
-/// arguments are the same, and `check` found each value in its place, or of that name or among them where no place is known
+/// arguments are the same, and `check` found each value in its place, or at its name or among them where no place is known
 /// (or it was refused as `unseen`).
 pub(super) fn headers_of_call(headers: &HeaderMap, tool: &str, modern: bool) -> HeaderMap {
     let always =
