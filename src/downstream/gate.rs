@@ -246,6 +246,10 @@ fn wanted<'m>(
             "invalid tools/call: a tool's name has 1 to 128 characters, each of A-Z a-z 0-9 `_` `.` `-` `/`",
         ));
     }
+    let most = visit.door.inner.settings.max_arguments;
+    if let Some(size) = call.arguments.map(|a| a.as_str().len()).filter(|size| *size > most) {
+        return Err(invalid(&format!("the arguments have {size} bytes; at most {most} are accepted")));
+    }
     let is_own = visit.door.inner.settings.wait_tool && call.name == wait_tool::NAME;
     let mirrors = if asker.modern && !is_own { params::of(visit, &call.name) } else { None };
     let unseen = match modern::check(&visit.headers, &call, mirrors.as_deref()) {
@@ -258,10 +262,6 @@ fn wanted<'m>(
     let checked = mirrors.as_ref().map(|mirrors| mirrors.check(&visit.headers, call.arguments));
     if let Some(Err(why)) = checked {
         return Ok(Errand::Doubted { why, asker });
-    }
-    let most = visit.door.inner.settings.max_arguments;
-    if let Some(size) = call.arguments.map(|a| a.as_str().len()).filter(|size| *size > most) {
-        return Err(invalid(&format!("the arguments have {size} bytes; at most {most} are accepted")));
     }
     let errand = if is_own { Errand::Collect } else { Errand::Call };
     Ok(errand(Box::new(Wanted {

@@ -78,6 +78,7 @@ struct Inner {
     learned: learned::Learned,
     held: held::Held,
     params: params::Params,
+    refreshes: params::Refreshes,
     closing: CancellationToken,
     /// Who is watched for having their answer.
     deliveries: delivery::Deliveries,
@@ -106,6 +107,7 @@ impl Door {
                 learned,
                 settings,
                 params: params::Params::default(),
+                refreshes: params::Refreshes::default(),
                 lines: lines::Lines::default(),
                 streams: sse::Streams::default(),
                 closing: CancellationToken::new(),

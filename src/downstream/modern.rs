@@ -7,8 +7,11 @@ use std::borrow::Cow;
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use http::{HeaderMap, HeaderName, HeaderValue, header::ACCEPT};
 
+mod placed;
+
+use self::placed::Said;
 use super::{answer::code, http::text, params::Mirrors};
-use crate::mcp::{Json, Kind, Meta, ToolCall, Version, header};
+use crate::mcp::{Json, Meta, ToolCall, Version, header};
 
 /// Why a request is refused with 400.
 #[derive(Debug, PartialEq, Eq)]
@@ -90,28 +93,34 @@ fn unseen(
     arguments: Option<Json<'_>>,
     mirrors: Option<&Mirrors>,
 ) -> Result<Option<Fault>, Fault> {
-    let mut unseen = None;
-    for (name, value) in headers {
-        let Some(param) = name.as_str().strip_prefix(header::PARAM) else { continue };
-        if mirrors.is_some_and(|mirrors| mirrors.has(name))
-            || value.to_str().is_ok_and(|said| is_argument(said, arguments))
-        {
-            continue;
+    let mut others = Vec::new();
+    let params = headers.iter().filter(|(name, _)| name.as_str().starts_with(header::PARAM));
+    for (count, (name, value)) in params.enumerate() {
+        if count == MOST {
+            return Err(mismatch(format!("a call has at most {MOST} headers `Mcp-Param-*`; send fewer")));
         }
-        if arguments.is_some_and(|arguments| has_name(param, arguments)) {
-            return Err(mismatch(format!("the header {name} differs from the argument of that name")));
+        if !mirrors.is_some_and(|mirrors| mirrors.has(name)) {
+            others.push(Said::of(name, value));
         }
-        unseen = Some(mismatch(format!(
-            "the header {name} is no argument of the body, and who approves the call would not see it"
-        )));
     }
-    Ok(unseen)
+    if others.is_empty() {
+        return Ok(None);
+    }
+    arguments.into_iter().for_each(|arguments| placed::look(arguments, &mut others));
+    if let Some(said) = others.iter().find(|said| said.differs()) {
+        return Err(mismatch(format!("the header {} differs from the argument of that name", said.header)));
+    }
+    let unseen = others.iter().find(|said| mirrors.is_some() || !said.is_argument());
+    Ok(unseen.map(|said| {
+        mismatch(format!(
+            "the header {} is no argument of the body, and who approves the call would not see it",
+            said.header
+        ))
+    }))
 }
 
-fn has_name(param: &str, json: Json<'_>) -> bool {
-    json.members().any(|member| member.name.eq_ignore_ascii_case(param) || has_name(param, member.value))
-        || json.elements().any(|element| has_name(param, element))
-}
+/// `Mcp-Param-*` of one call: as many as a tool may have that is known.
+pub(super) const MOST: usize = 32;
 
 /// Room for the headers of one request upstream, those that are added on the way included.
 const UP: usize = 12;
@@ -120,7 +129,7 @@ const UP: usize = 12;
 /// that nothing on the way is told of another call; a legacy server has no such headers.
 ///
 /// `Mcp-Param-*` of a call that waited are those of the request that collects it: it joined because its
-/// arguments are the same, and `check` found each value in its place, or among them where no place is known
+/// arguments are the same, and `check` found each value in its place, or at its name or among them where no place is known
 /// (or it was refused as `unseen`).
 pub(super) fn headers_of_call(headers: &HeaderMap, tool: &str, modern: bool) -> HeaderMap {
     let always =
@@ -135,26 +144,6 @@ pub(super) fn headers_of_call(headers: &HeaderMap, tool: &str, modern: bool) -> 
         up.insert(&header::NAME, tool);
     }
     up
-}
-
-/// Where the tool's schema is not known, which argument a header mirrors is not either; that its value is one of
-/// the arguments' can be told without.
-fn is_argument(said: &str, arguments: Option<Json<'_>>) -> bool {
-    let Some(said) = decode(said) else { return false };
-    arguments.is_some_and(|arguments| is_within(&said, arguments))
-}
-
-fn is_within(said: &str, json: Json<'_>) -> bool {
-    match json.kind() {
-        Kind::Object => json.members().any(|member| is_within(said, member.value)),
-        Kind::Array => json.elements().any(|element| is_within(said, element)),
-        Kind::String => json.string().is_some_and(|text| text == said),
-        Kind::Number => {
-            let number = json.as_str().parse::<f64>();
-            json.as_str() == said || number.is_ok_and(|n| said.parse::<f64>().is_ok_and(|s| s == n))
-        }
-        Kind::Bool | Kind::Null => json.as_str() == said,
-    }
 }
 
 /// Method and name of a request that is answered here, as its headers say them too.
@@ -258,6 +247,29 @@ mod tests {
         assert_eq!(with("mcp-param-where", "us"), Err(-32020));
         assert_eq!(with("mcp-param-region", "=?base64?!?="), Err(-32020));
         assert_eq!(with("mcp-param-new", "us"), Ok(Some(-32020)), "no argument has that name");
+        assert_eq!(with("mcp-param-new", "eu"), Ok(None), "it may be this argument's by another name");
+        assert_eq!(with("mcp-param-where", "eu"), Err(-32020), "an object has no header");
+        let params =
+            format!(r#"{META},"arguments":{{"region":"us","note":"eu","in":[{{"n":1}},{{"N":2}}]}}"#);
+        let with = |said: &[_]| checked(&[&call[..], said].concat(), &params);
+        assert_eq!(with(&[("mcp-param-region", "eu")]), Err(-32020), "the value of another argument");
+        assert_eq!(with(&[("mcp-param-region", "us"), ("mcp-param-region", "eu")]), Err(-32020));
+        assert_eq!(with(&[("mcp-param-n", "2"), ("mcp-param-x", "eu")]), Ok(None), "one of that name");
+    }
+
+    #[test]
+    fn headers_of_arguments_have_a_number() {
+        let mut map = HeaderMap::new();
+        for n in 0..MOST {
+            let name = HeaderName::try_from(format!("mcp-param-z{n}")).unwrap();
+            map.insert(name, HeaderValue::from_static("q"));
+        }
+        let told = |map: &HeaderMap| unseen(map, None, None).map(|unseen| unseen.is_some());
+        assert_eq!(told(&map), Ok(true));
+        map.append("mcp-param-z0", HeaderValue::from_static("q"));
+        let fault = told(&map).unwrap_err();
+        assert_eq!(fault.code, -32020);
+        assert!(fault.message.contains("at most 32 headers"), "{}", fault.message);
     }
 
     #[test]

@@ -14,18 +14,20 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 pub(super) use self::{
-    doubted::ask_again,
+    doubted::{Refreshes, ask_again},
     known::{Params, overhear},
 };
-use super::{http::Visit, modern::decode};
+use super::{
+    http::Visit,
+    modern::{MOST, decode},
+};
 use crate::mcp::{Json, Kind, header};
 
 /// What a schema marks an argument with.
 const MARK: &str = "x-mcp-header";
 
-/// Headers of one tool, the names on the way to all their arguments, and bytes of both. A tool that has more is
-/// one of which nothing is known.
-const MOST: usize = 32;
+/// Names on the way to all arguments of one tool that headers repeat (at most `MOST`), and bytes of both. A tool
+/// that has more is one of which nothing is known.
 const MOST_STEPS: usize = 64;
 const MOST_BYTES: usize = 4096;
 /// Objects within objects that are looked into.
@@ -33,9 +35,13 @@ const DEEPEST: usize = 16;
 /// Beyond it two integers may be one double: such are the same only when they are written so.
 const EXACT: f64 = 9_007_199_254_740_991.0;
 
-/// What is known of the headers of this tool.
+/// What is known of the headers of this tool. Of one that is hidden from the agent nothing is, or a refusal would
+/// tell that it exists.
 pub(super) fn of(visit: &Visit, tool: &str) -> Option<Arc<Mirrors>> {
-    visit.door.inner.params.of(visit.server.identity(), tool)
+    let known = visit.door.inner.params.of(visit.server.identity(), tool)?;
+    let (rules, server) = (visit.door.inner.broker.rules(), visit.server.name());
+    let is_hidden = rules.of(&visit.grant.name, server).iter().any(|policy| policy.hides(server, tool));
+    (!is_hidden).then_some(known)
 }
 
 /// In the place of what the request said; most calls have none.

@@ -12,6 +12,7 @@ use tokio::time::timeout;
 
 use super::{
     answer::{self, Asker, code},
+    held::Room,
     http::Visit,
     relay::relay,
     reply,
@@ -63,20 +64,26 @@ async fn theirs(visit: &Visit) -> Vec<String> {
 async fn supported(visit: &Visit) -> Option<Vec<String>> {
     let question = json!({"jsonrpc": "2.0", "id": "countersign-versions", "method": DISCOVER,
         "params": {"_meta": META.clone()}});
-    let said = ask(visit, DISCOVER, question.to_string().into(), LARGEST).await?;
+    let mut room = visit.door.inner.held.room(Some(visit.server.name()), &visit.grant.name, LARGEST);
+    let said = ask(visit, DISCOVER, question.to_string().into(), &mut room).await?;
     let said = strict::check(&said, &Limits::of_servers(LARGEST)).ok()?;
     let list =
         said.at(&["result", "supportedVersions"]).or_else(|| said.at(&["error", "data", "supported"]))?;
     Some(list.elements().filter_map(Json::string).map(|version| version.into_owned()).collect())
 }
 
-/// What the server answers to a question of the broker's own, of at most so many bytes.
-pub(super) async fn ask(visit: &Visit, method: &'static str, question: Bytes, most: usize) -> Option<Bytes> {
+/// What the server answers to a question of the broker's own, as far as there is room.
+pub(super) async fn ask(
+    visit: &Visit,
+    method: &'static str,
+    question: Bytes,
+    room: &mut Room,
+) -> Option<Bytes> {
     let pass = passthrough(&question)?;
     let out = Outbound::post(question)
         .header(header::PROTOCOL_VERSION.clone(), HeaderValue::from_static(Version::LATEST.as_str()))
         .header(header::METHOD.clone(), HeaderValue::from_static(method));
-    let answered = async { read(relay(visit, pass, &visit.link(), out).await.ok()?, most).await };
+    let answered = async { read(relay(visit, pass, &visit.link(), out).await.ok()?, room).await };
     timeout(PATIENCE, answered).await.ok()?
 }
 
@@ -89,22 +96,23 @@ fn passthrough(question: &[u8]) -> Option<Passthrough> {
 }
 
 /// The response, in whatever form it comes.
-async fn read(reply: Reply, most: usize) -> Option<Bytes> {
+async fn read(reply: Reply, room: &mut Room) -> Option<Bytes> {
     let streams = reply.is_event_stream();
     match reply.body {
         ReplyBody::Empty => None,
         ReplyBody::Messages(mut messages) => loop {
             let message = messages.next().await?.ok()?;
             if reply::is_response(&message) {
+                room.hold(message.len()).ok()?;
                 return Some(message);
             }
         },
         ReplyBody::Bytes(body) => {
-            let whole = body.collect_within(most).await.ok()?;
+            let whole = room.collect(body).await.ok()?;
             if !streams {
                 return Some(whole);
             }
-            let events = Splitter::new(most).push(&whole).ok()?;
+            let events = Splitter::new(room.most()).push(&whole).ok()?;
             let mut data = events.into_iter().filter_map(|event| event.data);
             data.find(|data| reply::is_response(data.as_bytes())).map(Bytes::from)
         }

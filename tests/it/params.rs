@@ -1,9 +1,13 @@
 //! Arguments that a header repeats (`x-mcp-header`): checked by what the server's list says, and said again of
 //! the body that was judged.
 
+use std::{pin::pin, sync::Arc, time::Duration};
+
 use countersign::downstream::Patience;
+use futures_util::future::join_all;
 use http::StatusCode;
 use serde_json::{Value, json};
+use tokio::{sync::Notify, time::timeout};
 
 use crate::rig::{Agent, House, Manner, Plan, Script, Server, mirrored, modern, text};
 
@@ -137,17 +141,100 @@ async fn what_the_server_says_by_now_is_heard_before_a_call_is_refused() {
     assert_eq!((server.asked("tools/list"), server.calls().len()), (2, 2));
     assert_eq!(told(&answer, "look", arguments.clone()).await.1, json!(null));
     assert_eq!(server.asked("tools/list"), 2, "that is known now");
+    lists(&server, &marked(&["look"]));
+    list(&house).await;
+    lists(&server, &json!({"tools": [{"name": "look", "inputSchema": {"type": "object"}}]}));
+    assert_eq!(told(&answer, "look", arguments).await.1, json!(-32020));
+    assert_eq!(server.asked("tools/list"), 3, "it was asked a moment ago");
+}
 
-    // A list without an end is not followed to it.
+#[tokio::test]
+async fn a_list_without_an_end_is_not_followed_to_it() {
+    let (server, house) = marking().await;
     let mut endless = marked(&["look"]);
     endless["nextCursor"] = json!("on");
     lists(&server, &endless);
     list(&house).await;
-    assert_eq!(told(&answer, "look", arguments.clone()).await.1, json!(-32020));
-    assert_eq!(server.asked("tools/list"), 3 + 8);
+    let answer = agent(&house, "look", &[]);
+    assert_eq!(told(&answer, "look", json!({"region": "eu"})).await.1, json!(-32020));
+    assert_eq!(server.asked("tools/list"), 1 + 8);
+}
+
+#[tokio::test]
+async fn what_is_known_holds_where_the_server_does_not_answer() {
+    let (server, house) = marking().await;
+    list(&house).await;
     server.answers("tools/list", Script::new(503, "text/plain", "busy"));
-    assert_eq!(told(&answer, "look", arguments).await.1, json!(-32020), "what is known holds");
-    assert_eq!(server.calls().len(), 3);
+    assert_eq!(told(&agent(&house, "look", &[]), "look", json!({"region": "eu"})).await.1, json!(-32020));
+    assert_eq!((server.asked("tools/list"), server.calls().len()), (2, 0));
+}
+
+#[tokio::test]
+async fn a_server_is_asked_once_for_all_who_are_doubted() {
+    let server = Server::start(Manner::Modern).await;
+    lists(&server, &marked(&["look"]));
+    let mut plan = Plan::at(&server.url);
+    // Less than one list may have.
+    plan.door.max_held = 1 << 20;
+    let house = House::open(plan).await;
+    list(&house).await;
+    let moved = json!({"tools": [{"name": "look", "inputSchema": {"type": "object"}}]});
+    let body = format!(r#"{{"jsonrpc":"2.0","id":$ID,"result":{moved}}}"#);
+    let go = Arc::new(Notify::new());
+    let mut late = Script::new(200, "application/json", &body);
+    late.after = Some(go.clone());
+    server.answers("tools/list", late);
+    let answer = agent(&house, "look", &[]);
+    let impatient = told(&answer, "look", json!({"region": "eu"}));
+    assert!(timeout(Duration::from_millis(300), impatient).await.is_err(), "it hangs up");
+    let mut calls = pin!(join_all((0..8).map(|_| told(&answer, "look", json!({"region": "eu"})))));
+    assert!(timeout(Duration::from_millis(300), &mut calls).await.is_err(), "they wait for the same answer");
+    go.notify_one();
+    let told = calls.await;
+    assert!(told.iter().all(|told| told.1 == json!(null)), "{told:?}");
+    assert_eq!((server.asked("tools/list"), server.calls().len()), (2, 8));
+}
+
+#[tokio::test]
+async fn a_hidden_tool_has_no_headers() {
+    let (server, house) = marking().await;
+    house.rule(r#"{"version": "1", "default": "allow", "hide": ["secret"]}"#).await.unwrap();
+    lists(&server, &marked(&["look", "secret"]));
+    list(&house).await;
+    let arguments = json!({"region": "eu"});
+    // Now the broker has read the whole list.
+    assert_eq!(told(&agent(&house, "look", &[]), "look", arguments.clone()).await.1, json!(-32020));
+    for said in [&[][..], &[(REGION, "eu")], &[("mcp-param-zone", "x")]] {
+        let call = modern(2, "tools/call", json!({"name": "secret", "arguments": arguments}));
+        let answer = agent(&house, "secret", said).post(&call).await;
+        assert_eq!(answer.status, StatusCode::OK, "{said:?}");
+        assert_eq!(answer.response().await["error"]["message"], "Unknown tool: secret", "{said:?}");
+    }
+}
+
+#[tokio::test]
+async fn nobody_is_asked_about_a_call_whose_headers_say_something_else() {
+    let (_server, house) = marking().await;
+    let swapped = json!({"region": "us", "note": "eu"});
+    let wrong = (StatusCode::BAD_REQUEST, json!(-32020));
+    let eu = agent(&house, "cancel", &[(REGION, "eu")]);
+    assert_eq!(told(&eu, "cancel", swapped.clone()).await, wrong, "another argument's");
+    list(&house).await;
+    let zone = agent(&house, "cancel", &[(REGION, "us"), ("mcp-param-zone", "eu")]);
+    assert_eq!(told(&zone, "cancel", swapped).await, wrong, "not in the schema");
+    assert!(house.calls(&[countersign::call::StateName::Pending]).await.is_empty());
+}
+
+#[tokio::test]
+async fn arguments_that_are_too_large_are_not_looked_into() {
+    let server = Server::start(Manner::Modern).await;
+    let mut plan = Plan::at(&server.url);
+    plan.door.max_arguments = 100;
+    let house = House::open(plan).await;
+    let said = agent(&house, "look", &[(REGION, "eu")]);
+    let large = json!({"region": "us", "note": "x".repeat(100)});
+    assert_eq!(told(&said, "look", large).await, (StatusCode::BAD_REQUEST, json!(-32602)));
+    assert_eq!(told(&said, "look", json!({"region": "us"})).await.1, json!(-32020));
 }
 
 #[tokio::test]
