@@ -13,6 +13,8 @@ pub fn visible(text: &str) -> String {
     for c in text.chars() {
         marks = if is_mark(c) { marks + 1 } else { 0 };
         match c {
+            // What is written by hand is none of our marks.
+            '⟦' | '⟧' => shown.push_str(&format!("⟦U+{:04X}⟧", u32::from(c))),
             '\t' => shown.push_str("⟦⇥⟧"),
             '\n' => shown.push_str("⟦↵⟧"),
             _ if is_plain(c) && marks <= STACK => shown.push(c),
@@ -55,6 +57,12 @@ mod tests {
     #[test]
     fn tabs_and_line_breaks_have_marks_of_their_own_and_stay_on_the_line() {
         assert_eq!(visible("if a\n\t\tb\n"), "if a⟦↵⟧⟦⇥⟧⟦⇥⟧b⟦↵⟧");
+    }
+
+    #[test]
+    fn a_mark_that_is_written_by_hand_is_shown_as_written() {
+        assert_eq!(visible("--⟦↵⟧ W"), "--⟦U+27E6⟧↵⟦U+27E7⟧ W");
+        assert_ne!(visible("⟦U+202E⟧"), visible("\u{202e}"));
     }
 
     #[test]

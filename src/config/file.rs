@@ -57,6 +57,32 @@ impl Default for File {
     }
 }
 
+impl File {
+    /// The keys and tables that differ from those of `running` and are read at the start only.
+    #[must_use]
+    pub fn waits_for_restart(&self, running: &Self) -> Vec<&'static str> {
+        let both = [self, running].map(|file| {
+            let one = |key, value: &dyn std::fmt::Debug| (key, format!("{value:?}"));
+            [
+                one("listen", &file.listen),
+                one("public_url", &file.public_url),
+                one("client_metadata_url", &file.client_metadata_url),
+                one("store", &file.store),
+                one("name", &file.name),
+                one("tls", &file.tls),
+                one("trusted_proxies", &file.trusted_proxies),
+                one("approval", &file.approval),
+                one("limits", &file.limits),
+                one("ledger", &file.ledger),
+                one("upstream", &file.upstream),
+                one("mcp", &file.mcp),
+            ]
+        });
+        let [now, before] = both;
+        now.into_iter().zip(before).filter(|(now, before)| now != before).map(|((key, _), _)| key).collect()
+    }
+}
+
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Tls {

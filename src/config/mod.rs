@@ -206,6 +206,14 @@ mod tests {
     }
 
     #[test]
+    fn what_is_read_at_the_start_only_is_named() {
+        let changed = |text: &str| parse(text).unwrap().file.waits_for_restart(&parse("").unwrap().file);
+        assert!(changed("[servers.a]\nurl = \"http://x\"\n[notify]\n").is_empty());
+        let text = "public_url = \"https://x.example\"\n[limits]\npending = 7\n[mcp]\nwait_tool = true\n";
+        assert_eq!(changed(text), ["public_url", "limits", "mcp"]);
+    }
+
+    #[test]
     fn a_mistake_is_told_with_its_line_and_what_to_write_instead() {
         for (text, line, says) in [
             ("\nlisten = 127.0.0.1:8787", 2, "write listen = \"127.0.0.1:8787\""),

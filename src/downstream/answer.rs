@@ -331,7 +331,10 @@ pub(super) fn draining(id: &[u8]) -> Response {
 
 /// The server behind us could not be spoken to.
 pub(super) fn unreachable(id: Option<&[u8]>, server: &str, why: &SendError) -> Response {
-    let message = format!("the server {server} cannot be reached: {why}");
+    let why = why.to_string();
+    // Who wants a sign-in can be reached, and names itself.
+    let named = why.starts_with(&format!("the server {server} "));
+    let message = if named { why } else { format!("the server {server} cannot be reached: {why}") };
     match id {
         Some(id) => error(StatusCode::BAD_GATEWAY, id, code::INTERNAL, &message, None),
         None => refuse(StatusCode::BAD_GATEWAY, &message),

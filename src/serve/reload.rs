@@ -90,7 +90,9 @@ pub(super) async fn watch(
         seen = now;
         match reload(&desk.broker, &config, &shelf).await {
             Ok(reloaded) => {
-                tracing::info!("the configuration and its policies are in force as they are now");
+                tracing::info!(
+                    "servers, agents, policies and messages are in force as they are configured now"
+                );
                 seen = contents(&reloaded);
                 config = reloaded;
             }
@@ -112,14 +114,8 @@ pub(super) async fn watch(
 
 async fn reload(broker: &Broker, config: &Config, shelf: &Shelf) -> anyhow::Result<Config> {
     let fresh = config.read_again()?;
-    if fresh.file.listen != config.file.listen {
-        tracing::warn!("`listen` has changed: that needs a restart");
-    }
-    if fresh.file.store != config.file.store {
-        tracing::warn!("`store` has changed: that needs a restart");
-    }
-    if fresh.file.client_metadata_url != config.file.client_metadata_url {
-        tracing::warn!("`client_metadata_url` has changed: that needs a restart");
+    for key in fresh.file.waits_for_restart(&config.file) {
+        tracing::warn!("`{key}` has changed: that needs a restart");
     }
     let composed = fresh.compose()?;
     let policies = Policies::load(&fresh)?;

@@ -169,6 +169,14 @@ impl Http {
 
     fn reply(&self, response: Response<Incoming>, connection: Connection) -> Reply {
         let (parts, incoming) = response.into_parts();
+        if parts.status == StatusCode::UNAUTHORIZED {
+            // It passes as it is, like every refusal; an agent will look for the fault in its own token.
+            tracing::warn!(
+                server.address = ?self.host,
+                "the server refuses the broker's credentials (401): give it `headers`, or `[servers.NAME.oauth]` \
+                 and `countersign servers login NAME`"
+            );
+        }
         // Few do not pass: the map itself goes on.
         let mut headers = parts.headers;
         while let Some(name) = headers.keys().find(|name| !passes_down(name)).cloned() {

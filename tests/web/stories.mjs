@@ -80,10 +80,13 @@ export const stories = {
 
   async "the confirmation of a critical call says whether it can still be stopped, as the agent waits"(world) {
     const batch = await world.startBatch();
-    const ticket = world.hasty("PurgeAHORunBatches", { batch_id: batch });
+    // A word of the agent's own, which the server need not read, takes nothing from the tool's name.
+    const ticket = world.hasty("PurgeAHORunBatches", { action: "list", batch_id: batch, note: "-- ⟦↵⟧" });
     const call = await world.callNamed(batch);
     const page = await world.page({ path: `/c/${call.id}` });
+    assert.equal(await page.locator(".chip", { hasText: "⟦U+27E6⟧" }).count(), 1);
     await page.getByRole("button", { name: "Review and approve" }).click();
+    await page.locator(".confirm", { hasText: "Purge AHO run batches: list PurgeAHORunBatches" }).waitFor();
     await page.locator(".confirm", { hasText: "Approved, it is sent at once and cannot be called back." }).waitFor();
     await ticket;
     await page.locator(".confirm", { hasText: "it may run once, when the agent calls again. Until then approval can be withdrawn" }).waitFor();

@@ -20,6 +20,8 @@ const NAMES = {
   0x202b: "right-to-left embedding", 0x202c: "pop directional formatting", 0x202d: "left-to-right override", 0x202e: "right-to-left override",
   0x2060: "word joiner", 0x2066: "left-to-right isolate", 0x2067: "right-to-left isolate", 0x2068: "first strong isolate",
   0x2069: "pop directional isolate", 0x2800: "blank braille pattern", 0xfeff: "byte order mark", 0xfffd: "replacement character",
+  // What is written by hand is none of our marks.
+  0x27e6: "a bracket, as marks have", 0x27e7: "a bracket, as marks have",
 };
 const HEAD = 480;
 const TAIL = 160;
@@ -111,7 +113,7 @@ function pieces(text, breaks = "marked") {
     if (odd) { flush(); out.push(...chips(piece, count, piece)); }
     else if (/^\r?\n$/.test(piece)) { flush(); out.push(...newline(piece, count, breaks)); }
     else if (piece === "\t") { flush(); out.push(...tabs(count, breaks)); }
-    else if (HIDDEN.test(piece)) { flush(); out.push(...chips(piece, count)); }
+    else if (HIDDEN.test(piece) || /[⟦⟧]/.test(piece)) { flush(); out.push(...chips(piece, count)); }
     else if (/^\p{M}+$/u.test(piece) && plain === "") out.push(...[...piece].slice(0, RUN).map((char) => chip(char, 1)));
     else if (/^\p{M}{2,}$/u.test(piece)) { flush(); out.push(html`<span class="chip">⟦${[...piece].length} stacked marks⟧</span>`); }
     else plain += piece.repeat(count);

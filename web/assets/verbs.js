@@ -107,7 +107,7 @@ function Confirm({ call, busy, approve, onBack }) {
   useEffect(() => panel.current?.focus(), []);
   useKeys({ Escape: onBack });
   return html`<div class="confirm" role="group" aria-labelledby="confirm-title" ref=${panel} tabindex="-1">
-    <p id="confirm-title"><b><${Short} text=${deed(call)} /></b>${named && html` <strong class="target mono"><${Short} text=${named[1]} limit=${80} /></strong>`}
+    <p id="confirm-title"><b><${Short} text=${deed(call)} /></b> <code><${Short} text=${call.tool} /></code>${named && html` <strong class="target mono"><${Short} text=${named[1]} limit=${80} /></strong>`}
       ${" "}on ${call.server}, for <${Short} text=${call.agent} />.</p>
     <p class="muted">Critical. ${consequence(call)}</p>
     <div class="decide two"><button type="button" class="btn" onClick=${onBack}>Back</button>

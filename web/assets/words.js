@@ -37,8 +37,12 @@ export function operation(call) {
   return found ? found[1] : null;
 }
 
-/** What the call does, as a title: the operation where there is one, else the tool. */
-export const deed = (call) => verb(operation(call) ?? call.tool);
+/** What the call does, as a title: the tool, and the operation that it takes as an argument. The tool is always there: a
+ *  server may take no operation at all, and the word is the agent's. */
+export function deed(call) {
+  const word = operation(call);
+  return word ? `${verb(call.tool)}: ${verb(word).toLowerCase()}` : verb(call.tool);
+}
 
 /** Is the argument of this name something to be read from its beginning, rather than the name of a thing? */
 export const isText = (name) => /^(command|cmd|script|code|query|sql|statement)$/i.test(name);

@@ -5,7 +5,7 @@ use std::{cell::Cell, collections::BTreeMap, convert::Infallible, process::ExitC
 use anyhow::Context as _;
 use bytes::Bytes;
 use futures_util::StreamExt as _;
-use http::{HeaderValue, header::ACCEPT};
+use http::{HeaderValue, StatusCode, header::ACCEPT};
 use serde_json::{Value, json};
 
 use crate::{
@@ -147,6 +147,11 @@ impl Talk<'_> {
         }
         let reply = self.upstreams.relay(passthrough, &self.link, outbound).await?;
         let status = reply.status;
+        anyhow::ensure!(
+            status != StatusCode::UNAUTHORIZED,
+            "the server answered {status}: it wants credentials of the broker. Give it `headers`, or an empty \
+             [servers.NAME.oauth] and `countersign servers login NAME`"
+        );
         anyhow::ensure!(status.is_success(), "the server answered {status}; check its URL and headers");
         let is_events = reply.is_event_stream();
         match reply.body {

@@ -78,7 +78,7 @@ pub(super) fn none_answered(asker: &Asker, absent: &Absent) -> Response {
 }
 
 /// What the plain endpoint says names its server already.
-fn about(server: &str, why: &str) -> String {
+pub(super) fn about(server: &str, why: &str) -> String {
     if why.starts_with(&format!("the server {server} ")) {
         why.to_owned()
     } else {

@@ -321,8 +321,13 @@ async fn visit_one(tour: Tour, one: One) -> Response {
         (Err(_), _) if tour.is_stopped(&server) => tour.visit(&server, None),
         (Err(_), None) => return StatusCode::ACCEPTED.into_response(),
         (Err(why), Some(asker)) => {
-            let text = format!("the server {} cannot be reached: {why}", server.name());
-            return answer::error(StatusCode::OK, &asker.id, code::INTERNAL, &text, None);
+            return answer::error(
+                StatusCode::OK,
+                &asker.id,
+                code::INTERNAL,
+                &gather::about(server.name(), &why),
+                None,
+            );
         }
     };
     if let Some(own) = own {
