@@ -24,7 +24,7 @@ use crate::{
     ledger::{Permit, commitment},
     mcp::Passthrough,
     policy::Taken,
-    store::{Payload, PayloadKind},
+    store::{Payload, PayloadKind, Put},
     upstream::{Link, Outbound, Proof, Reply, Right, SendError, aside},
 };
 
@@ -265,22 +265,17 @@ impl Inner {
             }
             Err(RecordError::Refused(refusal)) => {
                 tracing::error!(call.id = %id, ?refusal, "an answer came that the audit log does not take");
-                self.late_answer(id, answer, bytes, is_error).await
+                let puts = server_tasks.clone();
+                self.late_answer(id, Command::AnswerLate { answer, bytes, is_error }, puts).await
             }
             Err(error) => self.unrecorded(error),
         }
     }
 
-    /// The call was given up as lost before its answer came.
-    async fn late_answer(
-        &self,
-        id: CallId,
-        answer: crate::call::Commitment,
-        bytes: u64,
-        is_error: bool,
-    ) -> Outcome {
-        let command = Command::AnswerLate { answer, bytes, is_error };
-        match self.record(id, |_, _| command.clone(), alone).await {
+    /// The call was given up as lost before its answer came. The server has made a task of it all the same.
+    async fn late_answer(&self, id: CallId, command: Command, server_tasks: Vec<Put>) -> Outcome {
+        let beside = |_: &[_], _| Beside { puts: server_tasks.clone(), ..Beside::default() };
+        match self.record(id, |_, _| command.clone(), beside).await {
             Ok(recorded) => self.outcome(&recorded.call).await,
             Err(error) => self.unrecorded(error),
         }

@@ -15,6 +15,7 @@ use crate::{
     call::{Call, CallId, Fingerprint, FingerprintParts, Timestamp, fingerprint},
     mcp::{Limits, strict},
     store::{Put, Store, StoreError},
+    upstream::aside,
 };
 
 /// By the server and its name for the task, and by the agent whose call it came of.
@@ -34,7 +35,7 @@ struct Row {
 /// What is known of a task of a server's own, as one agent asks about it.
 #[derive(Debug)]
 pub enum Standing {
-    /// It was made before anybody looked, elsewhere, or long ago.
+    /// It was made before anybody looked, elsewhere, or long ago; or what its call was is not known any more.
     Unknown,
     /// It came of calls of other agents.
     Anothers,
@@ -65,8 +66,7 @@ impl Broker {
                 return Ok(Standing::Anothers);
             }
         }
-        let reviewed = inner.reviewed(task, agent).await?;
-        Ok(reviewed.map_or(Standing::Own, |call| Standing::Reviewed(Box::new(call))))
+        inner.own(task, agent).await
     }
 
     /// Is this task of its server's own known to be that of other agents only?
@@ -78,7 +78,9 @@ impl Broker {
     /// Keeps whose task this is, if the server goes on with a call of this agent as one of its own. An answer that
     /// nobody was asked about comes by here before its agent has it.
     pub async fn note_task(&self, agent: &str, server: &str, answer: &[u8]) {
-        let tasks = own_tasks(answer).into_iter().map(|task| self.inner.server_task(server, &task));
+        let tasks = aside(answer.len(), || own_tasks(answer))
+            .into_iter()
+            .map(|task| self.inner.server_task(server, &task));
         let puts: Vec<Put> = tasks.flat_map(|task| self.inner.noted(task, agent)).collect();
         if !puts.is_empty()
             && let Err(error) = self.inner.store.put(puts).await
@@ -100,6 +102,22 @@ impl Broker {
             server.name = call.request.server,
             tool.name = call.request.tool,
             "answers for a server's own task were refused: nobody has seen them"
+        );
+        false
+    }
+
+    /// May this agent bring the server answers for a task of which nothing is known? A server may know the task of a
+    /// reviewed call by this name too: not where any call of this agent may wait for people.
+    #[must_use]
+    pub fn may_bring_unknown(&self, agent: &str, server: &str) -> bool {
+        if !self.rules().of(agent, server).iter().any(|policy| policy.asks_anyone()) {
+            return true;
+        }
+        self.inner.metrics.refused_of_task(server, "unseen answers");
+        tracing::warn!(
+            agent.name = agent,
+            server.name = server,
+            "answers for a server's own task were refused: nobody has seen them, and whose it is is not known"
         );
         false
     }
@@ -132,23 +150,35 @@ impl Inner {
         forgotten.map(|task| put(task, agent, None)).into_iter().chain([now]).collect()
     }
 
-    /// The call of this agent that people were asked about, and that goes on as this task.
-    async fn reviewed(&self, task: Fingerprint, agent: &str) -> Result<Option<Call>, StoreError> {
-        let Some(row) = self.store.get(SPACE, key(task, agent)).await? else { return Ok(None) };
+    /// What is known of a task of this agent. Without its row, or its call, people may have been asked about it.
+    async fn own(&self, task: Fingerprint, agent: &str) -> Result<Standing, StoreError> {
+        let Some(row) = self.store.get(SPACE, key(task, agent)).await? else { return Ok(Standing::Unknown) };
         let row: Row = serde_json::from_slice(&row)
             .map_err(|error| StoreError::Damaged(format!("whose a server's task is: {error}")))?;
-        match row.call {
-            Some(call) => self.store.call(call).await,
-            None => Ok(None),
-        }
+        let Some(call) = row.call else { return Ok(Standing::Own) };
+        let call = self.store.call(call).await?;
+        Ok(call.map_or(Standing::Unknown, |call| Standing::Reviewed(Box::new(call))))
     }
 
     fn server_task(&self, server: &str, task: &str) -> Fingerprint {
+        let task = folded(task);
         let arguments = task.as_bytes();
         let parts =
             FingerprintParts { agent: "", server, tool: "tasks/update", arguments, input_responses: b"" };
         fingerprint(&self.fingerprint_key, &parts)
     }
+}
+
+/// One spelling of those that a server may take for one name: case and space around it say nothing, nor does how a
+/// UUID is written. Of other names a hyphen is a part: `1-11` is not `11-1`.
+fn folded(task: &str) -> String {
+    let lower = task.trim().to_lowercase();
+    let digits = lower.replace("urn:", "").replace("uuid:", "").replace(['{', '}', '-'], "");
+    if digits.len() != 32 || !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+        return lower;
+    }
+    let at = |from: usize, to: usize| digits.get(from..to).unwrap_or_default();
+    [at(0, 8), at(8, 12), at(12, 16), at(16, 20), at(20, 32)].join("-")
 }
 
 fn key(task: Fingerprint, agent: &str) -> String {
@@ -196,4 +226,26 @@ pub(super) async fn remembered(store: &dyn Store, now: Timestamp) -> Result<Owne
         store.put(old).await?;
     }
     Ok(owners)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::folded;
+
+    #[test]
+    fn a_uuid_is_one_name_however_it_is_written_and_other_names_keep_their_hyphens() {
+        let uuid = "7ae9c7bd-0f0a-4d5e-9c3b-0123456789ab";
+        for spelt in [
+            uuid,
+            "7AE9C7BD-0F0A-4D5E-9C3B-0123456789AB",
+            "7ae9c7bd0f0a4d5e9c3b0123456789ab",
+            "urn:uuid:7ae9c7bd-0f0a-4d5e-9c3b-0123456789ab",
+            "URN:UUID:{7ae9c7bd-0f0a-4d5e-9c3b-0123456789ab}",
+            " 7ae9c7bd0f0a-4d5e9c3b-0123456789ab\t",
+        ] {
+            assert_eq!(folded(spelt), uuid);
+        }
+        assert_eq!(folded(" Task-1 "), "task-1");
+        assert_ne!(folded("1-11"), folded("11-1"));
+    }
 }

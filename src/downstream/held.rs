@@ -50,7 +50,7 @@ pub(super) struct Room {
 }
 
 /// A message of at most so many bytes is not counted: there is one for each connection that is not read.
-const SMALL: usize = 64 << 10;
+pub(super) const SMALL: usize = 64 << 10;
 
 /// Counts the messages of one server on their way to one agent.
 #[derive(Clone)]
@@ -78,6 +78,19 @@ impl Keeper {
         Self { held, server, grant: visit.grant.clone() }
     }
 
+    pub(super) fn server(&self) -> &str {
+        &self.server
+    }
+
+    pub(super) fn grant(&self) -> &str {
+        &self.grant.name
+    }
+
+    /// Room for an answer of at most so many bytes; none is taken yet.
+    pub(super) fn room(&self, most: usize) -> Room {
+        self.held.room(Some(&self.server), &self.grant.name, most)
+    }
+
     /// The message, counted until nobody has it any more.
     ///
     /// # Errors
@@ -86,7 +99,7 @@ impl Keeper {
         if message.len() <= SMALL {
             return Ok(message);
         }
-        let mut room = self.held.room(Some(&self.server), &self.grant.name, usize::MAX);
+        let mut room = self.room(usize::MAX);
         room.hold(message.len())?;
         Ok(room.keep(message))
     }

@@ -111,7 +111,32 @@ impl Sieve {
     }
 
     fn hides(&self) -> bool {
-        matches!(self.change, Change::Hide | Change::Mark { hides: true, .. })
+        matches!(self.change, Change::Hide | Change::Mark { hides: true, .. } | Change::Tasks(_))
+    }
+
+    /// What the list is of, from which something is hidden.
+    fn listed(&self) -> &'static str {
+        if matches!(self.change, Change::Tasks(_)) { "tasks" } else { "tools" }
+    }
+
+    /// A text without the word cannot hold such a list: an error page, most likely, which says what is wrong.
+    fn cannot_list(&self, headers: &HeaderMap, body: &[u8]) -> bool {
+        let has = |word: &[u8]| body.windows(word.len()).any(|part| part.eq_ignore_ascii_case(word));
+        !is_encoded(headers) && !has(self.listed().as_bytes()) && !has(br"\u")
+    }
+
+    /// Does every client find the same tools in it: one `result`, with one array `tools`, or `tasks`, or none?
+    fn has_one_list(&self, message: Json<'_>, result: Json<'_>) -> bool {
+        let listed = self.listed();
+        let results = message.members().filter(|member| member.name == "result").count();
+        let mut lists = result.members().filter(|member| member.name.eq_ignore_ascii_case(listed));
+        let is_list = lists.next().is_none_or(|list| list.name == listed && list.value.kind() == Kind::Array);
+        results == 1 && is_list && lists.next().is_none()
+    }
+
+    fn unreadable(&self) -> BrokenReply {
+        let why = "are hidden from this agent, and the server's list cannot be read";
+        BrokenReply::Broken(format!("{} {why}", self.listed()))
     }
 
     /// The reply on its way down, sieved whatever its status: a client may read the body of an error too.
@@ -130,7 +155,7 @@ impl Sieve {
                 let mut room = self.room(visit);
                 let whole = room.collect(body).await.map_err(|why| self.in_words(why));
                 let sieved = whole.and_then(|whole| match self.whole(&headers, &whole) {
-                    Err(_) if !status.is_success() && cannot_list(&headers, &whole) => Ok(whole),
+                    Err(_) if !status.is_success() && self.cannot_list(&headers, &whole) => Ok(whole),
                     sieved => sieved,
                 });
                 match sieved {
@@ -143,14 +168,8 @@ impl Sieve {
 
     /// Many may ask at once, so a list may have less than other answers. What a task says may be a call's answer.
     fn room(&self, visit: &Visit) -> Room {
-        let most = match self.change {
-            Change::Task(_) => visit.server.largest_answer(),
-            Change::Hide
-            | Change::Mark { .. }
-            | Change::Greeting(_)
-            | Change::Discover
-            | Change::Tasks(_) => visit.server.largest_list(),
-        };
+        let is_task = matches!(self.change, Change::Task(_));
+        let most = if is_task { visit.server.largest_answer() } else { visit.server.largest_list() };
         visit.door.inner.held.room(Some(&self.server), &self.grant, most)
     }
 
@@ -173,7 +192,7 @@ impl Sieve {
                 return reply::events(headers, reply::each_as_event(sieved, None, Keeper::of(visit)));
             }
             ReplyBody::Bytes(_) if !is_event_stream(&headers) || is_encoded(&headers) => {
-                return answer::refuse(StatusCode::BAD_GATEWAY, &unreadable().to_string());
+                return answer::refuse(StatusCode::BAD_GATEWAY, &self.unreadable().to_string());
             }
             ReplyBody::Bytes(body) => {
                 let mut splitter = Splitter::new(LARGEST_EVENT);
@@ -199,7 +218,7 @@ impl Sieve {
 
     fn read(&self, headers: &HeaderMap, body: &Bytes) -> Result<Bytes, BrokenReply> {
         if is_encoded(headers) {
-            return Err(unreadable());
+            return Err(self.unreadable());
         }
         if is_event_stream(headers) {
             let mut splitter = Splitter::new(body.len() + 1);
@@ -215,7 +234,7 @@ impl Sieve {
             let data = event.data.as_deref().filter(|data| !data.trim_ascii().is_empty());
             match data.map(|data| self.sieved(data.as_bytes())).transpose()?.flatten() {
                 Some(sieved) => {
-                    let data = str::from_utf8(&sieved).map_err(|_| unreadable())?;
+                    let data = str::from_utf8(&sieved).map_err(|_| self.unreadable())?;
                     out.extend(sse::write(event.id.as_deref(), data));
                 }
                 None => out.extend(event.raw),
@@ -238,10 +257,8 @@ impl Sieve {
     }
 
     fn changed(&self, message: &[u8]) -> Result<Option<Vec<u8>>, BrokenReply> {
-        let response = match reply::read(message).ok_or_else(unreadable)? {
-            Message::Response(response) => response,
-            Message::Request(_) | Message::Notification(_) => return Ok(None),
-        };
+        let read = reply::read(message).ok_or_else(|| self.unreadable())?;
+        let Message::Response(response) = read else { return Ok(None) };
         let Answer::Result(result) = response.answer else { return Ok(None) };
         let (tasks, waits) = match &self.change {
             Change::Hide => (None, false),
@@ -249,12 +266,13 @@ impl Sieve {
             Change::Greeting(tasks) => return Ok(tasks.advertised(response.raw, result)),
             Change::Discover => return Ok(advertised(response.raw, result)),
             Change::Task(name) => return Ok(renamed(response.raw, name)),
+            Change::Tasks(_) if !self.has_one_list(response.raw, result) => return Err(self.unreadable()),
             Change::Tasks(broker) => {
                 return Ok(without_others(broker, &self.grant, &self.server, response.raw));
             }
         };
-        if !has_one_list(response.raw, result) {
-            return Err(unreadable());
+        if !self.has_one_list(response.raw, result) {
+            return Err(self.unreadable());
         }
         let policies = self.rules.of(&self.grant, &self.server);
         let is_hidden = |tool: Json<'_>| {
@@ -304,12 +322,6 @@ fn keep_private(edits: &mut Edits<'_>, result: Json<'_>) {
     }
 }
 
-/// A text without the word cannot hold a list of tools: an error page, most likely, which says what is wrong.
-fn cannot_list(headers: &HeaderMap, body: &[u8]) -> bool {
-    let has = |word: &[u8]| body.windows(word.len()).any(|part| part.eq_ignore_ascii_case(word));
-    !is_encoded(headers) && !has(b"tools") && !has(br"\u")
-}
-
 /// In the place of what cannot be read. The status of an error stays: it says what a client does next.
 fn refuse(status: StatusCode, asker: Option<&Asker>, why: &BrokenReply) -> Response {
     let status = if status.is_success() { StatusCode::BAD_GATEWAY } else { status };
@@ -319,14 +331,6 @@ fn refuse(status: StatusCode, asker: Option<&Asker>, why: &BrokenReply) -> Respo
     }
 }
 
-/// Does every client find the same tools in it: one `result`, with one array `tools` or none?
-fn has_one_list(message: Json<'_>, result: Json<'_>) -> bool {
-    let results = message.members().filter(|member| member.name == "result").count();
-    let mut lists = result.members().filter(|member| member.name.eq_ignore_ascii_case("tools"));
-    let is_list = lists.next().is_none_or(|list| list.name == "tools" && list.value.kind() == Kind::Array);
-    results == 1 && is_list && lists.next().is_none()
-}
-
 pub(super) fn is_event_stream(headers: &HeaderMap) -> bool {
     let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.as_bytes().get(..17));
     kind.is_some_and(|kind| kind.eq_ignore_ascii_case(b"text/event-stream"))
@@ -334,10 +338,6 @@ pub(super) fn is_event_stream(headers: &HeaderMap) -> bool {
 
 pub(super) fn is_encoded(headers: &HeaderMap) -> bool {
     headers.get(header::CONTENT_ENCODING).is_some_and(|coding| coding != "identity")
-}
-
-fn unreadable() -> BrokenReply {
-    BrokenReply::Broken("tools are hidden from this agent, and the server's list cannot be read".into())
 }
 
 #[cfg(test)]

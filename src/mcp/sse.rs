@@ -1,5 +1,7 @@
 //! Server-sent events: an incremental splitter that keeps each event's bytes, and a writer.
 
+use std::borrow::Cow;
+
 /// One event of a stream.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Event {
@@ -55,6 +57,10 @@ pub enum BadEvent {
 #[derive(Debug)]
 pub struct Splitter {
     cap: usize,
+    /// What is no event within the cap is left out, instead of an error.
+    leaves_out: bool,
+    /// The event that has not ended yet is left out.
+    is_left_out: bool,
     /// Bytes of the event that has not ended yet.
     pending: Vec<u8>,
     /// Where the unfinished line begins in `pending`.
@@ -68,13 +74,35 @@ impl Splitter {
     /// `cap`: bytes of one event.
     #[must_use]
     pub fn new(cap: usize) -> Self {
-        Self { cap, pending: Vec::new(), line: 0, after_cr: false, fields: Event::default() }
+        Self {
+            cap,
+            leaves_out: false,
+            is_left_out: false,
+            pending: Vec::new(),
+            line: 0,
+            after_cr: false,
+            fields: Event::default(),
+        }
+    }
+
+    /// The same for who only reads along: larger events are left out, and what is not UTF-8 is read as if it were.
+    #[must_use]
+    pub fn reading_along(cap: usize) -> Self {
+        Self { leaves_out: true, ..Self::new(cap) }
+    }
+
+    /// Leaves out the event that has not ended yet, and gives its memory back.
+    pub fn leave_out(&mut self) {
+        // One byte says that the line is not blank.
+        let is_blank = self.pending.len() == self.line;
+        self.pending = if is_blank { Vec::new() } else { vec![b':'] };
+        (self.line, self.is_left_out, self.fields) = (0, true, Event::default());
     }
 
     /// Takes a chunk; gives each event that it completes, in order.
     ///
     /// # Errors
-    /// After an error the stream cannot be split any further.
+    /// After an error the stream cannot be split any further. There is none when reading along.
     pub fn push(&mut self, mut chunk: &[u8]) -> Result<Vec<Event>, BadEvent> {
         let mut events = Vec::new();
         if std::mem::take(&mut self.after_cr) && chunk.first() == Some(&b'\n') {
@@ -93,7 +121,10 @@ impl Splitter {
             if blank {
                 self.line = 0;
                 let raw = std::mem::take(&mut self.pending);
-                events.push(Event { raw, ..std::mem::take(&mut self.fields) });
+                let fields = std::mem::take(&mut self.fields);
+                if !std::mem::take(&mut self.is_left_out) {
+                    events.push(Event { raw, ..fields });
+                }
             }
         }
         self.take(chunk)?;
@@ -107,8 +138,14 @@ impl Splitter {
     }
 
     fn take(&mut self, part: &[u8]) -> Result<(), BadEvent> {
-        if self.pending.len() + part.len() > self.cap {
+        let is_over = self.pending.len() + part.len() > self.cap;
+        if is_over && !self.leaves_out {
             return Err(BadEvent::TooLong(self.cap));
+        }
+        if is_over || self.is_left_out {
+            self.pending.extend(part.first());
+            self.leave_out();
+            return Ok(());
         }
         self.pending.extend_from_slice(part);
         Ok(())
@@ -116,8 +153,11 @@ impl Splitter {
 
     /// Reads the line that ends here into `fields`; whether it was blank.
     fn end_line(&mut self) -> Result<bool, BadEvent> {
-        let line = std::str::from_utf8(&self.pending[self.line..]).map_err(|_| BadEvent::NotUtf8)?;
-        let line = line.strip_prefix('\u{feff}').unwrap_or(line);
+        let line = String::from_utf8_lossy(&self.pending[self.line..]);
+        if matches!(line, Cow::Owned(_)) && !self.leaves_out {
+            return Err(BadEvent::NotUtf8);
+        }
+        let line = line.strip_prefix('\u{feff}').unwrap_or(&line);
         if line.is_empty() {
             return Ok(true);
         }
@@ -259,5 +299,26 @@ mod tests {
         assert_eq!(Splitter::new(8).push(b"data: 123456"), Err(BadEvent::TooLong(8)));
         let mut splitter = Splitter::new(8);
         assert!(splitter.push(b"data: 1\n\ndata: 2\n\n").is_ok());
+    }
+
+    #[test]
+    fn who_reads_along_leaves_out_a_large_event_and_reads_on() {
+        let large = "x".repeat(100);
+        let stream = format!("data: 1\n\ndata: {large}\r\ndata: a\r\n: more\r\n\r\ndata: 2\n\n");
+        for size in [1, 2, 3, 7, 64, 500] {
+            let mut splitter = Splitter::reading_along(40);
+            let mut data = Vec::new();
+            for chunk in stream.as_bytes().chunks(size) {
+                data.extend(splitter.push(chunk).unwrap().into_iter().filter_map(|event| event.data));
+                assert!(splitter.rest().len() <= 40, "cut by {size}");
+            }
+            assert_eq!(data, ["1", "2"], "cut by {size}");
+        }
+        let mut splitter = Splitter::reading_along(40);
+        splitter.push(b"data: 1").unwrap();
+        splitter.leave_out();
+        let events = splitter.push(b"2\n\ndata: \xff3\n\n").unwrap();
+        let data: Vec<_> = events.into_iter().filter_map(|event| event.data).collect();
+        assert_eq!(data, ["\u{fffd}3"], "not UTF-8, and read all the same");
     }
 }

@@ -33,6 +33,7 @@ mod refusals;
 mod rest;
 mod resumption;
 mod server_tasks;
+mod server_tasks_spelt;
 mod server_tasks_whose;
 mod spelling;
 mod streams;

@@ -1,8 +1,6 @@
 //! Allowed calls that their server may answer with a task of its own. Whose that task is, is kept before the agent
 //! hears of it; nothing of the answer is changed.
 
-use std::sync::Arc;
-
 use axum::{
     body::{Body, BodyDataStream},
     response::Response,
@@ -15,16 +13,16 @@ use crate::{
     broker::{Allowed, Broker},
     downstream::{
         answer::Asker,
+        held::{Keeper, Room, SMALL},
         http::Visit,
         submit::let_pass,
         tools::{is_encoded, is_event_stream},
     },
-    identity::Grant,
     mcp::sse::Splitter,
 };
 
-/// Bytes of an answer, and of an event, in which a task is looked for: to say that one was made takes few.
-const LARGEST: usize = 64 << 10;
+/// Bytes of an answer, and of an event, in which a task is looked for. What a server says of one may be long.
+const LARGEST: usize = 1 << 20;
 
 /// Sends an allowed call whose request asks for tasks.
 pub(in crate::downstream) async fn let_make(
@@ -48,39 +46,53 @@ pub(in crate::downstream) async fn let_make(
 /// Reads along.
 struct Reader {
     broker: Broker,
-    grant: Arc<Grant>,
-    server: Arc<str>,
+    keeper: Keeper,
+    /// What is held of a large answer, or event.
+    room: Option<Room>,
 }
 
 impl Reader {
     fn of(visit: &Visit) -> Self {
-        let (broker, grant) = (visit.door.inner.broker.clone(), visit.grant.clone());
-        Self { broker, grant, server: visit.server.shared_name() }
+        Self { broker: visit.door.inner.broker.clone(), keeper: Keeper::of(visit), room: None }
     }
 
     async fn read(&self, message: &[u8]) {
-        self.broker.note_task(&self.grant.name, &self.server, message).await;
+        self.broker.note_task(self.keeper.grant(), self.keeper.server(), message).await;
     }
 
-    async fn whole(&self, mut body: Body) -> Body {
+    /// False: so much cannot be held, or would be too much for a task.
+    fn holds(&mut self, bytes: usize) -> bool {
+        if bytes <= SMALL {
+            self.room = None;
+            return true;
+        }
+        let room = self.room.get_or_insert_with(|| self.keeper.room(LARGEST));
+        bytes <= room.most() && room.hold(bytes).is_ok()
+    }
+
+    async fn whole(mut self, mut body: Body) -> Body {
         let mut whole = BytesMut::new();
         while let Some(frame) = body.frame().await {
             match frame.map(|frame| frame.into_data().unwrap_or_default()) {
                 Ok(part) => whole.extend_from_slice(&part),
                 Err(broken) => return Body::from_stream(stream::iter([Ok(whole.freeze()), Err(broken)])),
             }
-            if whole.len() > LARGEST {
+            if !self.holds(whole.len()) {
                 let first = stream::once(std::future::ready(Ok(whole.freeze())));
                 return Body::from_stream(first.chain(body.into_data_stream()));
             }
         }
         self.read(&whole).await;
-        Body::from(whole.freeze())
+        let whole = whole.freeze();
+        Body::from(match self.room {
+            Some(room) => room.keep(whole),
+            None => whole,
+        })
     }
 
     fn stream(self, body: Body) -> Body {
         let along =
-            Along { body: body.into_data_stream(), splitter: Some(Splitter::new(LARGEST)), reader: self };
+            Along { body: body.into_data_stream(), splitter: Splitter::reading_along(LARGEST), reader: self };
         Body::from_stream(stream::unfold(along, |mut along| async move {
             let part = along.body.next().await?;
             if let Ok(part) = &part {
@@ -94,20 +106,19 @@ impl Reader {
 /// Reads along in a stream of events.
 struct Along {
     body: BodyDataStream,
-    /// `None` after an event that is too large.
-    splitter: Option<Splitter>,
+    /// Leaves out what is too large, and what there is no room for.
+    splitter: Splitter,
     reader: Reader,
 }
 
 impl Along {
     async fn read(&mut self, part: &[u8]) {
-        let Some(splitter) = &mut self.splitter else { return };
-        let Ok(events) = splitter.push(part) else {
-            self.splitter = None;
-            return;
-        };
+        let events = self.splitter.push(part).unwrap_or_default();
         for data in events.into_iter().filter_map(|event| event.data) {
             self.reader.read(data.as_bytes()).await;
+        }
+        if !self.reader.holds(self.splitter.rest().len()) {
+            self.splitter.leave_out();
         }
     }
 }

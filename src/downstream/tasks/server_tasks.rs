@@ -21,7 +21,8 @@ const UNSEEN: &str = "the answers were not sent: people were asked about this ca
     to allow the tool";
 
 /// Passes on what is asked about it. Only the agent whose call it came of asks, and where people were asked about
-/// that call, it brings nothing that nobody saw. Of what nothing is known the server decides.
+/// that call, it brings nothing that nobody saw. Of what nothing is known the server decides, but for answers: a server
+/// may take another spelling for the name of a task that is known.
 pub(in crate::downstream) async fn of_server(
     visit: Visit,
     (pass, body): (Passthrough, Bytes),
@@ -31,7 +32,13 @@ pub(in crate::downstream) async fn of_server(
 ) -> Response {
     let standing = visit.door.inner.broker.standing(&visit.grant.name, visit.server.name(), id).await;
     match standing {
-        Ok(Standing::Unknown | Standing::Own) => {}
+        Ok(Standing::Own) => {}
+        Ok(Standing::Unknown) => {
+            let broker = &visit.door.inner.broker;
+            if brings && !broker.may_bring_unknown(&visit.grant.name, visit.server.name()) {
+                return refused(&asker);
+            }
+        }
         Ok(Standing::Anothers) => {
             return answer::error(StatusCode::OK, &asker.id, code::INVALID_PARAMS, NOT_FOUND, None);
         }
@@ -53,7 +60,11 @@ pub(super) async fn unseen(visit: &Visit, call: &Call, asker: &Asker) -> Option<
     if visit.door.inner.broker.may_bring_more(call).await {
         return None;
     }
-    Some(answer::error(StatusCode::OK, &asker.id, code::INVALID_PARAMS, UNSEEN, None))
+    Some(refused(asker))
+}
+
+fn refused(asker: &Asker) -> Response {
+    answer::error(StatusCode::OK, &asker.id, code::INVALID_PARAMS, UNSEEN, None)
 }
 
 /// The server's list of its own tasks without those of other agents; `None`: there are none. It knows one client, the
