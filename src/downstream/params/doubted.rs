@@ -15,6 +15,7 @@ use futures_util::{
 };
 use serde_json::{Value, json};
 use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
 
 use crate::{
     downstream::{
@@ -38,7 +39,11 @@ type Refresh = Shared<BoxFuture<'static, Option<Instant>>>;
 
 /// The last of each server, by its identity; only of servers that have headers.
 #[derive(Default)]
-pub(in crate::downstream) struct Refreshes(Mutex<HashMap<Arc<str>, Refresh>>);
+pub(in crate::downstream) struct Refreshes {
+    servers: Mutex<HashMap<Arc<str>, Refresh>>,
+    /// Short ones, for which no end of the broker waits.
+    tasks: TaskTracker,
+}
 
 /// Judges the call once more by what the server says now. It is no call to the server yet.
 pub(in crate::downstream) fn ask_again(
@@ -73,7 +78,7 @@ async fn refreshed(visit: &Visit) {
 impl Refreshes {
     /// What goes on already, or ended moments ago, is everybody's; who hangs up ends it for nobody.
     fn begin(&self, visit: &Visit) -> Refresh {
-        let mut servers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut servers = self.servers.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(last) = servers.get(visit.server.identity()) {
             let ended = last.clone().now_or_never();
             if ended.is_none_or(|ended| ended.is_some_and(|ended| ended.elapsed() < PAUSE)) {
@@ -81,7 +86,7 @@ impl Refreshes {
             }
         }
         let asking = visit.clone();
-        let task = tokio::spawn(async move {
+        let task = self.tasks.spawn(async move {
             refresh(&asking).await;
             Instant::now()
         });
