@@ -76,8 +76,9 @@ pub(in crate::downstream) fn without_others(
     list: Json<'_>,
 ) -> Option<Vec<u8>> {
     let is_anothers = |task: Json<'_>| {
+        // Whose one without a name is cannot be told.
         let id = task.get("taskId").and_then(Json::string);
-        id.is_some_and(|id| broker.is_anothers_task(grant, server, &id))
+        id.is_none_or(|id| broker.is_anothers_task(grant, server, &id))
     };
     let mut edits = Edits::of(list);
     edits.retain(&["result", "tasks"], |task| !is_anothers(task));
