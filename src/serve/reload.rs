@@ -49,13 +49,14 @@ pub async fn apply(
     if !facts.is_empty() {
         broker.note_servers(facts).await?;
     }
-    shelf.put(&policies);
     let loaded = policies.files.iter().map(|(name, file)| PolicyEvent::PolicyLoaded {
         name: name.clone(),
         digest: file.policy.digest.to_string(),
     });
     let loaded = loaded.collect();
-    broker.set_rules(policies.rules, loaded).await?;
+    broker.set_rules(policies.rules.clone(), loaded).await?;
+    // Who reads that a trouble is over has the new rules by then.
+    shelf.put(&policies);
     Ok(())
 }
 
