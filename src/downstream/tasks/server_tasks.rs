@@ -36,7 +36,9 @@ pub(in crate::downstream) async fn of_server(
         Ok(Standing::Unknown) => {
             let broker = &visit.door.inner.broker;
             if brings && !broker.may_bring_unknown(&visit.grant.name, visit.server.name()) {
-                return refused(&asker);
+                // As its server would say first.
+                let declared = !asker.modern || super::declared_in(&body);
+                return if declared { refused(&asker) } else { super::undeclared(&asker) };
             }
         }
         Ok(Standing::Anothers) => {
